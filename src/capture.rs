@@ -1,0 +1,255 @@
+//! The words of the domain, and the grammar of a capture's file names. Imports `std` only; every other file may import it.
+
+use std::{collections::BTreeSet, fmt, net::IpAddr, time::Duration};
+
+/// Bytes in one file of a ring before tcpdump goes on to the next: `tcpdump -C 1` counts in 1,000,000.
+pub const FILE_BYTES: u64 = 1_000_000;
+
+/// The longest file name that Linux takes, in bytes (`NAME_MAX`).
+const NAME_BYTES_MAX: usize = 255;
+
+/// The widest index that tcpdump writes for at most 1000 files (0 to 999), in digits.
+const INDEX_DIGITS_MAX: usize = 3;
+
+const PREFIX: &str = "captres-";
+const SUFFIX: &str = ".pcap";
+
+/// A pod's UID: what tells a pod from its successor of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uid(pub String);
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A pod by namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodName {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name within it.
+    pub name: String,
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What all file names of one capture begin with: `captres-<pod>` in namespace `default`, `captres-<pod>_<namespace>` elsewhere.
+///
+/// `_` is legal in neither name, so no two pods share a stem.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stem(String);
+
+impl Stem {
+    /// The stem of a pod's files.
+    #[must_use]
+    pub fn of(pod: &PodName) -> Self {
+        match pod.namespace.as_str() {
+            "default" => Self(format!("{PREFIX}{}", pod.name)),
+            namespace => Self(format!("{PREFIX}{}_{namespace}", pod.name)),
+        }
+    }
+
+    /// The stem and the digits of a file name, or `None` if the name is not one that a capture could have.
+    #[must_use]
+    pub fn of_file(file: &str) -> Option<(Self, &str)> {
+        let (stem, digits) = file.rsplit_once(SUFFIX)?;
+        if !digits.bytes().all(|b| b.is_ascii_digit()) || digits.len() > INDEX_DIGITS_MAX {
+            return None;
+        }
+        let (name, namespace) = match stem.strip_prefix(PREFIX)?.split_once('_') {
+            Some((_, "default")) => return None,
+            Some((name, namespace)) => (name, namespace),
+            None => (stem.strip_prefix(PREFIX)?, "default"),
+        };
+        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let names_a_pod = !name.is_empty() && name.bytes().all(|b| legal(b) || b == b'.');
+        let names_a_namespace = !namespace.is_empty() && namespace.bytes().all(legal);
+        (names_a_pod && names_a_namespace).then(|| (Self(stem.to_owned()), digits))
+    }
+
+    /// The pod whose stem this is.
+    #[must_use]
+    pub fn pod(&self) -> PodName {
+        let rest = self.0.strip_prefix(PREFIX).unwrap_or(&self.0);
+        let (name, namespace) = rest.split_once('_').unwrap_or((rest, "default"));
+        PodName { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The name that tcpdump is given with `-w`, before it puts an index behind it.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("{}{SUFFIX}", self.0)
+    }
+
+    /// The name of file `index` in a ring of `files` files, as tcpdump makes it: as many digits as its highest index needs,
+    /// none at all for a single file (tcpdump.c, `getWflagChars`).
+    #[must_use]
+    pub fn file(&self, index: u16, files: u16) -> String {
+        match files {
+            0 | 1 => self.base(),
+            _ => format!("{}{index:0width$}", self.base(), width = (files - 1).to_string().len()),
+        }
+    }
+
+    /// Whether every file of the stem has a name that the file system takes.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.base().len() + INDEX_DIGITS_MAX <= NAME_BYTES_MAX
+    }
+}
+
+impl fmt::Display for Stem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A capture that can be carried out: what the annotations asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// How many files of [`FILE_BYTES`] the ring has (`tcpdump -W`).
+    pub files: u16,
+}
+
+/// What a pod's annotations ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// No capture.
+    Nothing,
+    /// This capture.
+    Request(Request),
+    /// Something that cannot be read.
+    Unreadable(Refusal),
+}
+
+/// Where a pod is, as far as a capture is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It has no IP address yet, or for the moment.
+    NoAddress,
+    /// At these addresses, sorted: one, or two with dual stack.
+    At(Vec<IpAddr>),
+    /// Where a capture would see other pods' packets.
+    Forbidden(Refusal),
+    /// It has finished, and its addresses may be another pod's at any moment.
+    Finished,
+}
+
+/// Why a capture is not made as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The annotation's value is not a number of files from 1 to the maximum.
+    FileCount {
+        /// The value as it stands there.
+        value: String,
+        /// The highest number allowed on this node.
+        max: u16,
+    },
+    /// An annotation of ours that does not exist, such as a misspelt one.
+    UnknownKey {
+        /// The whole key.
+        key: String,
+    },
+    /// The pod uses the node's network.
+    HostNetwork,
+    /// The pod reports an address that is not its own.
+    ForeignAddress {
+        /// The address as reported.
+        address: String,
+        /// What it is instead, such as `a loopback address`.
+        what: &'static str,
+    },
+    /// The pod's files would have names longer than the file system takes.
+    NameTooLong {
+        /// Bytes in the longest of them.
+        bytes: usize,
+        /// Bytes that the file system takes.
+        max: usize,
+    },
+}
+
+impl Refusal {
+    /// The refusal of a stem that does not [fit](Stem::fits).
+    #[must_use]
+    pub fn name_too_long(stem: &Stem) -> Self {
+        Self::NameTooLong { bytes: stem.base().len() + INDEX_DIGITS_MAX, max: NAME_BYTES_MAX }
+    }
+}
+
+/// What the operator of the node allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most files that one capture may ask for.
+    pub files_max: u16,
+    /// How long captures go on without word from the API server: meanwhile an address may have become another pod's.
+    pub stale_max: Duration,
+    /// Namespaces whose pods on the host's network may be captured, although that shows the whole node's traffic.
+    pub host_network_namespaces: BTreeSet<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stem(namespace: &str, name: &str) -> Stem {
+        Stem::of(&PodName { namespace: namespace.into(), name: name.into() })
+    }
+
+    #[test]
+    fn file_names_are_those_of_tcpdump() {
+        let web = stem("default", "web");
+        assert_eq!(web.file(0, 1), "captres-web.pcap");
+        assert_eq!(web.file(9, 10), "captres-web.pcap9");
+        assert_eq!(web.file(9, 11), "captres-web.pcap09");
+        assert_eq!(web.file(99, 100), "captres-web.pcap99");
+        assert_eq!(web.file(7, 101), "captres-web.pcap007");
+        assert_eq!(web.file(999, 1000), "captres-web.pcap999");
+        assert_eq!(stem("prod", "web").file(0, 2), "captres-web_prod.pcap0");
+    }
+
+    #[test]
+    fn a_file_belongs_to_one_stem_only() {
+        for (namespace, name) in [("default", "web"), ("default", "web.pcap1"), ("default", "web-2"), ("prod", "web"), ("p", "x.pcap")] {
+            let stem = stem(namespace, name);
+            assert_eq!(stem.pod().to_string(), format!("{namespace}/{name}"));
+            for (index, files, digits) in [(0, 1, ""), (3, 10, "3"), (3, 100, "03"), (3, 1000, "003")] {
+                assert_eq!(Stem::of_file(&stem.file(index, files)), Some((stem.clone(), digits)));
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_are_no_capture_are_left_alone() {
+        for file in [
+            ".state.json",
+            "captres-web",
+            "captres-web.pcapng",
+            "captres-web.pcap0000",
+            "captres-web.pcap0.gz",
+            "captres-web.pcap+1",
+            "captres-.pcap0",
+            "captres-web_.pcap0",
+            "captres-web_default.pcap0",
+            "captres-web_a_b.pcap0",
+            "captres-WEB.pcap0",
+            "captres-../x.pcap0",
+            "web.pcap0",
+            "captres-web_pr.od.pcap0",
+        ] {
+            assert_eq!(Stem::of_file(file), None, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_name_fits_up_to_255_bytes_with_its_index() {
+        assert!(stem("default", &"a".repeat(255 - 8 - 5 - 3)).fits());
+        assert!(!stem("default", &"a".repeat(255 - 8 - 5 - 3 + 1)).fits());
+        assert!(!stem(&"n".repeat(63), &"a".repeat(253)).fits());
+    }
+}

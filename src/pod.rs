@@ -1,0 +1,288 @@
+//! A pod's JSON: the few fields that a capture depends on, and what they mean. Nothing else knows the JSON or the annotations' keys.
+//!
+//! A slim type, for two reasons. A full `Pod` costs 166 kB of heap where this costs about 1 kB, nearly all of it `managedFields`.
+//! And one object that fails to parse fails a whole list, for ever: here a field of an unexpected shape reads as absent.
+
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::capture::{Asked, Limits, Place, PodName, Refusal, Request, Stem, Uid};
+
+/// The annotation that asks for a capture; its value is the number of files.
+pub const ANNOTATION: &str = "tcpdump.antrea.io";
+
+/// The annotations of ours that a pod carries, by key.
+pub type Annotations = BTreeMap<String, String>;
+
+/// The part of a pod that is read from the API server.
+#[derive(Clone, Debug, Default)]
+pub struct Pod {
+    metadata: ObjectMeta,
+    host_network: bool,
+    phase: String,
+    ips: Vec<String>,
+    host_ips: Vec<String>,
+}
+
+/// What one look at a pod tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its UID.
+    pub uid: Uid,
+    /// Its namespace and name.
+    pub pod: PodName,
+    /// When it was created, in seconds since 1970: decides who came first where nothing else does.
+    pub created_s: i64,
+    /// Its annotations of ours, as they stand there.
+    pub annotations: Annotations,
+    /// What they ask.
+    pub asked: Asked,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// What a pod asks, and where it is. A pod without a UID or a name, which no API server has, is `None`.
+#[must_use]
+pub fn seen(pod: &Pod, limits: &Limits) -> Option<Seen> {
+    let uid = Uid(pod.metadata.uid.clone().filter(|uid| !uid.is_empty())?);
+    let name = pod.metadata.name.clone().filter(|name| !name.is_empty())?;
+    let namespace = pod.metadata.namespace.clone().unwrap_or_else(|| "default".into());
+    let annotations = pod.metadata.annotations.clone().unwrap_or_default();
+    let asked = asked(&annotations, limits);
+    let pod_name = PodName { namespace, name };
+    let place = place(pod, &pod_name, limits);
+    let created_s = pod.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+    Some(Seen { uid, pod: pod_name, created_s, annotations, asked, place })
+}
+
+/// What a set of annotations asks: the same for a pod's and for those that the state file remembers.
+#[must_use]
+pub fn asked(annotations: &Annotations, limits: &Limits) -> Asked {
+    let Some(value) = annotations.get(ANNOTATION) else { return Asked::Nothing };
+    if let Some(key) = annotations.keys().find(|key| *key != ANNOTATION) {
+        return Asked::Unreadable(Refusal::UnknownKey { key: key.clone() });
+    }
+    match file_count(value, limits.files_max) {
+        Some(files) => Asked::Request(Request { files }),
+        None => Asked::Unreadable(Refusal::FileCount { value: value.clone(), max: limits.files_max }),
+    }
+}
+
+/// Digits only and no leading zero, so that there is one way to write each number.
+fn file_count(value: &str, max: u16) -> Option<u16> {
+    let canonical = value.bytes().all(|b| b.is_ascii_digit()) && !value.starts_with('0');
+    value.parse().ok().filter(|files| canonical && (1..=max).contains(files))
+}
+
+fn place(pod: &Pod, name: &PodName, limits: &Limits) -> Place {
+    let stem = Stem::of(name);
+    let host_network_allowed = limits.host_network_namespaces.contains(&name.namespace);
+    if matches!(pod.phase.as_str(), "Succeeded" | "Failed") {
+        return Place::Finished;
+    }
+    if !stem.fits() {
+        return Place::Forbidden(Refusal::name_too_long(&stem));
+    }
+    if pod.host_network && !host_network_allowed {
+        return Place::Forbidden(Refusal::HostNetwork);
+    }
+    let host_ips: Vec<IpAddr> = pod.host_ips.iter().filter_map(|ip| ip.parse().ok()).collect();
+    let mut ips = Vec::new();
+    for address in &pod.ips {
+        let foreign = |what| Place::Forbidden(Refusal::ForeignAddress { address: address.clone(), what });
+        let Ok(ip) = address.parse::<IpAddr>() else { return foreign("not an IP address") };
+        let ip = ip.to_canonical();
+        match whose(ip) {
+            Some(what) => return foreign(what),
+            None if host_ips.contains(&ip) && !pod.host_network => return foreign("the node's own address"),
+            None => ips.push(ip),
+        }
+    }
+    ips.sort_unstable();
+    ips.dedup();
+    if ips.is_empty() { Place::NoAddress } else { Place::At(ips) }
+}
+
+/// What an address is that no pod can have for itself.
+fn whose(ip: IpAddr) -> Option<&'static str> {
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    if ip.is_loopback() {
+        Some("a loopback address")
+    } else if ip.is_unspecified() {
+        Some("the unspecified address")
+    } else if ip.is_multicast() || ip == IpAddr::from([255; 4]) {
+        Some("an address of many hosts")
+    } else if link_local {
+        Some("a link-local address")
+    } else {
+        None
+    }
+}
+
+impl<'de> Deserialize<'de> for Pod {
+    /// The whole object is read and dropped again, one at a time: simpler than a lenient type for each level of it.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Value::deserialize(deserializer)?;
+        let text = |path: &str| json.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let ips = |one: &str, all: &str| {
+            let all = json.pointer(all).and_then(Value::as_array).into_iter().flatten();
+            let all = all.filter_map(|ip| ip.pointer("/ip")?.as_str());
+            all.chain(text(one)).filter(|ip| !ip.is_empty()).map(str::to_owned).collect()
+        };
+        let created = json.pointer("/metadata/creationTimestamp").and_then(|time| Time::deserialize(time).ok());
+        let annotations = json.pointer("/metadata/annotations").and_then(Value::as_object).into_iter().flatten();
+        let ours = annotations.filter(|(key, _)| is_ours(key));
+        let ours = ours.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
+        Ok(Self {
+            metadata: ObjectMeta {
+                name: text("/metadata/name").map(str::to_owned),
+                namespace: text("/metadata/namespace").map(str::to_owned),
+                uid: text("/metadata/uid").map(str::to_owned),
+                resource_version: text("/metadata/resourceVersion").map(str::to_owned),
+                creation_timestamp: created,
+                annotations: Some(ours.collect()),
+                ..ObjectMeta::default()
+            },
+            host_network: json.pointer("/spec/hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
+            phase: text("/status/phase").unwrap_or_default().to_owned(),
+            ips: ips("/status/podIP", "/status/podIPs"),
+            host_ips: ips("/status/hostIP", "/status/hostIPs"),
+        })
+    }
+}
+
+fn is_ours(key: &str) -> bool {
+    key.strip_prefix(ANNOTATION).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl kube::Resource for Pod {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Pod".into()
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        "pods".into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn limits() -> Limits {
+        let host_network_namespaces = ["trusted".to_owned()].into();
+        Limits { files_max: 100, stale_max: Duration::from_secs(600), host_network_namespaces }
+    }
+
+    fn look(json: Value) -> Seen {
+        let mut pod = json!({"metadata": {"name": "web", "namespace": "default", "uid": "u1"}});
+        merge(&mut pod, json);
+        seen(&serde_json::from_value(pod).unwrap(), &limits()).unwrap()
+    }
+
+    fn merge(into: &mut Value, from: Value) {
+        match (into, from) {
+            (Value::Object(into), Value::Object(from)) => {
+                from.into_iter().for_each(|(key, value)| merge(into.entry(key).or_insert(Value::Null), value));
+            }
+            (into, from) => *into = from,
+        }
+    }
+
+    #[test]
+    fn a_count_is_written_in_one_way_only() {
+        for (value, files) in [("1", 1), ("5", 5), ("100", 100)] {
+            assert_eq!(look(json!({"metadata": {"annotations": {ANNOTATION: value}}})).asked, Asked::Request(Request { files }));
+        }
+        let bad = ["", "0", "-1", "+5", "05", "5x", " 5 ", "5 ", "101", "abc", "5.0", "1e1", "٥", "５", "99999999999999999999", "5\n", "−5"];
+        for value in bad {
+            let refusal = Refusal::FileCount { value: value.into(), max: 100 };
+            let asked = look(json!({"metadata": {"annotations": {ANNOTATION: value}}})).asked;
+            assert_eq!(asked, Asked::Unreadable(refusal), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn other_keys_of_ours_are_refused_beside_the_main_one_and_ignored_without_it() {
+        let key = format!("{ANNOTATION}/fliter");
+        let asked = look(json!({"metadata": {"annotations": {ANNOTATION: "5", &key: "x"}}})).asked;
+        assert_eq!(asked, Asked::Unreadable(Refusal::UnknownKey { key: key.clone() }));
+        assert_eq!(look(json!({"metadata": {"annotations": {&key: "x"}}})).asked, Asked::Nothing);
+        let neighbours = json!({"metadata": {"annotations": {ANNOTATION: "5", "tcpdump.antrea.iox": "y", "a/tcpdump.antrea.io": "z"}}});
+        assert_eq!(look(neighbours).asked, Asked::Request(Request { files: 5 }));
+    }
+
+    #[test]
+    fn a_pod_is_where_its_status_says() {
+        let place = |status| look(json!({ "status": status })).place;
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(place(json!({})), Place::NoAddress);
+        assert_eq!(place(json!({"podIP": "10.0.0.1"})), Place::At(vec![ip("10.0.0.1")]));
+        let dual = json!({"podIP": "fd00::1", "podIPs": [{"ip": "fd00::1"}, {"ip": "10.0.0.1"}]});
+        assert_eq!(place(dual), Place::At(vec![ip("10.0.0.1"), ip("fd00::1")]));
+        for phase in ["Succeeded", "Failed"] {
+            assert_eq!(place(json!({"podIP": "10.0.0.1", "phase": phase})), Place::Finished);
+        }
+        assert_eq!(place(json!({"podIP": "10.0.0.1", "phase": "Pending"})), Place::At(vec![ip("10.0.0.1")]));
+    }
+
+    #[test]
+    fn an_address_that_is_not_the_pods_own_is_refused() {
+        let bad = ["127.0.0.1", "::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "169.254.1.1", "fe80::1", "192.0.2.9", "x", "255.255.255.255", "::ffff:127.0.0.1"];
+        for address in bad {
+            let status = json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": address}], "hostIPs": [{"ip": "192.0.2.9"}]});
+            let place = look(json!({ "status": status })).place;
+            assert!(matches!(&place, Place::Forbidden(Refusal::ForeignAddress { address: a, .. }) if a == address), "{address}: {place:?}");
+        }
+    }
+
+    #[test]
+    fn the_hosts_network_is_refused_but_in_the_namespaces_named() {
+        let pod = |namespace| json!({"metadata": {"namespace": namespace}, "spec": {"hostNetwork": true}, "status": {"podIP": "192.0.2.9", "hostIP": "192.0.2.9"}});
+        assert_eq!(look(pod("default")).place, Place::Forbidden(Refusal::HostNetwork));
+        assert_eq!(look(pod("trusted")).place, Place::At(vec!["192.0.2.9".parse().unwrap()]));
+    }
+
+    #[test]
+    fn an_object_of_any_shape_parses() {
+        for json in [
+            json!({}),
+            json!({"metadata": {"name": 5, "uid": [], "annotations": "x"}, "spec": {"hostNetwork": "yes"}, "status": {"podIPs": {"ip": 3}}}),
+            json!({"metadata": {"annotations": {ANNOTATION: 5}, "creationTimestamp": "not a time"}}),
+            json!({"metadata": {"annotations": null}, "status": {"podIPs": null, "podIP": null}}),
+            json!({"metadata": null, "spec": null, "status": null}),
+            json!({"metadata": [], "spec": "x", "status": 3}),
+        ] {
+            let pod = serde_json::from_value::<Pod>(json.clone());
+            assert!(pod.is_ok(), "{json}: {pod:?}");
+            assert_eq!(seen(&pod.unwrap(), &limits()), None);
+        }
+    }
+}

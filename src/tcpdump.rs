@@ -1,0 +1,214 @@
+//! The tcpdump processes: their command line, their start, their signals, their end. The only file that knows a process.
+//!
+//! Nothing here waits: the reap is `try_wait`, never `wait`, and standard error is read only as far as it has come.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    ffi::{OsString},
+    io::{self, Read},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::{CommandExt, ExitStatusExt},
+    },
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid},
+};
+
+use crate::{
+    capture::Uid,
+    slots::Run,
+};
+
+/// How much of tcpdump's standard error is kept: enough for its last words, too little to matter.
+const STDERR_BYTES_MAX: usize = 4096;
+
+/// How much of it is read in one go, so that one that never stops talking delays nobody: as much as a pipe holds.
+const STDERR_BYTES_PER_TURN: usize = 65_536;
+
+/// The tcpdumps of this node, by the pod that they capture.
+#[derive(Debug)]
+pub struct Tcpdumps {
+    children: HashMap<Uid, Child>,
+    stderr: HashMap<Uid, VecDeque<u8>>,
+    options: Vec<String>,
+    stdin: OwnedFd,
+}
+
+/// How a tcpdump ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code or the signal that ended it.
+    pub status: ExitStatus,
+    /// The last thing it said, its counts aside; empty if it said nothing.
+    pub last_line: String,
+    /// What it counted, if it came to say so.
+    pub counts: Option<Counts>,
+}
+
+/// What tcpdump counts, and says when it ends in good order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets written, or meant to be.
+    pub captured: u64,
+    /// Packets that the kernel lost for want of buffer.
+    pub dropped: u64,
+}
+
+impl Tcpdumps {
+    /// None yet. Each will be started with `options`, and holds `stdin` for as long as it lives.
+    #[must_use]
+    pub fn new(options: &str, stdin: OwnedFd) -> Self {
+        let options = options.split_whitespace().map(str::to_owned).collect();
+        Self { children: HashMap::new(), stderr: HashMap::new(), options, stdin }
+    }
+
+    /// Starts tcpdump for a pod, with files that begin with `path`. Returns its process ID. Waits until the program is executed.
+    ///
+    /// # Errors
+    /// If the pod has one already, or it could not be started.
+    pub fn start(&mut self, uid: &Uid, run: &Run, path: &Path) -> io::Result<u32> {
+        if self.children.contains_key(uid) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the pod has a tcpdump already"));
+        }
+        let mut command = Command::new("tcpdump");
+        command.args(arguments(&self.options, run, path)).env("LC_ALL", "C");
+        // A group of its own: what a terminal sends to this process, such as Ctrl-C, must not reach it.
+        command.process_group(0).stdin(self.stdin.try_clone()?).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn()?;
+        let pid = child.id();
+        let non_blocking = child.stderr.as_ref().map(|stderr| fcntl_setfl(stderr.as_fd(), OFlags::NONBLOCK));
+        self.children.insert(uid.clone(), child);
+        self.stderr.insert(uid.clone(), VecDeque::new());
+        non_blocking.transpose()?;
+        Ok(pid)
+    }
+
+    /// Asks a tcpdump to end in good order. CONT follows, since one that is stopped takes TERM only when it goes on.
+    pub fn term(&self, uid: &Uid) {
+        self.signal(uid, &[Signal::TERM, Signal::CONT]);
+    }
+
+    /// Ends a tcpdump.
+    pub fn kill(&self, uid: &Uid) {
+        self.signal(uid, &[Signal::KILL]);
+    }
+
+    /// Reads what the tcpdumps have said, so that none of them waits for a reader, and takes in those that have ended.
+    pub fn reap(&mut self) -> Vec<(Uid, Exit)> {
+        for (uid, child) in &mut self.children {
+            let (Some(stderr), Some(kept)) = (&mut child.stderr, self.stderr.get_mut(uid)) else { continue };
+            read_available(stderr, kept);
+        }
+        let stderr = &mut self.stderr;
+        let mut exits = Vec::new();
+        self.children.retain(|uid, child| {
+            let Ok(Some(status)) = child.try_wait() else { return true };
+            let mut said = stderr.remove(uid).unwrap_or_default();
+            if let Some(stderr) = &mut child.stderr {
+                read_available(stderr, &mut said);
+            }
+            let said = String::from_utf8_lossy(said.make_contiguous()).into_owned();
+            exits.push((uid.clone(), Exit { status, last_line: last_line(&said), counts: counts(&said) }));
+            false
+        });
+        exits
+    }
+
+    /// Takes in children of other programs that ended without doing so. Only the first process of a container has such.
+    pub fn reap_orphans(&self) {
+        while std::process::id() == 1
+            && let Ok(Some(ended)) =
+                waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
+            && let Some(pid) = ended.pid()
+            && !self.children.values().any(|child| Pid::from_child(child) == pid)
+        {
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+    }
+
+    /// How many have not been reaped.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.children.len()
+    }
+
+    /// Whether all have been reaped.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.children.is_empty()
+    }
+
+    /// Ends all of them at once.
+    pub fn kill_all(&self) {
+        self.children.keys().for_each(|uid| self.kill(uid));
+    }
+
+    /// A child in the map has not been reaped, so its process ID cannot be another's by now; and a signal to one that has
+    /// ended goes nowhere, which is no error.
+    fn signal(&self, uid: &Uid, signals: &[Signal]) {
+        let Some(child) = self.children.get(uid) else { return };
+        for signal in signals {
+            if let Err(error) = kill_process(Pid::from_child(child), *signal) {
+                log::error!("cannot signal tcpdump pid={} signal={signal:?} error={error}", child.id());
+            }
+        }
+    }
+}
+
+/// The command line behind `tcpdump`.
+fn arguments(options: &[String], run: &Run, path: &Path) -> Vec<OsString> {
+    let fixed = ["-i", "any", "-C", "1", "-W"].map(OsString::from);
+    let hosts = run.ips.iter().flat_map(|ip| ["or".into(), "host".into(), ip.to_string().into()]).skip(1);
+    let mut arguments: Vec<OsString> = options.iter().map(OsString::from).chain(fixed).collect();
+    arguments.extend([run.request.files.to_string().into(), OsString::from("-w"), path.into()]);
+    arguments.extend(hosts);
+    arguments
+}
+
+fn read_available(from: &mut impl Read, kept: &mut VecDeque<u8>) {
+    let mut buffer = [0; 4096];
+    for _ in 0..STDERR_BYTES_PER_TURN / buffer.len() {
+        match from.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(bytes) => kept.extend(&buffer[..bytes]),
+        }
+        let surplus = kept.len().saturating_sub(STDERR_BYTES_MAX);
+        kept.drain(..surplus);
+    }
+}
+
+/// What tcpdump said last that is not one of its counts.
+fn last_line(said: &str) -> String {
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && count(line).is_none());
+    let line = lines.next_back().unwrap_or_default();
+    line.strip_prefix("tcpdump: ").unwrap_or(line).to_owned()
+}
+
+/// The counts of tcpdump's last words: `12 packets captured`, `14 packets received by filter`, `0 packets dropped by kernel`.
+fn counts(said: &str) -> Option<Counts> {
+    let counts: BTreeMap<&str, u64> = said.lines().filter_map(count).collect();
+    let captured = *counts.get("captured")?;
+    Some(Counts { captured, dropped: counts.get("dropped by kernel").copied().unwrap_or_default() })
+}
+
+fn count(line: &str) -> Option<(&str, u64)> {
+    let (number, what) = line.split_once(" packet")?;
+    Some((what.strip_prefix('s').unwrap_or(what).trim(), number.parse().ok()?))
+}
+
+impl Exit {
+    /// How it ended, in words: `exited 1`, `was ended by signal 9`.
+    #[must_use]
+    pub fn how(&self) -> String {
+        match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => format!("exited {code}"),
+            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        }
+    }
+}
