@@ -141,6 +141,15 @@ pub enum Place {
     Finished,
 }
 
+/// What tcpdump counts, and says when it ends in good order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets written, or meant to be.
+    pub captured: u64,
+    /// Packets that the kernel lost for want of buffer.
+    pub dropped: u64,
+}
+
 /// Why a capture is not made as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -215,7 +224,9 @@ mod tests {
 
     #[test]
     fn a_file_belongs_to_one_stem_only() {
-        for (namespace, name) in [("default", "web"), ("default", "web.pcap1"), ("default", "web-2"), ("prod", "web"), ("p", "x.pcap")] {
+        for (namespace, name) in
+            [("default", "web"), ("default", "web.pcap1"), ("default", "web-2"), ("prod", "web"), ("p", "x.pcap")]
+        {
             let stem = stem(namespace, name);
             assert_eq!(stem.pod().to_string(), format!("{namespace}/{name}"));
             for (index, files, digits) in [(0, 1, ""), (3, 10, "3"), (3, 100, "03"), (3, 1000, "003")] {

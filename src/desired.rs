@@ -176,7 +176,8 @@ mod tests {
     }
 
     fn seen(name: &str, uid: &str, value: Option<&str>) -> Seen {
-        let annotations: Annotations = value.map(|value| (ANNOTATION.to_owned(), value.to_owned())).into_iter().collect();
+        let annotations: Annotations =
+            value.map(|value| (ANNOTATION.to_owned(), value.to_owned())).into_iter().collect();
         Seen {
             uid: Uid(uid.into()),
             pod: PodName { namespace: "default".into(), name: name.into() },
@@ -214,7 +215,9 @@ mod tests {
 
     #[test]
     fn nothing_is_complete_before_the_first_list_is() {
-        assert!(!after([Word::Listing, Word::Listed(seen("a", "1", Some("5"))), Word::Lost, Word::ListDone]).is_complete());
+        assert!(
+            !after([Word::Listing, Word::Listed(seen("a", "1", Some("5"))), Word::Lost, Word::ListDone]).is_complete()
+        );
         assert!(after([Word::Listing, Word::ListDone]).is_complete());
     }
 

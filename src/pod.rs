@@ -219,9 +219,30 @@ mod tests {
     #[test]
     fn a_count_is_written_in_one_way_only() {
         for (value, files) in [("1", 1), ("5", 5), ("100", 100)] {
-            assert_eq!(look(json!({"metadata": {"annotations": {ANNOTATION: value}}})).asked, Asked::Request(Request { files }));
+            assert_eq!(
+                look(json!({"metadata": {"annotations": {ANNOTATION: value}}})).asked,
+                Asked::Request(Request { files })
+            );
         }
-        let bad = ["", "0", "-1", "+5", "05", "5x", " 5 ", "5 ", "101", "abc", "5.0", "1e1", "٥", "５", "99999999999999999999", "5\n", "−5"];
+        let bad = [
+            "",
+            "0",
+            "-1",
+            "+5",
+            "05",
+            "5x",
+            " 5 ",
+            "5 ",
+            "101",
+            "abc",
+            "5.0",
+            "1e1",
+            "٥",
+            "５",
+            "99999999999999999999",
+            "5\n",
+            "−5",
+        ];
         for value in bad {
             let refusal = Refusal::FileCount { value: value.into(), max: 100 };
             let asked = look(json!({"metadata": {"annotations": {ANNOTATION: value}}})).asked;
@@ -255,11 +276,27 @@ mod tests {
 
     #[test]
     fn an_address_that_is_not_the_pods_own_is_refused() {
-        let bad = ["127.0.0.1", "::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "169.254.1.1", "fe80::1", "192.0.2.9", "x", "255.255.255.255", "::ffff:127.0.0.1"];
+        let bad = [
+            "127.0.0.1",
+            "::1",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "ff02::1",
+            "169.254.1.1",
+            "fe80::1",
+            "192.0.2.9",
+            "x",
+            "255.255.255.255",
+            "::ffff:127.0.0.1",
+        ];
         for address in bad {
             let status = json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": address}], "hostIPs": [{"ip": "192.0.2.9"}]});
             let place = look(json!({ "status": status })).place;
-            assert!(matches!(&place, Place::Forbidden(Refusal::ForeignAddress { address: a, .. }) if a == address), "{address}: {place:?}");
+            assert!(
+                matches!(&place, Place::Forbidden(Refusal::ForeignAddress { address: a, .. }) if a == address),
+                "{address}: {place:?}"
+            );
         }
     }
 

@@ -205,7 +205,8 @@ mod tests {
             files
         };
         let end = |files: &[File]| -> Vec<Option<i128>> {
-            let at = |index| files.iter().find(|file| file.name == web().file(index, count)).map(|file| file.written_ns);
+            let at =
+                |index| files.iter().find(|file| file.name == web().file(index, count)).map(|file| file.written_ns);
             (0..count).map(at).collect()
         };
         let all = run(start.clone(), usize::MAX);
@@ -246,11 +247,13 @@ mod tests {
                 random % below
             };
             let (old, new) = (u16::try_from(1 + next(13)).unwrap(), u16::try_from(1 + next(13)).unwrap());
-            let mut start: Vec<File> = (0..old)
-                .filter_map(|index| (next(4) > 0).then(|| (web().file(index, old), i128::from(next(1000)))))
-                .enumerate()
-                .map(|(n, (name, age))| File { name, written_ns: age * 100 + n as i128, bytes: Some(41) })
-                .collect();
+            let mut start = Vec::new();
+            for index in 0..old {
+                if next(4) > 0 {
+                    let written_ns = i128::from(next(1000)) * 100 + i128::from(index);
+                    start.push(File { name: web().file(index, old), written_ns, bytes: Some(41) });
+                }
+            }
             if next(3) == 0 && old > 1 {
                 start.push(File { name: web().base(), written_ns: 7, bytes: Some(41) });
             }
@@ -276,7 +279,8 @@ mod tests {
     fn only_the_stems_own_files_are_removed() {
         let dir = std::env::temp_dir().join(format!("packet-capture-ring-{}", std::process::id()));
         let ring = Ring::open(&dir).unwrap();
-        let neighbours = ["captres-web-2.pcap0", "captres-web.pcap1.pcap0", "captres-web.pcapng", "captres-web_prod.pcap0", "other"];
+        let neighbours =
+            ["captres-web-2.pcap0", "captres-web.pcap1.pcap0", "captres-web.pcapng", "captres-web_prod.pcap0", "other"];
         for name in neighbours.iter().chain(&["captres-web.pcap0", "captres-web.pcap12", "captres-web.pcap"]) {
             fs::write(dir.join(name), name).unwrap();
         }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::capture::{Refusal, Request, Stem, Uid};
+use crate::capture::{Counts, Refusal, Request, Stem, Uid};
 
 /// How long tcpdump has to write what it holds after TERM; it was measured to take 30 ms.
 pub const TERM_GRACE: Duration = Duration::from_secs(5);
@@ -123,6 +123,10 @@ pub struct Slot {
     pub began_s: Option<u64>,
     /// How often in a row it failed.
     pub failures: u32,
+    /// What all tcpdumps of this owner counted together.
+    pub counts: Counts,
+    /// How many of them ended without saying what they counted.
+    pub uncounted: u32,
     /// The files are to go, whatever is asked from now on.
     pub doomed: bool,
     /// What its pod's owner was last told.
@@ -219,12 +223,16 @@ impl Slots {
     pub fn killed(&mut self, stem: &Stem, now: Instant) -> Option<Duration> {
         let slot = self.slots.get_mut(stem)?;
         let again_at = now + KILL_INTERVAL;
-        let (Phase::Terminating { why, since, .. } | Phase::Killing { why, since, .. }) = slot.phase else { return None };
+        let (Phase::Terminating { why, since, .. } | Phase::Killing { why, since, .. }) = slot.phase else {
+            return None;
+        };
         let due_at = match slot.phase {
             Phase::Killing { warn_at, .. } => warn_at,
-            Phase::Idle | Phase::Running | Phase::Terminating { .. } | Phase::Backoff { .. } | Phase::Removing { .. } => {
-                since + STUCK_AFTER
-            }
+            Phase::Idle
+            | Phase::Running
+            | Phase::Terminating { .. }
+            | Phase::Backoff { .. }
+            | Phase::Removing { .. } => since + STUCK_AFTER,
         };
         let stuck = (now >= due_at).then(|| now - since);
         let warn_at = stuck.map_or(due_at, |stuck| now + stuck);
@@ -232,7 +240,19 @@ impl Slots {
         stuck
     }
 
-    /// The process was reaped, or could not be started.
+    /// The process was reaped, after it had counted so much or did not say.
+    pub fn exited(&mut self, stem: &Stem, counts: Option<Counts>, now: Instant) -> Ended {
+        self.change(stem, |slot| match counts {
+            Some(counts) => {
+                slot.counts.captured = slot.counts.captured.saturating_add(counts.captured);
+                slot.counts.dropped = slot.counts.dropped.saturating_add(counts.dropped);
+            }
+            None => slot.uncounted = slot.uncounted.saturating_add(1),
+        });
+        self.ended(stem, now)
+    }
+
+    /// The process is gone, or could not be started.
     pub fn ended(&mut self, stem: &Stem, now: Instant) -> Ended {
         let Some(slot) = self.slots.get_mut(stem) else { return Ended::Stopped(Why::Gone) };
         match slot.phase {
@@ -299,6 +319,8 @@ impl Default for Slot {
             started_at: None,
             began_s: None,
             failures: 0,
+            counts: Counts::default(),
+            uncounted: 0,
             doomed: false,
             told: None,
             phase: Phase::Idle,
@@ -328,7 +350,9 @@ mod tests {
             now += ran;
             slots.ended(&stem, now)
         };
-        for (failures, wait_s) in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 32), (7, 64), (8, 128), (9, 256), (10, 300), (11, 300)] {
+        for (failures, wait_s) in
+            [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 32), (7, 64), (8, 128), (9, 256), (10, 300), (11, 300)]
+        {
             let retry_in = Duration::from_secs(wait_s);
             assert_eq!(fail_after(Duration::from_secs(1), &run), Ended::Failed { failures, retry_in });
         }

@@ -4,7 +4,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    ffi::{OsString},
+    ffi::OsString,
+    fs,
     io::{self, Read},
     os::{
         fd::{AsFd, OwnedFd},
@@ -16,11 +17,11 @@ use std::{
 
 use rustix::{
     fs::{OFlags, fcntl_setfl},
-    process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid},
+    process::{Pid, Signal, WaitOptions, kill_process, waitpid},
 };
 
 use crate::{
-    capture::Uid,
+    capture::{Counts, Uid},
     slots::Run,
 };
 
@@ -48,15 +49,6 @@ pub struct Exit {
     pub last_line: String,
     /// What it counted, if it came to say so.
     pub counts: Option<Counts>,
-}
-
-/// What tcpdump counts, and says when it ends in good order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Packets written, or meant to be.
-    pub captured: u64,
-    /// Packets that the kernel lost for want of buffer.
-    pub dropped: u64,
 }
 
 impl Tcpdumps {
@@ -119,15 +111,17 @@ impl Tcpdumps {
         exits
     }
 
-    /// Takes in children of other programs that ended without doing so. Only the first process of a container has such.
+    /// Takes in the children of others whose parent is gone: what an exec in the container leaves falls to its first process.
     pub fn reap_orphans(&self) {
-        while std::process::id() == 1
-            && let Ok(Some(ended)) =
-                waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
-            && let Some(pid) = ended.pid()
-            && !self.children.values().any(|child| Pid::from_child(child) == pid)
-        {
-            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        if std::process::id() != 1 {
+            return;
+        }
+        let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+        for pid in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+            if !self.children.values().any(|child| Pid::from_child(child) == pid) {
+                // Still alive, or taken in: both are well.
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            }
         }
     }
 

@@ -1,0 +1,165 @@
+//! The way of a note to the API server: a bound on how many one pod gets, a bounded queue, and one task that creates Events.
+//!
+//! Not kube's `Recorder`: it takes two notes that differ only in their text for one, and repeats the first.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use k8s_openapi::{
+    api::core::v1::{Event, EventSource, ObjectReference},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+    jiff::Timestamp,
+};
+use kube::{Api, Client, api::PostParams};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+use crate::{capture::Uid, report::Note};
+
+/// Events that one pod may get at once.
+const BURST: u32 = 10;
+/// How often a pod that has had its burst may get one more.
+const REFILL: Duration = Duration::from_secs(30);
+/// Notes that wait for the API server; more are only logged.
+const QUEUE_MAX: usize = 256;
+/// Pods whose rate is remembered: more than a node has.
+const PODS_MAX: usize = 1024;
+/// How long one attempt may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Waits before a note is tried again; then it is given up.
+const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(16)];
+/// The longest note that the API server takes, in bytes.
+const NOTE_BYTES_MAX: usize = 1024;
+/// The longest name of an object.
+const NAME_BYTES_MAX: usize = 253;
+
+const COMPONENT: &str = "packet-capture";
+
+/// Tells pods' owners, by log line and Event.
+#[derive(Debug)]
+pub struct Events {
+    queue: mpsc::Sender<Note>,
+    task: JoinHandle<()>,
+    allowances: HashMap<Uid, Allowance>,
+    forgettable: VecDeque<Uid>,
+}
+
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    refilled_at: Instant,
+}
+
+impl Events {
+    /// Starts the task that creates Events in the name of this node's controller.
+    #[must_use]
+    pub fn new(client: Client, node: &str) -> Self {
+        let (queue, notes) = mpsc::channel(QUEUE_MAX);
+        let task = tokio::spawn(create_all(client, node.to_owned(), notes));
+        Self { queue, task, allowances: HashMap::new(), forgettable: VecDeque::new() }
+    }
+
+    /// Logs a note, and queues it for the API server if its pod has not had too many and the queue has room.
+    pub fn tell(&mut self, note: Note) {
+        note.log();
+        if !self.allow(&note.uid) {
+            log::debug!("no event: the pod has had too many pod={}", note.pod);
+        } else if let Err(error) = self.queue.try_send(note) {
+            log::warn!("no event: too many wait for the API server error={error}");
+        }
+    }
+
+    /// Waits until all notes are out, until `deadline` at the latest.
+    pub async fn flush(self, deadline: Instant) {
+        drop(self.queue);
+        if timeout_at(deadline, self.task).await.is_err() {
+            log::warn!("some events did not reach the API server");
+        }
+    }
+
+    fn allow(&mut self, uid: &Uid) -> bool {
+        let now = Instant::now();
+        if !self.allowances.contains_key(uid) {
+            if self.forgettable.len() >= PODS_MAX
+                && let Some(oldest) = self.forgettable.pop_front()
+            {
+                self.allowances.remove(&oldest);
+            }
+            self.forgettable.push_back(uid.clone());
+        }
+        let allowance = self.allowances.entry(uid.clone()).or_insert(Allowance { left: BURST, refilled_at: now });
+        let refills = now.duration_since(allowance.refilled_at).as_secs() / REFILL.as_secs();
+        if refills > 0 {
+            let refills = u32::try_from(refills).unwrap_or(BURST);
+            allowance.left = allowance.left.saturating_add(refills).min(BURST);
+            allowance.refilled_at += REFILL * refills;
+        }
+        let allowed = allowance.left > 0;
+        allowance.left = allowance.left.saturating_sub(1);
+        allowed
+    }
+}
+
+async fn create_all(client: Client, node: String, mut notes: mpsc::Receiver<Note>) {
+    while let Some(note) = notes.recv().await {
+        let api = Api::<Event>::namespaced(client.clone(), &note.pod.namespace);
+        let event = event(&note, &node, Timestamp::now());
+        let mut waits = RETRIES.iter();
+        loop {
+            let error = match timeout(ATTEMPT_TIMEOUT, api.create(&PostParams::default(), &event)).await {
+                Ok(Ok(_)) => break,
+                Ok(Err(kube::Error::Api(status))) if is_final(status.code) => {
+                    log::warn!("no event: refused pod={} error={:?}", note.pod, status.message);
+                    break;
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {} s", ATTEMPT_TIMEOUT.as_secs()),
+            };
+            let Some(wait) = waits.next() else {
+                log::warn!("no event: given up pod={} error={error:?}", note.pod);
+                break;
+            };
+            sleep(*wait).await;
+        }
+    }
+}
+
+/// Whether the API server's answer will be the same next time: no such namespace, not allowed, no such Event possible.
+fn is_final(code: u16) -> bool {
+    (400..500).contains(&code) && code != 429
+}
+
+fn event(note: &Note, node: &str, now: Timestamp) -> Event {
+    // Named as other components name theirs, so that a list shows them in the order of their making.
+    let suffix = format!(".{:x}", now.as_nanosecond());
+    let name = &note.pod.name[..note.pod.name.floor_char_boundary(NAME_BYTES_MAX - suffix.len())];
+    let name = format!("{}{suffix}", name.trim_end_matches(['.', '-']));
+    Event {
+        metadata: ObjectMeta { name: Some(name), namespace: Some(note.pod.namespace.clone()), ..ObjectMeta::default() },
+        involved_object: ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Pod".into()),
+            namespace: Some(note.pod.namespace.clone()),
+            name: Some(note.pod.name.clone()),
+            uid: Some(note.uid.0.clone()),
+            ..ObjectReference::default()
+        },
+        type_: Some(if note.reason.is_warning() { "Warning" } else { "Normal" }.into()),
+        reason: Some(note.reason.name().into()),
+        message: Some(cut(&note.text).to_owned()),
+        source: Some(EventSource { component: Some(COMPONENT.into()), host: Some(node.into()) }),
+        count: Some(1),
+        first_timestamp: Some(Time(now)),
+        last_timestamp: Some(Time(now)),
+        ..Event::default()
+    }
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(NOTE_BYTES_MAX)]
+}

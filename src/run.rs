@@ -1,0 +1,383 @@
+//! The loop: wait for one thing, record it, plan, carry out. The only file that reads the clock for a decision.
+
+use std::{
+    io,
+    process::ExitCode,
+    time::{Duration, Instant, SystemTime},
+};
+
+use kube::Client;
+use tokio::time::{sleep, sleep_until};
+
+use crate::{
+    capture::{Stem, Uid},
+    config::Config,
+    desired::{Desired, Word},
+    events::Events,
+    health::Health,
+    instance,
+    plan::{self, Action, World},
+    report::{self, Note, Reason},
+    ring::Ring,
+    signals::Signals,
+    slots::{Ended, Run, Slot, Slots, Why},
+    state::StateFile,
+    tcpdump::{Exit, Tcpdumps},
+    watch::{Failure, Watch},
+};
+
+/// The longest time between two turns: keeps `alive` young, and the tcpdumps' pipes empty.
+const TURN_MAX: Duration = Duration::from_secs(10);
+
+/// Passes of the planner in one turn. A slot needs at most six: end, doom, remove, open, tell, start.
+const PASSES_MAX: usize = 16;
+
+/// How long a second controller waits for the first one to go.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often it looks meanwhile.
+const CLAIM_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long after TERM the captures may take to end; KILL comes after 5 s.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long the last Events may take after that. Together they stay below 10 s.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
+
+struct Controller {
+    config: Config,
+    ring: Ring,
+    state: StateFile,
+    health: Health,
+    events: Events,
+    tcpdumps: Tcpdumps,
+    desired: Desired,
+    slots: Slots,
+    stopping_since: Option<Instant>,
+}
+
+/// Runs the controller until it is asked to end. 0: it was, and all captures ended in good order; 1: not all did.
+///
+/// # Errors
+/// If it cannot begin: what failed, and what to do about it.
+pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
+    let fatal = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| format!("{what}: {error}")
+    };
+    let end = Signals::end().map_err(fatal("cannot listen for SIGTERM"))?;
+    let children = Signals::children().map_err(fatal("cannot listen for SIGCHLD"))?;
+    let claim = tokio::select! {
+        claim = claim(&config.node) => claim?,
+        _ = end.arrived() => return Ok(ExitCode::SUCCESS),
+    };
+    let dir = &config.capture_dir;
+    let ring = Ring::open(dir).map_err(fatal(&format!("cannot use CAPTURE_DIR={}", dir.display())))?;
+    let health = Health::begin(&config.run_dir);
+    let health = health.map_err(fatal(&format!("cannot use RUN_DIR={}", config.run_dir.display())))?;
+    let mut watch = Watch::new(client.clone(), &config.node, &config.limits);
+    let mut controller = Controller {
+        state: StateFile::at(dir),
+        ring,
+        health,
+        events: Events::new(client, &config.node),
+        tcpdumps: Tcpdumps::new(&config.tcpdump_options, claim),
+        desired: Desired::default(),
+        slots: Slots::default(),
+        stopping_since: None,
+        config,
+    };
+    controller.recall().map_err(fatal("cannot list the captures of before"))?;
+    log::info!("watching node={} version={}", controller.config.node, env!("CARGO_PKG_VERSION"));
+
+    // Up to here an error ends the process; from here on none does.
+    loop {
+        let wake_at = controller.turn();
+        if controller.has_ended() {
+            break;
+        }
+        tokio::select! {
+            biased;
+            signals = end.arrived() => controller.stop(signals),
+            _ = children.arrived() => (),
+            word = watch.next(), if controller.stopping_since.is_none() => match word {
+                Ok(word) => controller.hear(word),
+                Err(failure) => controller.lose(&failure),
+            },
+            () = sleep_until(wake_at.into()) => (),
+        }
+    }
+    let code = controller.exit_code();
+    controller.events.flush((Instant::now() + FLUSH_TIMEOUT).into()).await;
+    Ok(code)
+}
+
+/// Waits until no other controller of the node, and no tcpdump of one, is left.
+async fn claim(node: &str) -> Result<std::os::fd::OwnedFd, String> {
+    let give_up_at = Instant::now() + CLAIM_TIMEOUT;
+    let mut told = false;
+    loop {
+        match instance::claim(node) {
+            Ok(claim) => return Ok(claim),
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                return Err(format!("cannot make the socket that stands for the controller of node {node}: {error}"));
+            }
+            Err(_) if Instant::now() >= give_up_at => {
+                let waited_s = CLAIM_TIMEOUT.as_secs();
+                return Err(format!(
+                    "another controller of node {node}, or a tcpdump that one left, is still there after {waited_s} s; \
+                     `ss -xap | grep packet-capture/{node}` names it; nothing was touched"
+                ));
+            }
+            Err(_) if !told => {
+                log::warn!(
+                    "waiting for another controller of this node, or a tcpdump that one left, to end node={node}"
+                );
+                told = true;
+            }
+            Err(_) => (),
+        }
+        sleep(CLAIM_INTERVAL).await;
+    }
+}
+
+impl Controller {
+    /// Takes over what an earlier process left: the slots that it remembered, and files that nobody remembers.
+    fn recall(&mut self) -> io::Result<()> {
+        let (entries, readable) = match self.state.load() {
+            Ok(entries) => (entries, true),
+            Err(error) => {
+                log::warn!(
+                    "cannot read the state file, so the files of captures that are still wanted are taken over by name, and \
+                     all others are removed error={error}"
+                );
+                (Vec::new(), false)
+            }
+        };
+        for entry in entries {
+            if let Some(annotations) = entry.annotations.clone().filter(|_| !entry.doomed) {
+                self.desired.recall(Uid(entry.uid.clone()), annotations, &self.config.limits);
+            }
+            self.slots.restore(entry.stem(), entry.slot());
+        }
+        for stem in self.ring.stems()? {
+            if self.slots.get(&stem).is_none() {
+                self.slots.restore(stem, Slot { doomed: readable, ..Slot::default() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what has ended, and does what is to be done. Returns when to look again at the latest.
+    fn turn(&mut self) -> Instant {
+        for (uid, exit) in self.tcpdumps.reap() {
+            self.take_exit(&uid, &exit);
+        }
+        self.tcpdumps.reap_orphans();
+        let wake_at = self.settle();
+        self.health.touch(self.desired.is_complete());
+        let turn_at = Instant::now() + TURN_MAX;
+        let stop_at = self.stopping_since.map_or(turn_at, |since| since + STOP_TIMEOUT);
+        wake_at.unwrap_or(turn_at).min(turn_at).min(stop_at)
+    }
+
+    fn settle(&mut self) -> Option<Instant> {
+        for _ in 0..PASSES_MAX {
+            let plan = plan::plan(&World {
+                now: Instant::now(),
+                limits: &self.config.limits,
+                desired: &self.desired,
+                slots: &self.slots,
+                stopping: self.stopping_since.is_some(),
+            });
+            if plan.actions.is_empty() {
+                return plan.wake_at;
+            }
+            for (stem, action) in plan.actions {
+                log::debug!("{action:?} {stem}");
+                self.carry_out(&stem, action);
+            }
+            if let Err(error) = self.save() {
+                log::error!(
+                    "cannot write the state file: after a crash captures would be taken for older ones error={error}"
+                );
+            }
+        }
+        log::error!("the plan does not settle in {PASSES_MAX} passes");
+        Some(Instant::now() + Duration::from_secs(1))
+    }
+
+    fn carry_out(&mut self, stem: &Stem, action: Action) {
+        let now = Instant::now();
+        match action {
+            Action::Open(uid) => self.slots.open(stem, uid),
+            Action::Doom => self.slots.doom(stem),
+            Action::Tell(standing) => {
+                if let Some(standing) = &standing {
+                    let running = self.slots.get(stem).filter(|slot| slot.has_process());
+                    let running = running.and_then(|slot| Some(slot.last.as_ref()?.request.files));
+                    let (reason, text) = report::standing(standing, running, self.kept(stem));
+                    self.tell(stem, reason, text);
+                }
+                self.slots.told(stem, standing);
+            }
+            Action::Start(run) => self.start(stem, run),
+            Action::Term(why) => {
+                self.slots.terminated(stem, why, now);
+                self.with_owner(stem, Tcpdumps::term);
+            }
+            Action::Kill => {
+                self.with_owner(stem, Tcpdumps::kill);
+                if let Some(stuck) = self.slots.killed(stem, now) {
+                    self.tell(stem, Reason::Stuck, report::stuck(stuck));
+                }
+            }
+            Action::Remove => self.remove(stem, now),
+        }
+    }
+
+    fn start(&mut self, stem: &Stem, run: Run) {
+        let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let Some(uid) = self.slots.get(stem).and_then(|slot| slot.owner.clone()) else { return };
+        self.slots.starting(stem, run.clone(), Instant::now(), now_s);
+        let path = self.ring.path(stem);
+        let started = self.save().and_then(|()| {
+            let kept = self.ring.prepare(stem, run.request.files)?;
+            let pid = self.tcpdumps.start(&uid, &run, &path)?;
+            Ok((kept, pid))
+        });
+        match started {
+            Ok((kept, pid)) => {
+                log::debug!("tcpdump runs pid={pid} pod={}", stem.pod());
+                self.tell(stem, Reason::Started, report::started(&run, &path, kept));
+            }
+            Err(error) => {
+                let ended = self.slots.ended(stem, Instant::now());
+                self.tell_failure(stem, ended, |ended, kept| report::not_started(&error.to_string(), ended, kept));
+            }
+        }
+    }
+
+    fn remove(&mut self, stem: &Stem, now: Instant) {
+        match self.ring.remove(stem) {
+            Ok(files) => {
+                let Some(slot) = self.slots.removed(stem) else { return };
+                if slot.owner.is_none() {
+                    log::info!("removed files that no pod asks for stem={stem} files={files}");
+                } else if slot.began_s.is_some() {
+                    let text = report::removed(&slot, files);
+                    if let Some(note) = Note::to_owner(stem, &slot, Reason::Stopped, text) {
+                        self.events.tell(note);
+                    }
+                }
+            }
+            Err(error) => {
+                let failures = self.slots.not_removed(stem, now);
+                if failures.is_power_of_two() {
+                    self.tell(stem, Reason::Stuck, report::not_removed(&error.to_string(), failures));
+                }
+            }
+        }
+    }
+
+    fn take_exit(&mut self, uid: &Uid, exit: &Exit) {
+        let Some(stem) = self.slots.owned_by(uid).cloned() else { return };
+        let now = Instant::now();
+        let ran = self.slots.get(&stem).and_then(|slot| slot.started_at).map_or(Duration::ZERO, |at| now - at);
+        log::debug!("tcpdump {} stem={stem} counts={:?}", exit.how(), exit.counts);
+        match self.slots.exited(&stem, exit.counts, now) {
+            // Told when the files are gone.
+            Ended::Stopped(Why::Gone) => (),
+            Ended::Stopped(why) => {
+                let kept = self.kept(&stem);
+                if let Some(slot) = self.slots.get(&stem) {
+                    let (reason, text) = report::stopped(why, slot, kept);
+                    self.tell(&stem, reason, text);
+                }
+            }
+            failed @ Ended::Failed { .. } => {
+                self.tell_failure(&stem, failed, |ended, kept| report::failed(exit, ran, ended, kept));
+            }
+        }
+    }
+
+    /// The first failure is told, then the second, the fourth, the eighth …
+    fn tell_failure(&mut self, stem: &Stem, ended: Ended, text: impl FnOnce(Ended, usize) -> String) {
+        if let Ended::Failed { failures, .. } = ended
+            && failures.is_power_of_two()
+        {
+            self.tell(stem, Reason::Failed, text(ended, self.kept(stem)));
+        }
+    }
+
+    fn tell(&mut self, stem: &Stem, reason: Reason, text: String) {
+        match self.slots.get(stem).and_then(|slot| Note::to_owner(stem, slot, reason, text.clone())) {
+            Some(note) => self.events.tell(note),
+            None => log::warn!("{text} stem={stem}"),
+        }
+    }
+
+    fn with_owner(&self, stem: &Stem, act: impl FnOnce(&Tcpdumps, &Uid)) {
+        if let Some(uid) = self.slots.get(stem).and_then(|slot| slot.owner.as_ref()) {
+            act(&self.tcpdumps, uid);
+        }
+    }
+
+    fn kept(&self, stem: &Stem) -> usize {
+        self.ring.files(stem).map_or(0, |files| files.len())
+    }
+
+    /// Before the first complete list the state file says more than this process knows.
+    fn save(&mut self) -> io::Result<()> {
+        if self.desired.is_complete() { self.state.save(&self.slots, &self.desired) } else { Ok(()) }
+    }
+
+    fn hear(&mut self, word: Word) {
+        if word == Word::ListDone {
+            let (first, again) = (!self.desired.is_complete(), self.desired.lost_since().is_some());
+            if first || again {
+                log::info!(
+                    "{}",
+                    if first { "pods listed; ready" } else { "pods listed again; all is as the API server says" }
+                );
+            }
+        }
+        self.desired.hear(word, Instant::now());
+    }
+
+    fn lose(&mut self, failure: &Failure) {
+        self.desired.hear(Word::Lost, Instant::now());
+        if failure.failures.is_power_of_two() {
+            let Failure { error, hint, failures, retry_in } = failure;
+            let hint = hint.map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+            log::warn!(
+                "cannot watch the pods of node {}: {error}{hint}; trying again in {:.1} s (failure {failures}); kept: {}",
+                self.config.node,
+                retry_in.as_secs_f64(),
+                report::captures(self.tcpdumps.len()),
+            );
+        }
+    }
+
+    fn stop(&mut self, signals: usize) {
+        let again = self.stopping_since.is_some() || signals > 1;
+        self.stopping_since.get_or_insert_with(Instant::now);
+        log::info!("shutting down captures={}{}", self.tcpdumps.len(), if again { ", at once" } else { "" });
+        if again {
+            self.tcpdumps.kill_all();
+            self.stopping_since = Instant::now().checked_sub(STOP_TIMEOUT);
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.stopping_since.is_some_and(|since| self.tcpdumps.is_empty() || since.elapsed() >= STOP_TIMEOUT)
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        if self.tcpdumps.is_empty() {
+            return ExitCode::SUCCESS;
+        }
+        log::error!("not all captures ended in good order captures={}", self.tcpdumps.len());
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,217 @@
+//! The watch on this node's pods: how it is opened, bounded in time, and opened anew after an error.
+//!
+//! One rule for every error: the stream is dropped, and after a wait of our own a new one lists all pods again. It replaces
+//! kube's retries, both shapes of 410 (kube never lists again after the one that answers the watch request) and half-finished lists.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::BoxStream};
+use kube::{
+    Api, Client,
+    runtime::watcher::{self, Event, watcher},
+};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::{
+    capture::Limits,
+    desired::Word,
+    pod::{self, Pod},
+};
+
+/// How long one watch request lasts, in seconds, before it is made anew. kube gives up a connection on which nothing came for 5 s
+/// longer, so a dead one is noticed within some two minutes, where the default of 290 s would take five.
+const WATCH_S: u32 = 120;
+
+/// The client's own read timeout: more than a watch may be silent, so that it only ends what hangs.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_S as u64 + 30);
+
+/// How long a list may make no progress.
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Pods in one page of a list: bounds the memory that a list takes.
+const PAGE_SIZE: u32 = 50;
+
+/// The wait after a first error; it doubles with each further one.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+
+/// The longest wait after an error.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// After this long without an error the next one counts as the first.
+const CALM: Duration = Duration::from_secs(60);
+
+/// The stream of words about the pods of one node.
+pub struct Watch {
+    client: Client,
+    node: String,
+    limits: Limits,
+    state: State,
+    failures: u32,
+    failed_at: Option<Instant>,
+}
+
+enum State {
+    Closed { open_at: Instant },
+    Listing { stream: Stream, give_up_at: Instant },
+    Watching { stream: Stream },
+}
+
+type Stream = BoxStream<'static, watcher::Result<Event<Pod>>>;
+
+/// Why there is no word for a while.
+#[derive(Debug)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: String,
+    /// What to do about it, where that is known.
+    pub hint: Option<&'static str>,
+    /// Failures in a row, this one included.
+    pub failures: u32,
+    /// When it is tried again.
+    pub retry_in: Duration,
+}
+
+impl Watch {
+    /// A watch on the pods of `node`, not opened yet.
+    #[must_use]
+    pub fn new(client: Client, node: &str, limits: &Limits) -> Self {
+        let state = State::Closed { open_at: Instant::now() };
+        Self { client, node: node.to_owned(), limits: limits.clone(), state, failures: 0, failed_at: None }
+    }
+
+    /// The next word. May be dropped and called again without losing one.
+    ///
+    /// # Errors
+    /// What made the stream end. The next call opens a new one, after a wait.
+    pub async fn next(&mut self) -> Result<Word, Failure> {
+        loop {
+            let event = match &mut self.state {
+                State::Closed { open_at } => {
+                    sleep_until(*open_at).await;
+                    self.state = State::Listing { stream: self.open(), give_up_at: Instant::now() + LIST_TIMEOUT };
+                    continue;
+                }
+                State::Listing { stream, give_up_at } => match timeout_at(*give_up_at, stream.next()).await {
+                    Ok(event) => {
+                        *give_up_at = Instant::now() + LIST_TIMEOUT;
+                        event
+                    }
+                    Err(_) => {
+                        let error = format!("the list of pods made no progress for {} s", LIST_TIMEOUT.as_secs());
+                        return Err(self.close(error, None));
+                    }
+                },
+                State::Watching { stream } => stream.next().await,
+            };
+            match event {
+                Some(Ok(event)) => {
+                    if let Some(word) = self.word(event) {
+                        return Ok(word);
+                    }
+                }
+                Some(Err(error)) => return Err(self.close(describe(&error), hint(&error))),
+                None => return Err(self.close("the stream ended".into(), None)),
+            }
+        }
+    }
+
+    fn open(&self) -> Stream {
+        // A list is a consistent read by default, and must stay one: an older state from a cache would delete what was
+        // annotated a second ago.
+        let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node));
+        watcher(Api::<Pod>::all(self.client.clone()), config.timeout(WATCH_S).page_size(PAGE_SIZE)).boxed()
+    }
+
+    fn word(&mut self, event: Event<Pod>) -> Option<Word> {
+        let seen = |pod: &Pod| pod::seen(pod, &self.limits);
+        match event {
+            Event::Init => Some(Word::Listing),
+            Event::InitApply(pod) => seen(&pod).map(Word::Listed),
+            Event::InitDone => {
+                let closed = State::Closed { open_at: Instant::now() };
+                self.state = match std::mem::replace(&mut self.state, closed) {
+                    State::Listing { stream, .. } | State::Watching { stream } => State::Watching { stream },
+                    closed @ State::Closed { .. } => closed,
+                };
+                Some(Word::ListDone)
+            }
+            Event::Apply(pod) => seen(&pod).map(Word::Changed),
+            Event::Delete(pod) => seen(&pod).map(Word::Gone),
+        }
+    }
+
+    fn close(&mut self, error: String, hint: Option<&'static str>) -> Failure {
+        if self.failed_at.is_none_or(|failed_at| failed_at.elapsed() >= CALM) {
+            self.failures = 0;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.failed_at = Some(Instant::now());
+        let retry_in = backoff(self.failures);
+        self.state = State::Closed { open_at: Instant::now() + retry_in };
+        Failure { error, hint, failures: self.failures, retry_in }
+    }
+}
+
+/// 1, 2, 4 … seconds up to the maximum, give or take a quarter: the nodes of a cluster must not all come back at the same time.
+fn backoff(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    let wait = BACKOFF_MIN.saturating_mul(1 << doublings).min(BACKOFF_MAX);
+    let quarters = RandomState::new().hash_one(failures) % 1000;
+    wait.mul_f64(0.75 + 0.0005 * quarters as f64)
+}
+
+/// kube reads an object that it cannot parse in a watch as an empty error.
+fn describe(error: &watcher::Error) -> String {
+    match status(error) {
+        Some(status) if status.message.is_empty() && status.code == 0 => "an object could not be read".to_owned(),
+        Some(status) => format!("{} ({} {})", status.message, status.code, status.reason),
+        None => {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                let cause_text = cause.to_string();
+                if !text.contains(&cause_text) {
+                    text = format!("{text}: {cause_text}");
+                }
+                source = cause.source();
+            }
+            text
+        }
+    }
+}
+
+fn hint(error: &watcher::Error) -> Option<&'static str> {
+    match status(error)?.code {
+        401 => Some("the service account's token was not accepted; is it mounted, and of this cluster?"),
+        403 => Some("apply the ClusterRole and its binding in daemonset.yaml"),
+        _ => None,
+    }
+}
+
+fn status(error: &watcher::Error) -> Option<&kube::core::Status> {
+    match error {
+        watcher::Error::WatchError(status) => Some(status),
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_from_1_s_to_30_s_give_or_take_a_quarter() {
+        for (failures, wait_s) in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 16.0), (6, 30.0), (100, 30.0)] {
+            for _ in 0..100 {
+                let wait = backoff(failures).as_secs_f64();
+                assert!((wait_s * 0.75..=wait_s * 1.25).contains(&wait), "{failures}: {wait}");
+            }
+        }
+    }
+}
