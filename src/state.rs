@@ -164,3 +164,63 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        capture::Limits,
+        desired::Word,
+        pod::{self, Pod},
+    };
+
+    fn dir(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("packet-capture-state-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn what_is_written_is_what_the_next_process_reads() {
+        let dir = dir("same");
+        let limits = Limits { files_max: 9, stale_max: std::time::Duration::MAX, host_network_namespaces: [].into() };
+        let json = r#"{"metadata": {"name": "web", "namespace": "prod", "uid": "1", "annotations": {"tcpdump.antrea.io": "5"}}}"#;
+        let pod: Pod = serde_json::from_str(json).unwrap();
+        let (mut slots, mut desired, mut file) = (Slots::default(), Desired::default(), StateFile::at(&dir));
+        let seen = pod::seen(&pod, &limits).unwrap();
+        let stem = Stem::of(&seen.pod);
+        desired.hear(Word::Changed(seen), Instant::now());
+        slots.open(&stem, Uid("1".into()));
+        slots.doom(&stem);
+        file.save(&slots, &desired).unwrap();
+        let entries = StateFile::at(&dir).load().unwrap();
+        assert_eq!(entries[0].stem(), stem);
+        assert_eq!(entries[0].slot(), *slots.get(&stem).unwrap());
+        assert_eq!(entries[0].annotations.as_ref().unwrap()["tcpdump.antrea.io"], "5");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_state_is_not_read_and_no_path_is_taken_from_it() {
+        let dir = dir("bad");
+        let (file, path) = (StateFile::at(&dir), dir.join(".state.json"));
+        assert_eq!(file.load().unwrap(), []);
+        for text in ["", "{", "[]", r#"{"version": 2, "captures": []}"#, r#"{"version": 1, "captures": [{"name": 5}]}"#]
+        {
+            fs::write(&path, text).unwrap();
+            assert!(file.load().is_err(), "{text}");
+        }
+        let entry = |name: &str| format!(r#"{{"namespace": "default", "name": "{name}", "uid": "1", "sequence": 1}}"#);
+        let text = format!(r#"{{"version": 1, "captures": [{}, {}, {}]}}"#, entry("../../etc"), entry("a"), entry(""));
+        fs::write(&path, text).unwrap();
+        assert_eq!(file.load().unwrap().iter().map(|entry| entry.name.clone()).collect::<Vec<_>>(), ["a"]);
+        fs::write(&path, " ".repeat(usize::try_from(BYTES_MAX).unwrap() + 1)).unwrap();
+        assert!(file.load().is_err());
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(file.load().is_err());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

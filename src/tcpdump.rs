@@ -206,3 +206,46 @@ impl Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Request;
+
+    fn arguments_for(options: &str, ips: &[&str]) -> String {
+        let options: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
+        let run = Run { request: Request { files: 5 }, ips: ips.iter().map(|ip| ip.parse().unwrap()).collect() };
+        let arguments = arguments(&options, &run, Path::new("/captures/captres-web.pcap"));
+        arguments.iter().map(|argument| argument.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_command_line_is_the_promised_one() {
+        let bare = "-i any -C 1 -W 5 -w /captures/captres-web.pcap host 10.0.0.1";
+        assert_eq!(arguments_for("", &["10.0.0.1"]), bare);
+        assert_eq!(arguments_for(" -U  -B 16384 ", &["10.0.0.1"]), format!("-U -B 16384 {bare}"));
+        assert_eq!(arguments_for("", &["10.0.0.1", "fd00::1"]), format!("{bare} or host fd00::1"));
+    }
+
+    #[test]
+    fn last_words_are_counts_and_a_line_before_them() {
+        let said = "tcpdump: WARNING: any: that device doesn't support promiscuous mode\n\
+                    tcpdump: listening on any, link-type LINUX_SLL2 (Linux cooked v2), snapshot length 262144 bytes\n\
+                    tcpdump: pcap_loop: The interface disappeared\n\
+                    12 packets captured\n14 packets received by filter\n1 packet dropped by kernel\n";
+        assert_eq!(counts(said), Some(Counts { captured: 12, dropped: 1 }));
+        assert_eq!(last_line(said), "pcap_loop: The interface disappeared");
+        assert_eq!(counts("1 packet captured\n"), Some(Counts { captured: 1, dropped: 0 }));
+        assert_eq!(counts("tcpdump: eth9: No such device exists\n"), None);
+        assert_eq!((last_line(""), counts("")), (String::new(), None));
+    }
+
+    #[test]
+    fn only_the_end_of_what_was_said_is_kept() {
+        let mut kept = VecDeque::new();
+        let mut said: Vec<u8> = (0..100_000_u32).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+        said.truncate(STDERR_BYTES_PER_TURN);
+        read_available(&mut said.as_slice(), &mut kept);
+        assert_eq!(kept, &said[said.len() - STDERR_BYTES_MAX..]);
+    }
+}
