@@ -7,7 +7,7 @@ use std::{
 };
 
 use kube::Client;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep_until;
 
 use crate::{
     capture::{Stem, Uid},
@@ -31,12 +31,6 @@ const TURN_MAX: Duration = Duration::from_secs(10);
 
 /// Passes of the planner in one turn. A slot needs at most six: end, doom, remove, open, tell, start.
 const PASSES_MAX: usize = 16;
-
-/// How long a second controller waits for the first one to go.
-const CLAIM_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How often it looks meanwhile.
-const CLAIM_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long after TERM the captures may take to end; KILL comes after 5 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
@@ -68,7 +62,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
     let end = Signals::end().map_err(fatal("cannot listen for SIGTERM"))?;
     let children = Signals::children().map_err(fatal("cannot listen for SIGCHLD"))?;
     let claim = tokio::select! {
-        claim = claim(&config.node) => claim?,
+        claim = instance::claim(&config.node) => claim?,
         _ = end.arrived() => return Ok(ExitCode::SUCCESS),
     };
     let dir = &config.capture_dir;
@@ -110,35 +104,6 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
     let code = controller.exit_code();
     controller.events.flush((Instant::now() + FLUSH_TIMEOUT).into()).await;
     Ok(code)
-}
-
-/// Waits until no other controller of the node, and no tcpdump of one, is left.
-async fn claim(node: &str) -> Result<std::os::fd::OwnedFd, String> {
-    let give_up_at = Instant::now() + CLAIM_TIMEOUT;
-    let mut told = false;
-    loop {
-        match instance::claim(node) {
-            Ok(claim) => return Ok(claim),
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                return Err(format!("cannot make the socket that stands for the controller of node {node}: {error}"));
-            }
-            Err(_) if Instant::now() >= give_up_at => {
-                let waited_s = CLAIM_TIMEOUT.as_secs();
-                return Err(format!(
-                    "another controller of node {node}, or a tcpdump that one left, is still there after {waited_s} s; \
-                     `ss -xap | grep packet-capture/{node}` names it; nothing was touched"
-                ));
-            }
-            Err(_) if !told => {
-                log::warn!(
-                    "waiting for another controller of this node, or a tcpdump that one left, to end node={node}"
-                );
-                told = true;
-            }
-            Err(_) => (),
-        }
-        sleep(CLAIM_INTERVAL).await;
-    }
 }
 
 impl Controller {

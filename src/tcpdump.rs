@@ -76,7 +76,10 @@ impl Tcpdumps {
         let non_blocking = child.stderr.as_ref().map(|stderr| fcntl_setfl(stderr.as_fd(), OFlags::NONBLOCK));
         self.children.insert(uid.clone(), child);
         self.stderr.insert(uid.clone(), VecDeque::new());
-        non_blocking.transpose()?;
+        if let Some(Err(_)) = non_blocking {
+            // It must not be read from while it lives; what it says then is that it was killed.
+            self.kill(uid);
+        }
         Ok(pid)
     }
 
