@@ -1,0 +1,208 @@
+//! A capture whose pod changes: what it costs, and what stays.
+
+use crate::{
+    api::Kind,
+    node::Node,
+    pod::{Pod, pod, web},
+    process::{lives, until},
+};
+
+#[test]
+fn a_pod_without_an_address_is_captured_once_it_has_one() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.api.put(&web().at(&[]).in_phase("Pending"));
+    node.until_heard(&controller);
+    assert_eq!((node.starts("web"), node.api.events("web")), (vec![], vec![]));
+    node.api.put(&web().in_phase("Pending"));
+    assert!(node.nth_start("web", 1).arguments.ends_with("host 10.0.0.1"));
+}
+
+#[test]
+#[ignore = "takes 10 s"]
+fn a_pod_that_stays_without_an_address_is_told_what_it_waits_for() {
+    let node = Node::new();
+    let _controller = node.start_ready();
+    node.api.put(&web().at(&[]).in_phase("Pending"));
+    assert_eq!(node.until_event("web", "CaptureWaiting"), "the capture begins as soon as the pod has an IP address");
+}
+
+#[test]
+fn another_address_means_another_tcpdump_and_none_means_none() {
+    let node = Node::new();
+    let _controller = node.start_ready();
+    node.api.put(&web());
+    let first = node.nth_start("web", 1);
+    let written = node.files()["captres-web.pcap0"].clone();
+    node.api.put(&web().at(&[]));
+    let message = node.until_event("web", "CaptureStopped");
+    assert!(message.starts_with("the pod has no address;"), "{message}");
+    assert!(!lives(first.pid));
+    node.api.put(&web().at(&["10.0.0.2"]));
+    let second = node.nth_start("web", 2);
+    assert!(second.arguments.ends_with("host 10.0.0.2"), "{second:?}");
+    assert!(node.files()["captres-web.pcap4"].starts_with(&written));
+    node.api.put(&web().at(&["10.0.0.3"]));
+    assert!(node.nth_start("web", 3).arguments.ends_with("host 10.0.0.3"));
+    assert_eq!(node.tcpdumps().len(), 1);
+}
+
+#[test]
+fn a_wider_ring_costs_one_restart_and_no_packet() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.api.put(&web());
+    let first = node.nth_start("web", 1);
+    // As after two rotations: index 0 is the newest.
+    let written = node.files()["captres-web.pcap0"].clone();
+    for (index, age_s) in [(3, 200), (4, 100)] {
+        let name = format!("captres-web.pcap{index}");
+        node.leave(&name, &format!("packets of {age_s} s ago, longer than a header and more"));
+        let file = std::fs::File::options().append(true).open(node.capture(&name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(age_s)).unwrap();
+    }
+    node.api.put(&web().asks("12"));
+    let second = node.nth_start("web", 2);
+    assert!(second.arguments.contains(" -W 12 -w "), "{second:?}");
+    assert!(!lives(first.pid));
+    assert_eq!(second.found, 3);
+    let files = node.files();
+    assert_eq!(
+        node.file_names(),
+        ["captres-web.pcap00", "captres-web.pcap09", "captres-web.pcap10", "captres-web.pcap11"]
+    );
+    assert!(files["captres-web.pcap09"].starts_with("packets of 200 s ago"));
+    assert!(files["captres-web.pcap10"].starts_with("packets of 100 s ago"));
+    assert_eq!(files["captres-web.pcap11"], format!("{written}last words of {}\n", first.pid));
+    let started = until("the second start's event", || node.messages("web", "CaptureStarted").get(1).cloned());
+    assert!(started.ends_with("12 files of 1 MB; kept: 3 files of before"), "{started}");
+    node.until_heard(&controller);
+    assert_eq!(node.starts("web").len(), 2);
+}
+
+#[test]
+fn of_a_burst_of_changes_the_last_wins_with_at_most_two_starts() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    for files in 1..=10 {
+        node.api.put(&web().asks(&files.to_string()));
+    }
+    let last = until("a start with the last wish", || {
+        node.starts("web").into_iter().find(|start| start.arguments.contains(" -W 10 "))
+    });
+    node.until_heard(&controller);
+    assert!(node.starts("web").len() <= 2, "{:?}", node.starts("web"));
+    assert_eq!(node.tcpdumps(), [last.pid]);
+}
+
+#[test]
+fn a_change_of_anything_else_does_nothing_at_all() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.api.put(&web());
+    let tcpdump = node.nth_start("web", 1);
+    node.until_event("web", "CaptureStarted");
+    node.until_heard(&controller);
+    until("the barrier's event", || (node.api.count(Kind::Event) == 2).then_some(()));
+    let (lines, state) = (controller.log().lines().count(), node.state());
+    node.api.put(&web().labelled("other"));
+    node.api.put(&web().labelled("other").annotated("example.com/other", "6").in_phase("Pending"));
+    node.until_heard(&controller);
+    assert_eq!(controller.log().lines().count(), lines + 1, "{}", controller.log());
+    assert_eq!((node.starts("web").len(), node.tcpdumps()), (1, vec![tcpdump.pid]));
+    assert_eq!((node.api.count(Kind::List), node.api.count(Kind::Watch), node.api.count(Kind::Other)), (1, 1, 0));
+    assert_eq!(node.api.events("web").len(), 1);
+    assert_eq!(node.state()["web"], state["web"]);
+}
+
+#[test]
+fn a_value_that_cannot_be_read_keeps_what_runs() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.api.put(&web());
+    let tcpdump = node.nth_start("web", 1);
+    for (n, value) in ["abc", "0", "-1", "+5", "05", "5x", " 5 ", "", "101"].iter().enumerate() {
+        node.api.put(&web().asks(value));
+        let message = until("a refusal", || node.messages("web", "CaptureRefused").get(n).cloned());
+        let expected = format!(
+            "annotation tcpdump.antrea.io=\"{value}\" is not a number of files from 1 to 100, written in digits without a \
+             leading zero; kept: the capture with 5 files"
+        );
+        assert_eq!(message, expected);
+    }
+    node.until_heard(&controller);
+    assert_eq!((node.starts("web").len(), node.tcpdumps()), (1, vec![tcpdump.pid]));
+    assert_eq!(node.file_names(), ["captres-web.pcap0"]);
+    assert_eq!(node.state()["web"]["annotations"]["tcpdump.antrea.io"], "5");
+}
+
+#[test]
+fn an_annotation_of_ours_that_is_not_known_is_refused() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.api.put(&web().annotated("tcpdump.antrea.io/fliter", "tcp"));
+    let message = node.until_event("web", "CaptureRefused");
+    assert!(message.contains("\"tcpdump.antrea.io/fliter\" is not known"), "{message}");
+    assert!(message.ends_with("; nothing is captured"), "{message}");
+    node.until_heard(&controller);
+    assert_eq!(node.starts("web"), []);
+    node.api.put(&web());
+    node.nth_start("web", 1);
+}
+
+#[test]
+fn a_removed_value_does_not_come_back_as_the_last_readable_one() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.api.put(&web());
+    node.nth_start("web", 1);
+    node.api.put(&web().asks_nothing());
+    node.api.put(&web().asks("x"));
+    until("the files' end", || node.file_names().is_empty().then_some(()));
+    let message = node.until_event("web", "CaptureRefused");
+    assert!(message.ends_with("; nothing is captured"), "{message}");
+    node.until_heard(&controller);
+    assert_eq!((node.starts("web").len(), node.tcpdumps()), (1, vec![]));
+}
+
+#[test]
+fn a_removal_that_was_seen_deletes_also_when_the_annotation_comes_back_at_once() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.hold("web");
+    node.api.put(&web());
+    let first = node.nth_start("web", 1);
+    node.api.put(&web().asks_nothing());
+    node.api.put(&web());
+    node.until_heard(&controller);
+    assert!(lives(first.pid) && node.starts("web").len() == 1);
+    node.release("web");
+    assert_eq!(node.nth_start("web", 2).found, 0);
+    assert_eq!(node.file_names(), ["captres-web.pcap0"]);
+}
+
+#[test]
+fn the_successor_of_a_pod_finds_no_file_of_it_and_starts_after_its_end() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    let successor: Pod = web().uid("uid-of-successor").at(&["10.0.0.7"]);
+    node.hold("web");
+    node.api.put(&web());
+    let first = node.nth_start("web", 1);
+    node.api.delete(&web());
+    node.api.put(&successor);
+    node.until_heard(&controller);
+    assert!(lives(first.pid) && node.starts("web").len() == 1, "one writer for a file name");
+    node.release("web");
+    let second = node.nth_start("web", 2);
+    assert_eq!(second.found, 0, "the old files were gone before");
+    assert!(second.arguments.ends_with("host 10.0.0.7"));
+    assert_eq!(node.state()["web"]["uid"], "uid-of-successor");
+    // Also when nobody told of the first one's end.
+    node.api.forget(&successor);
+    node.api.put(&web().uid("uid-of-third"));
+    assert_eq!(node.nth_start("web", 3).found, 0);
+    assert_eq!(node.tcpdumps().len(), 1);
+    node.api.put(&pod("web").uid("uid-of-third"));
+    until("the files' end", || node.file_names().is_empty().then_some(()));
+}

@@ -1,0 +1,53 @@
+//! As much of HTTP/1.1 as the scripted API server speaks.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::TcpStream,
+};
+
+use serde_json::{Value, json};
+
+/// The next request: method, target, body.
+pub fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<(String, String, Vec<u8>)> {
+    let (mut first, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let line = line.trim_end();
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or_default();
+        }
+        if line.is_empty() {
+            break;
+        }
+        if first.is_empty() {
+            first = line.to_owned();
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let mut words = first.split(' ').map(str::to_owned);
+    Ok((words.next().unwrap_or_default(), words.next().unwrap_or_default(), body))
+}
+
+/// A whole answer.
+pub fn respond(mut connection: &TcpStream, code: u16, body: &str) -> io::Result<()> {
+    let head = format!("HTTP/1.1 {code} Scripted\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
+    connection.write_all(format!("{head}\r\nRetry-After: 1\r\n\r\n{body}").as_bytes())
+}
+
+/// The object that goes with an HTTP status.
+pub fn status(code: u16) -> Value {
+    let (reason, message) = match code {
+        401 => ("Unauthorized", "Unauthorized"),
+        403 => ("Forbidden", "pods is forbidden: User \"it\" cannot list resource \"pods\""),
+        404 => ("NotFound", "namespaces \"default\" not found"),
+        410 => ("Expired", "too old resource version: 1 (2)"),
+        429 => ("TooManyRequests", "too many requests"),
+        503 => ("ServiceUnavailable", "the server is currently unable to handle the request"),
+        _ => ("InternalError", "something went wrong"),
+    };
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": reason, "code": code})
+}

@@ -1,0 +1,23 @@
+//! The controller as a process: the real binary against a scripted API server, with real scripts in tcpdump's place.
+//!
+//! `api` is that server, `node` a node of its own for each test, `pod` a pod on it. Nothing waits for a fixed time: what is to
+//! happen is polled for with a deadline, and what must not happen is looked at once something later has been seen to happen.
+
+mod api;
+mod controller;
+mod http;
+mod node;
+mod pod;
+mod process;
+
+mod capture;
+mod changes;
+mod command_line;
+mod events;
+mod instance;
+mod outage;
+mod processes;
+mod real;
+mod restart;
+mod shutdown;
+mod state;

@@ -1,0 +1,80 @@
+//! A pod as the API server would show it, with as much of its JSON as a capture depends on, and some that it must not.
+
+use serde_json::{Value, json};
+
+const ANNOTATION: &str = "tcpdump.antrea.io";
+
+/// A pod's JSON.
+#[derive(Clone)]
+pub struct Pod(pub Value);
+
+/// A running pod of namespace `default` at 10.0.0.1 that asks for nothing.
+pub fn pod(name: &str) -> Pod {
+    Pod(json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": "default", "uid": format!("uid-of-{name}"), "creationTimestamp": "2026-01-02T03:04:05Z",
+            "annotations": {"example.com/other": "5"}, "labels": {"app": name}, "managedFields": [{"manager": "kubectl"}],
+        },
+        "spec": {"nodeName": "this", "containers": [{"name": "c", "image": "i"}]},
+        "status": {"phase": "Running", "hostIP": "192.0.2.1", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]},
+    }))
+}
+
+/// The pod of most tests: `web`, with a ring of 5 files.
+pub fn web() -> Pod {
+    pod("web").asks("5")
+}
+
+impl Pod {
+    pub fn asks(self, value: &str) -> Self {
+        self.annotated(ANNOTATION, value)
+    }
+
+    pub fn asks_nothing(mut self) -> Self {
+        self.annotations().remove(ANNOTATION);
+        self
+    }
+
+    pub fn annotated(mut self, key: &str, value: &str) -> Self {
+        self.annotations().insert(key.to_owned(), json!(value));
+        self
+    }
+
+    pub fn at(self, ips: &[&str]) -> Self {
+        let all: Vec<Value> = ips.iter().map(|ip| json!({ "ip": ip })).collect();
+        self.set("/status/podIP", json!(ips.first())).set("/status/podIPs", json!(all))
+    }
+
+    pub fn uid(self, uid: &str) -> Self {
+        self.set("/metadata/uid", json!(uid))
+    }
+
+    pub fn in_namespace(self, namespace: &str) -> Self {
+        self.set("/metadata/namespace", json!(namespace))
+    }
+
+    pub fn labelled(self, value: &str) -> Self {
+        self.set("/metadata/labels/app", json!(value))
+    }
+
+    pub fn in_phase(self, phase: &str) -> Self {
+        self.set("/status/phase", json!(phase))
+    }
+
+    pub fn set(mut self, path: &str, value: Value) -> Self {
+        *self.0.pointer_mut(path).expect(path) = value;
+        self
+    }
+
+    /// Namespace and name.
+    pub fn key(&self) -> String {
+        let part = |path| self.0.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        format!("{}/{}", part("/metadata/namespace"), part("/metadata/name"))
+    }
+
+    fn annotations(&mut self) -> &mut serde_json::Map<String, Value> {
+        self.0.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut).expect("annotations")
+    }
+}

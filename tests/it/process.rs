@@ -1,0 +1,46 @@
+//! Processes, and waiting for what they do.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The longest that anything is waited for: much, for a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked for.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// Polls for something until it is there. Fails if it does not come.
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, look).unwrap_or_else(|| panic!("waited for this in vain: {what}"))
+}
+
+/// Polls for something until it is there, or the time is over.
+pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let give_up_at = Instant::now() + limit;
+    loop {
+        let seen = look();
+        if seen.is_some() || Instant::now() >= give_up_at {
+            return seen;
+        }
+        thread::sleep(INTERVAL);
+    }
+}
+
+/// A process's state as /proc has it: `S`, `T`, `Z` …; `None` if it is gone.
+pub fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Whether a process runs, or may again.
+pub fn lives(pid: i32) -> bool {
+    state(pid).is_some_and(|state| state != 'Z')
+}
+
+pub fn signal(pid: i32, signal: Signal) {
+    // Gone already is as good.
+    let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
+}

@@ -1,0 +1,177 @@
+//! The real tcpdump on addresses of a loopback device, in a network namespace that goes with the test's process.
+
+use std::{env, fs, net::UdpSocket, process::Command, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::{
+    controller::Controller,
+    node::{Node, SYSTEM_PATH},
+    pod::{Pod, pod, web},
+    process::{lives, signal, until, within},
+};
+
+const POD: &str = "198.51.100.7";
+const PEER: &str = "198.51.100.8";
+const STRANGER: &str = "198.51.100.9";
+
+/// Runs a test again as a process in a network namespace of its own; says whether this is that process.
+fn is_within_namespace(test: &str) -> bool {
+    if env::var_os("IT_NAMESPACE").is_some() {
+        return true;
+    }
+    let addresses = [POD, PEER, STRANGER].map(|ip| format!("ip address add {ip}/32 dev lo")).join(" && ");
+    let script = format!("ip link set lo up && {addresses} && exec \"$0\" --exact real::{test} --ignored --nocapture");
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-c", &script]).arg(env::current_exe().unwrap()).env("IT_NAMESPACE", "1");
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    false
+}
+
+fn node() -> Node {
+    // Debian's tcpdump would change to a user of its own that may not write here.
+    Node::new().with("PATH", SYSTEM_PATH).with("TCPDUMP_OPTIONS", "-Z root -U -B 4096")
+}
+
+fn captured(files: &str) -> Pod {
+    web().asks(files).at(&[POD])
+}
+
+/// The bytes of all files of `web`.
+fn bytes(node: &Node) -> Vec<u8> {
+    let paths = node.paths("captres-web.pcap");
+    paths.iter().filter_map(|path| fs::read(path).ok()).flatten().collect()
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// Sends a packet of 1,000 bytes that begins with a text.
+fn send(from: &str, to: &str, text: &str) {
+    let socket = UdpSocket::bind((from, 0)).unwrap();
+    let mut packet = text.as_bytes().to_vec();
+    packet.resize(1000, b'.');
+    socket.send_to(&packet, (to, 9)).unwrap();
+}
+
+/// Sends packets from the pod until one has arrived in the files: from then on the capture runs, and has written.
+fn send_until_captured(node: &Node, text: &str) {
+    until(&format!("the packet {text}"), || {
+        send(POD, PEER, text);
+        within(Duration::from_millis(200), || holds(&bytes(node), text).then_some(()))
+    });
+}
+
+/// Whether tcpdump can read each file to its end.
+fn assert_readable(node: &Node) {
+    for path in node.paths("captres-web.pcap") {
+        let output = Command::new("tcpdump").arg("-nr").arg(&path).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && !error.contains("truncated"), "{}: {error}", path.display());
+    }
+}
+
+/// Waits for the one tcpdump that is not `before`.
+fn next_tcpdump(node: &Node, before: i32) -> i32 {
+    until("the next tcpdump", || node.tcpdumps().into_iter().find(|pid| *pid != before && lives(*pid)))
+}
+
+fn start(node: &Node, files: &str) -> Controller {
+    node.api.put(&captured(files));
+    node.start_ready()
+}
+
+#[test]
+#[ignore = "needs root and tcpdump"]
+fn the_pods_packets_and_no_others_are_captured_counted_and_removed() {
+    if is_within_namespace("the_pods_packets_and_no_others_are_captured_counted_and_removed") {
+        let node = node();
+        let _controller = start(&node, "5");
+        send_until_captured(&node, "from-the-pod");
+        send(STRANGER, PEER, "from-a-stranger");
+        send(PEER, POD, "to-the-pod");
+        send_until_captured(&node, "and-later");
+        let bytes = bytes(&node);
+        assert!(holds(&bytes, "to-the-pod") && !holds(&bytes, "from-a-stranger"));
+        assert_readable(&node);
+        node.api.put(&pod("web").at(&[POD]));
+        let message = node.until_event("web", "CaptureStopped");
+        assert!(message.contains(" packets captured, 0 dropped by the kernel; 1 file deleted"), "{message}");
+        assert_eq!(node.paths("captres-"), [] as [std::path::PathBuf; 0]);
+    }
+}
+
+#[test]
+#[ignore = "needs root and tcpdump"]
+fn a_ring_goes_on_when_it_becomes_wider_and_narrower() {
+    if is_within_namespace("a_ring_goes_on_when_it_becomes_wider_and_narrower") {
+        let node = node();
+        let _controller = start(&node, "5");
+        send_until_captured(&node, "in-the-first-ring");
+        let first = next_tcpdump(&node, 0);
+        node.api.put(&captured("12"));
+        let second = next_tcpdump(&node, first);
+        send_until_captured(&node, "in-the-second-ring");
+        node.api.put(&captured("2"));
+        next_tcpdump(&node, second);
+        send_until_captured(&node, "in-the-third-ring");
+        // Three rings of one file each, and room for two: the oldest is the price.
+        let bytes = bytes(&node);
+        assert!(holds(&bytes, "in-the-second-ring"));
+        assert_eq!(node.paths("captres-web.pcap").len(), 2);
+        assert_readable(&node);
+    }
+}
+
+#[test]
+#[ignore = "needs root and tcpdump"]
+fn a_ring_goes_on_after_the_controllers_death_and_tcpdumps() {
+    if is_within_namespace("a_ring_goes_on_after_the_controllers_death_and_tcpdumps") {
+        let node = node();
+        let controller = start(&node, "5");
+        send_until_captured(&node, "before-tcpdump-was-killed");
+        let first = next_tcpdump(&node, 0);
+        signal(first, Signal::KILL);
+        let second = next_tcpdump(&node, first);
+        assert_readable(&node);
+        send_until_captured(&node, "before-the-controller-was-killed");
+        controller.crash();
+        let next = node.start();
+        next.until_logged("waiting for another controller of this node, or a tcpdump");
+        signal(second, Signal::TERM);
+        next.until_logged("pods listed; ready");
+        send_until_captured(&node, "after-all-that");
+        let bytes = bytes(&node);
+        for text in ["before-tcpdump-was-killed", "before-the-controller-was-killed", "after-all-that"] {
+            assert!(holds(&bytes, text), "{text}");
+        }
+        assert_readable(&node);
+    }
+}
+
+#[test]
+#[ignore = "needs root and tcpdump"]
+fn a_ring_never_has_more_files_than_asked_nor_larger_ones() {
+    if is_within_namespace("a_ring_never_has_more_files_than_asked_nor_larger_ones") {
+        let node = node();
+        let _controller = start(&node, "2");
+        send_until_captured(&node, "the-very-first");
+        for round in 0..50 {
+            (0..100).for_each(|n| send(POD, PEER, &format!("packet {round} {n}")));
+            let sizes: Vec<u64> =
+                node.paths("captres-").iter().filter_map(|path| Some(fs::metadata(path).ok()?.len())).collect();
+            assert!(sizes.len() <= 2 && sizes.iter().all(|size| *size <= 1_002_000), "{sizes:?}");
+        }
+        send_until_captured(&node, "the-very-last");
+        assert_readable(&node);
+        let bytes = bytes(&node);
+        assert!(holds(&bytes, "packet 49 99") && !holds(&bytes, "the-very-first"));
+    }
+}

@@ -1,0 +1,169 @@
+//! A model of the API server: pods that come, change and go, and the words in which a watch tells of them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use packet_capture::{
+    capture::{Limits, Place, PodName, Refusal, Uid},
+    desired::Word,
+    pod::{ANNOTATION, Annotations, Seen, asked},
+};
+
+/// Marsaglia's xorshift: the same sequence for the same seed, on every machine.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        random.below(1);
+        random
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end
+    }
+
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn pick<T: Clone>(&mut self, all: &[T]) -> T {
+        all[usize::try_from(self.below(all.len() as u64)).unwrap()].clone()
+    }
+}
+
+/// The pods of one node, and what of them an open watch has yet to tell.
+pub struct Server {
+    limits: Limits,
+    pods: BTreeMap<PodName, (Uid, Annotations, Place)>,
+    uids: u64,
+    untold: Option<VecDeque<Word>>,
+}
+
+impl Server {
+    pub fn new(limits: &Limits) -> Self {
+        Self { limits: limits.clone(), pods: BTreeMap::new(), uids: 0, untold: None }
+    }
+
+    pub fn pods(&self) -> Vec<Seen> {
+        self.pods.keys().map(|name| self.seen(name)).collect()
+    }
+
+    /// Begins a list, of the pods as they are now; what happens from now on follows it.
+    pub fn list(&mut self) {
+        let pods = self.pods().into_iter().map(Word::Listed);
+        self.untold = Some([Word::Listing].into_iter().chain(pods).chain([Word::ListDone]).collect());
+    }
+
+    /// Breaks the connection: what was not told yet never will be.
+    pub fn hang_up(&mut self) {
+        self.untold = None;
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.untold.is_some()
+    }
+
+    pub fn next_word(&mut self) -> Option<Word> {
+        self.untold.as_mut()?.pop_front()
+    }
+
+    /// Lets something happen to one of the pods.
+    pub fn change(&mut self, random: &mut Random) {
+        let names = [("default", "a"), ("default", "a.pcap1"), ("default", "b"), ("prod", "a")];
+        let (namespace, name) = random.pick(&names);
+        let name = PodName { namespace: namespace.into(), name: name.into() };
+        if self.pods.contains_key(&name) {
+            match random.below(10) {
+                0 => self.delete(&name),
+                1 => {
+                    self.delete(&name);
+                    self.create(&name, random);
+                }
+                2..=4 => self.annotate(&name, annotations(random)),
+                5 => {
+                    // taken away, and there again at once
+                    let before = self.pods[&name].1.clone();
+                    self.annotate(&name, Annotations::new());
+                    self.annotate(&name, before);
+                }
+                6..=8 => self.move_to(&name, place(random)),
+                _ => self.tell(&name),
+            }
+        } else {
+            self.create(&name, random);
+        }
+    }
+
+    pub fn create(&mut self, name: &PodName, random: &mut Random) {
+        self.uids += 1;
+        let uid = Uid(format!("uid-{}", self.uids));
+        self.pods.insert(name.clone(), (uid, annotations(random), place(random)));
+        self.tell(name);
+    }
+
+    pub fn annotate(&mut self, name: &PodName, annotations: Annotations) {
+        self.pods.get_mut(name).unwrap().1 = annotations;
+        self.tell(name);
+    }
+
+    pub fn move_to(&mut self, name: &PodName, to: Place) {
+        let (_, _, place) = self.pods.get_mut(name).unwrap();
+        if *place != Place::Finished {
+            *place = to;
+        }
+        self.tell(name);
+    }
+
+    pub fn delete(&mut self, name: &PodName) {
+        let seen = self.seen(name);
+        self.pods.remove(name);
+        self.say(Word::Gone(seen));
+    }
+
+    fn tell(&mut self, name: &PodName) {
+        self.say(Word::Changed(self.seen(name)));
+    }
+
+    fn say(&mut self, word: Word) {
+        if let Some(untold) = &mut self.untold {
+            untold.push_back(word);
+        }
+    }
+
+    fn seen(&self, name: &PodName) -> Seen {
+        let (uid, annotations, place) = self.pods[name].clone();
+        let asked = asked(&annotations, &self.limits);
+        Seen { uid, pod: name.clone(), created_s: 0, annotations, asked, place }
+    }
+}
+
+pub fn asking(value: &str) -> Annotations {
+    [(ANNOTATION.to_owned(), value.to_owned())].into()
+}
+
+fn annotations(random: &mut Random) -> Annotations {
+    let other = (format!("{ANNOTATION}/fliter"), "x".to_owned());
+    match random.below(10) {
+        0 => Annotations::new(),
+        1 => [other].into(),
+        2 => asking("3").into_iter().chain([other]).collect(),
+        3 => asking("x"),
+        4 => asking("0"),
+        _ => asking(random.pick(&["1", "3", "5", "7"])),
+    }
+}
+
+fn place(random: &mut Random) -> Place {
+    let at = |ips: &[&str]| Place::At(ips.iter().map(|ip| ip.parse().unwrap()).collect());
+    match random.below(16) {
+        0..=2 => Place::NoAddress,
+        3 => Place::Forbidden(Refusal::HostNetwork),
+        4 => Place::Finished,
+        5..=7 => at(&["10.0.0.2"]),
+        8 => at(&["10.0.0.1", "fd00::1"]),
+        _ => at(&["10.0.0.1"]),
+    }
+}
