@@ -83,6 +83,8 @@ struct State {
     down: bool,
     /// Connections of an earlier generation are closed.
     generation: u64,
+    /// Watches that began when it was less end as they do after their time.
+    watches_ended: u64,
     over: bool,
 }
 
@@ -170,6 +172,11 @@ impl Api {
     pub fn die(&self) {
         self.shared.change(|state| state.down = true);
         self.disconnect();
+    }
+
+    /// Ends the open watches, as the API server does after the time that was asked for.
+    pub fn end_watches(&self) {
+        self.shared.change(|state| state.watches_ended += 1);
     }
 
     /// Closes all connections.
@@ -293,17 +300,20 @@ impl Shared {
     ) -> io::Result<()> {
         connection
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-        let mut lines = Vec::from_iter(first);
+        let (mut lines, ended) = (Vec::from_iter(first), self.state().watches_ended);
         loop {
             for line in lines {
                 write!(connection, "{:x}\r\n{line}\n\r\n", line.len() + 1)?;
             }
             let idle = |state: &mut State| {
-                state.generation == generation && state.news.last().is_none_or(|(version, _)| *version <= from)
+                state.generation == generation
+                    && state.watches_ended == ended
+                    && state.news.last().is_none_or(|(version, _)| *version <= from)
             };
             let state = self.changed.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
-            if state.generation != generation {
-                return Ok(());
+            if state.generation != generation || state.watches_ended != ended {
+                drop(state);
+                return connection.write_all(b"0\r\n\r\n");
             }
             lines = state.news.iter().filter(|(version, _)| *version > from).map(|(_, line)| line.clone()).collect();
             from = state.version;

@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use serde_json::json;
 
 use crate::{
+    api::Kind,
     node::Node,
     pod::{pod, web},
     process::{lives, until},
@@ -32,6 +33,27 @@ fn an_annotated_pod_is_captured_with_the_documented_command_line() {
     assert_eq!(entry["uid"], "uid-of-web");
     assert_eq!(entry["annotations"], json!({"tcpdump.antrea.io": "5"}));
     assert_eq!(entry["ips"], json!(["10.0.0.1"]));
+}
+
+#[test]
+fn what_is_asked_of_the_api_server_is_this_nodes_pods_page_by_page_and_a_consistent_read() {
+    let node = Node::new();
+    node.api.page_size(2);
+    (0..5).for_each(|n| node.api.put(&pod(&format!("pod-{n}")).asks("5")));
+    let controller = node.start_ready();
+    node.nth_start("pod-4", 1);
+    let requests = |kind| node.api.requests(kind).into_iter().map(|request| request.target).collect::<Vec<_>>();
+    let lists = [requests(Kind::List), requests(Kind::Page)].concat();
+    assert_eq!(lists.len(), 3);
+    for target in &lists {
+        assert!(target.contains(&format!("fieldSelector=spec.nodeName%3D{}&", node.name)), "{target}");
+        assert!(target.contains("limit=50") && !target.contains("resourceVersion"), "{target}");
+    }
+    let watch = until("the watch", || requests(Kind::Watch).pop());
+    assert!(watch.contains(&format!("fieldSelector=spec.nodeName%3D{}&", node.name)), "{watch}");
+    assert!(watch.contains("timeoutSeconds=120") && watch.contains("resourceVersion=5"), "{watch}");
+    node.until_heard(&controller);
+    assert_eq!((node.api.count(Kind::Other), controller.children().len()), (0, 5));
 }
 
 #[test]
@@ -122,7 +144,7 @@ fn a_pod_in_another_namespace_has_it_in_its_file_names() {
     node.api.put(&web().in_namespace("prod"));
     assert!(node.nth_start("web_prod", 1).arguments.contains("captres-web_prod.pcap "));
     node.until_event("web", "CaptureStarted");
-    let events = node.api.requests(crate::api::Kind::Event);
+    let events = node.api.requests(Kind::Event);
     assert!(events.iter().all(|request| request.target.starts_with("/api/v1/namespaces/prod/events")), "{events:?}");
 }
 

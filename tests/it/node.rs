@@ -232,7 +232,7 @@ impl Node {
 
     /// The processes with this node's directory in their command line: its tcpdumps.
     pub fn tcpdumps(&self) -> Vec<i32> {
-        let dir = self.dir.display().to_string();
+        let dir = format!("{}/", self.dir.display());
         let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let ours = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(&dir));
         pids.filter(ours).collect()

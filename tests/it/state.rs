@@ -4,7 +4,11 @@ use std::{fs, os::unix::fs::symlink};
 
 use serde_json::json;
 
-use crate::{node::Node, pod::web, process::until};
+use crate::{
+    node::Node,
+    pod::{pod, web},
+    process::until,
+};
 
 const PACKETS: &str = "packets of before, more than the two headers that are nothing";
 
@@ -58,6 +62,18 @@ fn a_state_file_that_is_a_link_is_not_followed() {
     symlink(&elsewhere, node.capture(".state.json")).unwrap();
     adopts(&node);
     assert_eq!(fs::read_to_string(&elsewhere).unwrap(), text);
+}
+
+#[test]
+fn files_that_a_readable_state_file_does_not_know_are_nobodys() {
+    let node = Node::new();
+    node.leave(".state.json", &json!({"version": 1, "captures": [entry("default", "web")]}).to_string());
+    node.leave("captres-web.pcap2", PACKETS);
+    node.leave("captres-other.pcap2", PACKETS);
+    node.api.put(&web());
+    node.api.put(&pod("other").asks("5"));
+    let _controller = node.start_ready();
+    assert_eq!((node.nth_start("web", 1).found, node.nth_start("other", 1).found), (1, 0));
 }
 
 #[test]
