@@ -1,6 +1,9 @@
 //! A node in miniature: what `run` does with the planner's actions, carried out on processes and files that exist in these maps
 //! only, on a clock that is set by hand. Each action, and each state in which nothing is left to do, is held against the contract.
 
+mod check;
+mod restart;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -12,7 +15,7 @@ use packet_capture::{
     capture::{Counts, Limits, Stem, Uid},
     desired::{Desired, Word},
     plan::{Action, World, plan},
-    slots::{Ended, Phase, Run, Slot, Slots, Standing, Why},
+    slots::{Ended, Run, Slots, Standing, Why},
     state::StateFile,
 };
 
@@ -27,9 +30,9 @@ const START_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A tcpdump.
 #[derive(Clone)]
-pub struct Process {
-    pub stem: Stem,
-    pub run: Run,
+struct Process {
+    stem: Stem,
+    run: Run,
     /// How long after TERM it ends; `None`: not at all.
     term_takes: Option<Duration>,
     kill_takes: Duration,
@@ -39,7 +42,7 @@ pub struct Process {
 }
 
 /// The files of a stem.
-pub struct Files {
+struct Files {
     owner: Option<Uid>,
     /// A removal was seen: nothing may be added to them.
     must_go: bool,
@@ -52,22 +55,25 @@ pub struct Files {
 struct History {
     started: Option<(Instant, Run)>,
     failed: bool,
-    began: bool,
+    /// When the first tcpdump was started.
+    began_s: Option<u64>,
     told: Option<Standing>,
+    /// How often in a row the files could not be removed, and when that was last tried.
+    unremoved: Option<(u32, Instant)>,
 }
 
 pub struct Node {
     pub random: Random,
-    pub now: Instant,
-    pub limits: Limits,
+    now: Instant,
+    limits: Limits,
     pub server: Server,
-    pub slots: Slots,
-    pub processes: BTreeMap<Uid, Process>,
-    pub files: BTreeMap<Stem, Files>,
+    slots: Slots,
+    processes: BTreeMap<Uid, Process>,
+    files: BTreeMap<Stem, Files>,
     /// Each start so far.
-    pub starts: Vec<(Stem, Run)>,
-    pub wake_at: Option<Instant>,
-    pub faults: bool,
+    pub starts: Vec<Run>,
+    wake_at: Option<Instant>,
+    faults: bool,
     heard: Heard,
     desired: Desired,
     stopping: bool,
@@ -82,10 +88,12 @@ pub struct Node {
 
 impl Node {
     pub fn new(seed: u64, trace: bool) -> Self {
-        let dir = std::env::temp_dir().join(format!("packet-capture-plan-{}-{seed}", std::process::id()));
+        // In memory where there is such a place: thousands of state files are written and renamed.
+        let shm = PathBuf::from("/dev/shm");
+        let dir = if shm.is_dir() { shm } else { std::env::temp_dir() };
+        let dir = dir.join(format!("packet-capture-plan-{}-{seed}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let limits =
-            Limits { files_max: 100, stale_max: Duration::from_secs(40), host_network_namespaces: [].into() };
+        let limits = Limits { files_max: 100, stale_max: Duration::from_secs(40), host_network_namespaces: [].into() };
         Self {
             random: Random::new(seed),
             now: Instant::now(),
@@ -224,8 +232,18 @@ impl Node {
 
     fn take_exit(&mut self, uid: &Uid, process: &Process) {
         assert_eq!(self.slots.owned_by(uid), Some(&process.stem), "the exit of {uid} is nobody's");
-        let counts = process.kill_at.is_none().then_some(Counts { captured: 1, dropped: 0 });
+        let counts = process.kill_at.is_none().then_some(Counts { captured: 3, dropped: 2 });
+        let counted = |node: &Self| {
+            let slot = node.slots.get(&process.stem).unwrap();
+            (slot.counts.captured, slot.counts.dropped, slot.uncounted)
+        };
+        let (captured, dropped, uncounted) = counted(self);
         let ended = self.slots.exited(&process.stem, counts, self.now);
+        let expected = match counts {
+            Some(counts) => (captured + counts.captured, dropped + counts.dropped, uncounted),
+            None => (captured, dropped, uncounted + 1),
+        };
+        assert_eq!(counted(self), expected, "miscounts");
         self.say(|| format!("{uid} ended: {ended:?}"));
         match ended {
             Ended::Stopped(_) => assert!(process.term_at.is_some(), "{uid} was not asked to end"),
@@ -274,12 +292,15 @@ impl Node {
         let owner = slot.and_then(|slot| slot.owner.clone());
         match action {
             Action::Open(uid) => {
-                assert!(owner.is_none() && self.heard.is_complete());
+                assert!(owner.is_none() && self.heard.is_complete() && !self.stopping, "opens {stem} out of time");
                 assert_eq!(Some(&uid), self.heard.asking(stem).map(|pod| &pod.uid));
+                let slot_is_old = slot.is_some();
                 if let Some(files) = self.files.get_mut(stem) {
                     files.owner = Some(uid.clone());
                 }
+                let newest = self.slots.iter().map(|(_, slot)| slot.sequence).max().unwrap_or_default();
                 self.slots.open(stem, uid);
+                assert!(slot_is_old || self.slots.get(stem).unwrap().sequence > newest, "{stem} is not the newest");
             }
             Action::Doom => {
                 let must_go = self.files.get(stem).is_none_or(|files| files.must_go);
@@ -287,7 +308,7 @@ impl Node {
                 self.slots.doom(stem);
             }
             Action::Tell(standing) => {
-                assert_ne!(standing, history.told, "repeats itself");
+                assert!(!self.stopping && standing != history.told, "repeats itself, or talks when it is to go");
                 history.told.clone_from(&standing);
                 self.slots.told(stem, standing);
             }
@@ -322,8 +343,14 @@ impl Node {
                 assert!(!self.processes.values().any(|process| process.stem == *stem), "removes under a writer");
                 let files = self.files.get(stem);
                 assert!(files.is_none_or(|files| files.must_go), "removes what is asked for");
-                if self.faults && files.is_some() && self.random.one_in(4) {
-                    self.slots.not_removed(stem, self.now);
+                let failures = history.unremoved.map_or(0, |(failures, at)| {
+                    let wait = Duration::from_secs(300.min(1 << (failures - 1)));
+                    assert!(self.now >= at + wait, "removes {stem} too often");
+                    failures
+                });
+                if self.faults && files.is_some() && self.random.one_in(2) {
+                    history.unremoved = Some((failures + 1, self.now));
+                    assert_eq!(self.slots.not_removed(stem, self.now), failures + 1);
                 } else {
                     self.files.remove(stem);
                     self.history.remove(stem);
@@ -340,21 +367,33 @@ impl Node {
         assert_eq!(self.heard.asking(stem).unwrap().uid, uid);
         assert!(!self.processes.values().any(|process| process.stem == *stem), "a second writer for {stem}");
         let kept = self.files.get(stem);
-        assert!(kept.is_none_or(|files| !files.must_go && files.owner.as_ref() == Some(&uid)), "goes on with old files");
+        assert!(
+            kept.is_none_or(|files| !files.must_go && files.owner.as_ref() == Some(&uid)),
+            "goes on with old files"
+        );
         let history = self.history.get_mut(stem).unwrap();
         if let Some((at, before)) = &history.started {
             let wait = if *before == run && history.failed { Duration::from_secs(1) } else { START_INTERVAL };
             assert!(self.now >= *at + wait, "starts {stem} too often");
         }
-        *history = History { started: Some((self.now, run.clone())), began: true, failed: false, told: history.told.take() };
-        self.slots.starting(stem, run.clone(), self.now, 1);
+        let now_s = 1 + self.starts.len() as u64;
+        let began_s = history.began_s.unwrap_or(now_s);
+        *history = History {
+            started: Some((self.now, run.clone())),
+            began_s: Some(began_s),
+            failed: false,
+            told: history.told.take(),
+            unremoved: None,
+        };
+        self.slots.starting(stem, run.clone(), self.now, now_s);
+        assert_eq!(self.slots.get(stem).unwrap().began_s, Some(began_s));
         self.save();
         if self.faults && self.random.one_in(6) {
             self.history.get_mut(stem).unwrap().failed = true;
             assert!(matches!(self.slots.ended(stem, self.now), Ended::Failed { .. }));
             return;
         }
-        self.starts.push((stem.clone(), run.clone()));
+        self.starts.push(run.clone());
         self.files.entry(stem.clone()).or_insert(Files { owner: Some(uid.clone()), must_go: false, saved: false });
         let faults = self.faults;
         let random = &mut self.random;
@@ -371,81 +410,6 @@ impl Node {
         self.processes.insert(uid, process);
     }
 
-    /// As `run` does it: not before the first complete list, and to the real file.
-    fn save(&mut self) {
-        if !self.heard.is_complete() {
-            return;
-        }
-        self.saved.clear();
-        for (stem, slot) in self.slots.iter().filter(|(_, slot)| !slot.doomed) {
-            let uid = slot.owner.as_ref();
-            let asking = self.heard.asking(stem).filter(|pod| Some(&pod.uid) == uid);
-            let accepted = asking.and_then(|pod| Some((pod.uid.clone(), *self.heard.accepted.get(&pod.uid)?)));
-            self.saved.extend(accepted);
-        }
-        for (stem, files) in &mut self.files {
-            files.saved = files.must_go && self.slots.get(stem).is_some_and(|slot| slot.doomed);
-        }
-        if self.crash_in.is_some() {
-            self.state.save(&self.slots, &self.desired).unwrap();
-        }
-    }
-
-    /// The controller's end, and with it that of its container's processes; then what `run` does when it begins.
-    fn crash(&mut self) {
-        if self.random.one_in(6) {
-            fs::write(self.dir.join(".state.json"), "{").unwrap();
-        }
-        self.state = StateFile::at(&self.dir);
-        let entries = self.state.load();
-        let readable = entries.is_ok();
-        self.say(|| format!("crashes, state readable: {readable}"));
-        let (saved, history) = (std::mem::take(&mut self.saved), std::mem::take(&mut self.history));
-        self.heard = Heard::after_restart(if readable { saved.clone() } else { BTreeMap::new() });
-        if readable {
-            self.saved = saved;
-        }
-        self.processes.clear();
-        self.server.hang_up();
-        (self.slots, self.desired) = (Slots::default(), Desired::default());
-        (self.crash_in, self.stopping, self.wake_at) = (None, false, None);
-        for entry in entries.unwrap_or_default() {
-            if let Some(annotations) = entry.annotations.clone().filter(|_| !entry.doomed) {
-                self.desired.recall(Uid(entry.uid.clone()), annotations, &self.limits);
-            }
-            let began = history.get(&entry.stem()).is_some_and(|history| history.began) && entry.began_s.is_some();
-            self.history.insert(entry.stem(), History { began, ..History::default() });
-            self.slots.restore(entry.stem(), entry.slot());
-        }
-        for (stem, files) in &mut self.files {
-            files.must_go = readable && files.saved;
-            if self.slots.get(stem).is_none() {
-                files.owner = None;
-                self.slots.restore(stem.clone(), Slot { doomed: readable, ..Slot::default() });
-            }
-        }
-        self.turn();
-    }
-
-    /// Asks the controller to end, lets it, and begins a new one.
-    pub fn shut_down(&mut self) {
-        self.say(|| "shuts down".into());
-        self.crash_in = Some(u64::MAX);
-        self.stopping = true;
-        let starts = self.starts.len();
-        let end = self.now + Duration::from_secs(8);
-        self.turn();
-        assert!(self.processes.values().all(|process| process.term_at.is_some()), "one is not asked to end");
-        while let Some(at) = self.next_at().filter(|at| *at <= end && !self.processes.is_empty()) {
-            self.now = at;
-            self.turn();
-        }
-        assert!(self.processes.values().all(|process| process.kill_at.is_some()), "one is not ended");
-        assert_eq!(self.starts.len(), starts);
-        self.save();
-        self.crash();
-    }
-
     /// From now on the machine is in order.
     pub fn repair(&mut self) {
         self.faults = false;
@@ -454,115 +418,10 @@ impl Node {
             process.dies_at = process.dies_at.filter(|_| process.term_at.is_some());
         }
     }
-
-    /// What must hold whenever nothing is left to do.
-    fn check(&self) {
-        for (stem, slot) in self.slots.iter() {
-            let process = slot.owner.as_ref().and_then(|uid| self.processes.get(uid));
-            assert_eq!(slot.has_process(), process.is_some(), "the books of {stem} are wrong: {slot:?}");
-            self.check_slot(stem, slot);
-            if let Some(process) = process {
-                assert_eq!(process.stem, *stem);
-                self.check_process(process, slot);
-            }
-        }
-        let of_slots: usize = self.slots.iter().filter(|(_, slot)| slot.has_process()).count();
-        assert_eq!(of_slots, self.processes.len(), "a process is nobody's");
-        if self.heard.is_complete() {
-            for (stem, files) in &self.files {
-                let slot = self.slots.get(stem).expect("files without a slot");
-                assert!(!files.must_go || slot.doomed, "forgets that {stem} is to go");
-                assert!(slot.owner.is_none() || slot.owner == files.owner, "{stem} changed hands");
-            }
-        }
-    }
-
-    fn check_process(&self, process: &Process, slot: &Slot) {
-        let stem = &process.stem;
-        if let Some(term_at) = process.term_at {
-            let due_at = process.kill_at.unwrap_or(term_at) + GRACE;
-            assert!(self.now < due_at, "KILL to {stem} is late");
-            self.wakes_by(due_at);
-            return;
-        }
-        assert_eq!((slot.phase, slot.last.as_ref(), slot.doomed), (Phase::Running, Some(&process.run), false));
-        let wanted = self.heard.wanted(stem, self.now, &self.limits).expect("runs in vain");
-        assert_eq!(wanted.ips, process.run.ips, "{stem} is captured at addresses that it left");
-        self.heard.stale_at(&self.limits).into_iter().for_each(|at| self.wakes_by(at));
-        if wanted != process.run {
-            let due_at = self.history[stem].started.as_ref().unwrap().0 + START_INTERVAL;
-            assert!(self.now < due_at, "{stem} is not restarted");
-            self.wakes_by(due_at);
-        }
-    }
-
-    fn check_slot(&self, stem: &Stem, slot: &Slot) {
-        if !self.heard.is_complete() {
-            return assert!(!slot.has_process(), "runs before the first list");
-        }
-        if slot.doomed {
-            return match slot.phase {
-                Phase::Removing { retry_at, .. } => {
-                    assert!(retry_at <= self.now + Duration::from_secs(300));
-                    self.wakes_by(retry_at);
-                }
-                Phase::Terminating { .. } | Phase::Killing { .. } => (),
-                Phase::Idle | Phase::Running | Phase::Backoff { .. } => panic!("{stem} is not removed: {slot:?}"),
-            };
-        }
-        assert_eq!(slot.owner.as_ref(), self.heard.asking(stem).map(|pod| &pod.uid), "{stem} is nobody's");
-        if self.stopping {
-            return;
-        }
-        let history = self.history.get(stem).unwrap_or(const { &History::NEW });
-        let standing = self.heard.standing(stem, history.began, self.now);
-        assert_eq!((&slot.told, &history.told), (&standing, &standing), "{stem} is not told how it stands");
-        if let Some(at) = self.heard.told_of_wait_at(stem).filter(|at| *at > self.now) {
-            self.wakes_by(at);
-        }
-        let Ok(wanted) = self.heard.wanted(stem, self.now, &self.limits) else { return };
-        let started = history.started.as_ref();
-        let due_at = match slot.phase {
-            Phase::Idle => started.expect("does not start").0 + START_INTERVAL,
-            Phase::Backoff { until } if started.is_none_or(|(_, run)| *run == wanted) => until,
-            Phase::Backoff { .. } => started.unwrap().0 + START_INTERVAL,
-            Phase::Running | Phase::Terminating { .. } | Phase::Killing { .. } => return,
-            Phase::Removing { .. } => panic!("removes {stem}, which is not doomed"),
-        };
-        assert!(self.now < due_at, "{stem} is not started");
-        self.wakes_by(due_at);
-    }
-
-    fn wakes_by(&self, at: Instant) {
-        assert!(self.wake_at.is_some_and(|wake_at| wake_at <= at), "sleeps through what is due");
-    }
-
-    /// Whether the node is as its pods ask, and nothing is left to wait for.
-    pub fn check_converged(&self) {
-        let (mut running, mut stems, mut owners) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        for pod in self.server.pods() {
-            let stem = Stem::of(&pod.pod);
-            if self.heard.asking(&stem).is_some() {
-                assert_eq!(self.heard.asking(&stem), Some(&pod));
-                owners.insert((stem.clone(), Some(pod.uid.clone())));
-                stems.insert(stem.clone());
-            }
-            running.extend(self.heard.wanted(&stem, self.now, &self.limits).ok().map(|run| (pod.uid, run)));
-        }
-        running.sort_by(|one, other| one.0.cmp(&other.0));
-        let processes: Vec<_> = self.processes.iter().map(|(uid, process)| (uid.clone(), process.run.clone())).collect();
-        assert_eq!(processes, running);
-        assert_eq!(self.slots.iter().map(|(stem, _)| stem.clone()).collect::<BTreeSet<_>>(), stems);
-        for (stem, files) in &self.files {
-            assert!(owners.contains(&(stem.clone(), files.owner.clone())), "{stem} was left behind");
-        }
-        assert!(self.processes.values().all(|process| self.files.contains_key(&process.stem)));
-        assert_eq!(self.wake_at, None);
-    }
 }
 
 impl History {
-    const NEW: Self = Self { started: None, failed: false, began: false, told: None };
+    const NEW: Self = Self { started: None, failed: false, began_s: None, told: None, unremoved: None };
 }
 
 impl Drop for Node {
