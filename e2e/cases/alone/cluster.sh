@@ -1,0 +1,64 @@
+# shellcheck shell=bash disable=SC2154
+# What happens to many captures at once. One at a time.
+
+a_storm_of_changes_ends_in_what_was_asked_last() {
+  local seed=${SEED:-$RANDOM} i value pod
+  local -a four nodes=("$NODE" "$(other_worker)")
+  local -A wish=() # files asked for, by pod
+  echo "for the same storm again: SEED=$seed"
+  RANDOM=$seed
+  for i in {0..11}; do
+    NODE=${nodes[i % 2]}
+    pod_yaml "web$i" | kubectl create -f - >/dev/null
+  done
+  kubectl -n "$NS" wait --for=condition=Ready pod --all --timeout=90s >/dev/null
+
+  # Twenty-five times four pods are a hundred changes. Every third is a removal; every twelfth cannot be read and changes nothing.
+  for i in {1..25}; do
+    value=$((RANDOM % 12 + 1))
+    mapfile -t four < <(printf 'web%s\n' {0..11} | shuf -n 4 --random-source=<(yes "$seed $i"))
+    case $value in
+      1) kubectl -n "$NS" annotate pod "${four[@]}" --overwrite tcpdump.antrea.io=many ;;
+      3 | 6 | 9 | 12) kubectl -n "$NS" annotate pod "${four[@]}" tcpdump.antrea.io- ;;
+      *) kubectl -n "$NS" annotate pod "${four[@]}" --overwrite "tcpdump.antrea.io=$value" ;;
+    esac >/dev/null
+    for pod in "${four[@]}"; do
+      case $value in
+        1) ;;
+        3 | 6 | 9 | 12) unset "wish[$pod]" ;;
+        *) wish[$pod]=$value ;;
+      esac
+    done
+  done
+  ((${#wish[@]} > 0))
+  within 60 as_wished "${nodes[@]}"
+  kubectl -n "$NS" annotate pod --all tcpdump.antrea.io- >/dev/null
+  wish=()
+  within 30 as_wished "${nodes[@]}"
+}
+
+captures_go_on_while_the_api_server_is_away() {
+  local manifests=/etc/kubernetes/manifests pid bytes
+  afterwards within 120 api_server_answers
+  afterwards docker exec "$CONTROL_PLANE" sh -c "'[ -e $manifests/kube-apiserver.yaml ] || mv $manifests/../away.yaml $manifests/kube-apiserver.yaml'"
+  capture web 5
+  capture unwanted 5
+  mark web 7001
+  within 10 captured web 'tcp port 7001'
+  pid=$(pid_of web)
+  docker exec "$CONTROL_PLANE" mv $manifests/kube-apiserver.yaml $manifests/../away.yaml
+  within 60 not api_server_answers
+  bytes=$(bytes_written "$pid")
+  holds_for 20 same_tcpdump web "$pid"
+  not api_server_answers
+  (($(bytes_written "$pid") > bytes))
+  docker exec "$CONTROL_PLANE" mv $manifests/../away.yaml $manifests/kube-apiserver.yaml
+  within 120 api_server_answers
+  within 30 captured web 'tcp port 7001'
+  same_tcpdump web "$pid"
+  unannotate unwanted
+  annotate web 7
+  within 60 gone unwanted
+  within 60 capturing web 7
+  captured web 'tcp port 7001'
+}

@@ -1,0 +1,114 @@
+# shellcheck shell=bash disable=SC2154
+# How captures end, and what is deleted and what kept.
+
+a_removed_annotation_stops_tcpdump_and_deletes_its_files() {
+  capture web 5
+  unannotate web
+  within 10 gone web
+  within 10 has_event web CaptureStopped packet
+}
+
+nothing_of_a_neighbour_is_deleted() {
+  local web=web-$NS
+  NS=default
+  pods "$web" "$web-2" "$web.pcap1" "$web.pcap"
+  annotate "$web" 5
+  local neighbour before
+  for neighbour in "$web-2" "$web.pcap1" "$web.pcap"; do
+    annotate "$neighbour" 5
+    within 20 captured "$neighbour"
+    mark "$neighbour" 7001
+    within 10 captured "$neighbour" 'tcp port 7001'
+  done
+  within 20 captured "$web"
+  before=$(for neighbour in "$web-2" "$web.pcap1" "$web.pcap"; do tcpdumps "$neighbour" | awk '{print $1}'; done)
+  unannotate "$web"
+  within 10 gone "$web"
+  for neighbour in "$web-2" "$web.pcap1" "$web.pcap"; do
+    captured "$neighbour" 'tcp port 7001'
+  done
+  is "$(for neighbour in "$web-2" "$web.pcap1" "$web.pcap"; do tcpdumps "$neighbour" | awk '{print $1}'; done)" "$before"
+}
+
+two_pods_of_one_name_are_two_captures() {
+  capture web 5
+  local first=$NS pid
+  pid=$(pid_of web)
+  NS=$first-b
+  namespace "$NS"
+  capture web 3
+  is "$(packets web "not ($(hosts web))")" 0
+  unannotate web
+  within 10 gone web
+  NS=$first
+  same_tcpdump web "$pid"
+  captured web
+  is "$(packets web "not ($(hosts web))")" 0
+}
+
+an_annotation_removed_and_put_back_at_once_starts_from_nothing() {
+  capture web 5
+  mark web 7001
+  within 10 captured web 'tcp port 7001'
+  local pid
+  pid=$(pid_of web)
+  unannotate web
+  annotate web 5
+  within 15 other_tcpdump web "$pid"
+  within 10 captured web
+  is "$(packets web 'tcp port 7001')" 0
+}
+
+a_deleted_pod_takes_its_files_along() {
+  capture web 5
+  delete_pod web
+  within 10 gone web
+}
+
+a_finished_pod_keeps_its_files_until_the_annotation_goes() {
+  capture web 5
+  mark web 7001
+  within 10 captured web 'tcp port 7001'
+  finish web
+  within 30 phase_is web Succeeded
+  within 5 not_capturing web
+  within 10 has_event web CaptureFinished
+  captured web 'tcp port 7001'
+  annotate web 6 # changes nothing: the address may be another pod's by now
+  unannotate web
+  within 10 gone web
+}
+
+a_finished_pod_keeps_its_files_until_it_is_deleted() {
+  capture web 5
+  finish web
+  within 30 phase_is web Succeeded
+  within 5 not_capturing web
+  captured web
+  delete_pod web
+  within 10 gone web
+}
+
+a_pod_that_finished_first_was_missed() {
+  pods web
+  finish web
+  within 30 phase_is web Succeeded
+  annotate web 5
+  within 10 has_event web CaptureMissed
+  gone web
+}
+
+a_pod_reborn_under_its_name_starts_from_nothing() {
+  capture web 5
+  mark web 7001
+  within 10 captured web 'tcp port 7001'
+  local pid
+  pid=$(pid_of web)
+  pod_yaml web 3 | kubectl replace --force -f - >/dev/null
+  within 60 captured_where_it_is web
+  other_tcpdump web "$pid"
+  capturing web 3
+  [[ $(tcpdumps web) == *" $(hosts web)" ]]
+  is "$(packets web 'tcp port 7001')" 0
+  is "$(packets web "not ($(hosts web))")" 0
+}

@@ -1,0 +1,145 @@
+# shellcheck shell=bash disable=SC2030,SC2031,SC2119,SC2120,SC2154
+# The node's side: the controller, its tcpdumps, its files and the packets in them. Sourced by case.sh.
+# $NODE is the node looked at, $CONTROLLER the name of the controller's pod there.
+
+# The controller's pod on a node: the one that is ready (or, if `false` is asked for, is not) and not on its way out.
+controller_on() { # NODE [READY]
+  local pods
+  pods=$(kubectl -n kube-system get pods -l app=packet-capture --field-selector "spec.nodeName=$1" -o \
+    'jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].ready} {.metadata.deletionTimestamp}{"\n"}{end}') || return
+  awk -v "ready=${2:-true}" 'NF == 2 && $2 == ready {print $1; found++} END {exit found != 1}' <<<"$pods"
+}
+
+find_controller() { # [READY]: the one now on the case's node
+  within 60 controller_on "$NODE" "${1:-true}"
+  CONTROLLER=$(controller_on "$NODE" "${1:-true}")
+}
+
+renew_controller() { # so that the kubelet's patience with it is new, too
+  kubectl -n kube-system delete pod "$CONTROLLER" >/dev/null
+  find_controller
+}
+
+apply_daemonset() {
+  kubectl apply -f "$HERE/../daemonset.yaml" >/dev/null
+  kubectl -n kube-system rollout status daemonset/packet-capture --timeout=120s >/dev/null
+}
+
+set_environment() { # NAME=VALUE: of every controller, until the case is over
+  afterwards apply_daemonset
+  afterwards kubectl -n kube-system set env daemonset/packet-capture "${1%%=*}-"
+  kubectl -n kube-system set env daemonset/packet-capture "$1" >/dev/null
+  kubectl -n kube-system rollout status daemonset/packet-capture --timeout=120s >/dev/null
+  find_controller
+}
+
+on() ( # NODE COMMAND...: with another node as the one looked at
+  NODE=$1
+  CONTROLLER=$(controller_on "$NODE") && "${@:2}"
+)
+other_worker() { local other; for other in $WORKERS; do [[ $other == "$NODE" ]] || break; done; echo "$other"; }
+
+in_controller() { kubectl -n kube-system exec "$CONTROLLER" -- "$@"; } # COMMAND...
+controller_says() { [[ $(controller_log) == *"$1"* ]]; } # WORDS
+controller_log() { kubectl -n kube-system logs "$CONTROLLER" "$@"; }
+restarts() { kubectl -n kube-system get pod "$CONTROLLER" -o 'jsonpath={.status.containerStatuses[0].restartCount}'; }
+
+# pid, state and command line of every process on the node; the columns after the second are the command line.
+processes() { docker exec "$NODE" ps -ww -e -o pid=,stat=,args=; }
+
+controller_pid() { # fails unless there is exactly one
+  local all
+  all=$(processes) || return
+  awk '$3 == "/usr/bin/packet-capture" && NF == 3 {print $1; found++} END {exit found != 1}' <<<"$all"
+}
+
+bytes_written() { docker exec "$NODE" awk '$1 == "wchar:" {print $2}' "/proc/$1/io"; } # PID
+ended() { local all; all=$(processes) && ! grep --quiet "^ *$1 " <<<"$all"; } # PID
+process_status() { docker exec "$NODE" awk -v "name=$2:" '$1 == name {print $2}' "/proc/$1/status"; } # PID NAME
+
+stem() { # POD: what its files begin with
+  if [[ $NS == default ]]; then echo "captres-$1"; else echo "captres-$1_$NS"; fi
+}
+
+# pid, state and command line of the pod's tcpdumps.
+tcpdumps() { # POD
+  local all
+  all=$(processes) || return
+  awk -v "file=/captures/$(stem "$1").pcap" '$3 == "tcpdump" {for (i = 4; i < NF; i++) if ($i == "-w" && $(i + 1) == file) print}' <<<"$all"
+}
+
+pid_of() { # POD: its tcpdump's; fails unless there is exactly one
+  local found
+  found=$(tcpdumps "$1") && [[ $found && $found != *$'\n'* ]] && awk '{print $1}' <<<"$found"
+}
+
+capturing() { # POD [FILES]: one tcpdump runs for it, with a ring of so many files
+  local found
+  found=$(tcpdumps "$1") && [[ $found && $found != *$'\n'* && (! ${2:-} || $found == *" -W $2 -w "*) ]]
+}
+
+not_capturing() { # POD
+  local found
+  found=$(tcpdumps "$1") && [[ ! $found ]]
+}
+
+same_tcpdump() { [[ $(pid_of "$1") == "$2" ]]; }                          # POD PID
+other_tcpdump() { local pid; pid=$(pid_of "$1") && [[ $pid != "$2" ]]; } # POD PID
+
+listing() { in_controller ls /captures; }
+
+files() { # POD: the names of its files, and of nobody else's
+  local all stem
+  all=$(listing) && stem=$(stem "$1") || return
+  awk -v "stem=$stem.pcap" 'index($0, stem) == 1 && substr($0, length(stem) + 1) ~ /^[0-9]*$/' <<<"$all"
+}
+
+has_files() { local found; found=$(files "$1") && [[ $found ]]; }   # POD
+has_no_files() { local found; found=$(files "$1") && [[ ! $found ]]; } # POD
+
+# The case's captures that run on the node, each with the size of its ring; and the case's pods that have files there.
+captures_here() {
+  local all
+  all=$(processes) || return
+  awk -v "end=_$NS.pcap" '$3 == "tcpdump" {
+    for (i = 4; i < NF; i++) { if ($i == "-W") files = $(i + 1); if ($i == "-w") path = $(i + 1) }
+    sub("^/captures/captres-", "", path); if (sub(end "$", "", path)) print path, files }' <<<"$all" | sort
+}
+pods_with_files_here() { listing | sed -n "s/^captres-\(.*\)_$NS\.pcap[0-9]*$/\1/p" | sort -u; }
+no_zombies() { local all; all=$(processes) && ! grep --extended-regexp '^ *[0-9]+ Z.*tcpdump' <<<"$all"; }
+
+as_wished() { # NODE...: what runs there and what has files is what ${wish[@]} says, and no process is left behind
+  local node running kept pod
+  running=$(for node; do on "$node" captures_here || exit; done | sort) || return
+  kept=$(for node; do on "$node" pods_with_files_here || exit; done | sort) || return
+  is "$running" "$(for pod in "${!wish[@]}"; do echo "$pod ${wish[$pod]}"; done | sort)" || return
+  is "$kept" "$(printf '%s\n' "${!wish[@]}" | sort)" || return
+  for node; do on "$node" no_zombies || return; done
+}
+
+# A capture is over, and nothing is left of it.
+gone() { not_capturing "$1" && has_no_files "$1"; } # POD
+
+# How many packets in the pod's files match a filter. tcpdump reads them where they are, from a list on its standard input.
+# It exits 1 if it meets a packet that is being written at that moment, but counts those before it all the same.
+packets() { # POD [FILTER]
+  local names said
+  names=$(files "$1") && [[ $names ]] || return
+  # shellcheck disable=SC2001 # of each line
+  said=$(sed 's,^,/captures/,' <<<"$names" | kubectl -n kube-system exec -i "$CONTROLLER" -- tcpdump -n --count -V - ${2:+"$2"} 2>"$TMP/tcpdump") || true
+  [[ $said =~ ^([0-9]+)' packet' ]] || fail "$(cat "$TMP/tcpdump")" || return
+  echo "${BASH_REMATCH[1]}"
+}
+
+captured() { local count; count=$(packets "$1" "${2:-}") && ((count > 0)); }    # POD [FILTER]
+captured_where_it_is() { local own; own=$(hosts "$1") && captured "$1" "$own"; } # POD
+
+starts() { controller_log | grep --count "capture started pod=$NS/$1 "; } # POD: how often a tcpdump was started for it
+
+# From nothing to a capture with packets in it.
+capture() { # POD FILES
+  pods "$1"
+  annotate "$1" "$2"
+  within 20 capturing "$1" "$2"
+  within 20 captured "$1"
+}

@@ -1,0 +1,102 @@
+# shellcheck shell=bash
+# The user's side: namespaces, pods that talk, annotations, Events. Sourced by case.sh.
+# A case has its own namespace $NS (it may set NS=default), its own $ID, and puts its pods on $NODE.
+
+namespace() { # NAME [LABEL...]
+  kubectl create namespace "$1" >/dev/null
+  kubectl label namespace "$1" "e2e=$ID" "${@:2}" >/dev/null
+  within 30 kubectl -n "$1" get serviceaccount default # no pod is let in before
+}
+
+# A pod that asks the peer for a small page three times a second, until there is a file /tmp/done; then it succeeds.
+# It has no rights at all, so that it may run in any namespace.
+pod_yaml() { # NAME [FILES]
+  local asked=${2:+"tcpdump.antrea.io: '$2'"}
+  cat <<YAML
+apiVersion: v1
+kind: Pod
+metadata:
+  name: $1
+  namespace: $NS
+  labels: {e2e: $ID}
+  annotations: {$asked}
+spec:
+  nodeName: $NODE
+  restartPolicy: Never
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 1
+  securityContext: {runAsNonRoot: true, runAsUser: 65534, seccompProfile: {type: RuntimeDefault}}
+  volumes: [{name: tmp, emptyDir: {}}]
+  containers:
+    - name: talker
+      image: $BUSYBOX
+      imagePullPolicy: IfNotPresent
+      command: [sh, -c, 'until [ -e /tmp/done ]; do timeout 2 wget -q -O /dev/null http://$PEER:8080/; sleep 0.3; done']
+      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+      volumeMounts: [{name: tmp, mountPath: /tmp}]
+YAML
+}
+
+pods() { # NAME...
+  local name
+  for name; do
+    pod_yaml "$name" | kubectl create -f - >/dev/null
+  done
+  kubectl -n "$NS" wait --for=condition=Ready pod "$@" --timeout=60s >/dev/null
+}
+
+# The same pod with something about it changed, by the operations of a JSON patch. Does not wait.
+pod_with() { # NAME FILES OPERATION...
+  local operations
+  operations=$(IFS=,; echo "[${*:3}]")
+  pod_yaml "$1" "$2" | kubectl patch --local -f - --type=json -p "$operations" -o yaml | kubectl create -f - >/dev/null
+}
+
+annotate() { kubectl -n "$NS" annotate pod "$1" --overwrite "tcpdump.antrea.io=$2" >/dev/null; } # POD FILES
+unannotate() { kubectl -n "$NS" annotate pod "$1" tcpdump.antrea.io- >/dev/null; }               # POD
+finish() { kubectl -n "$NS" exec "$1" -- touch /tmp/done; }                                       # POD
+
+delete_pod() { kubectl -n "$NS" delete pod "$1" >/dev/null; } # POD
+
+# A request that can be told from all others by its port (7001 to 7003).
+mark() { ask "$1" "$PEER:$2/"; }                            # POD PORT
+download() { ask "$1" "$PEER:8080/3MB"; }                   # POD
+ask() { kubectl -n "$NS" exec "$1" -- timeout 5 wget -q -O /dev/null "http://$2"; } # POD URL
+
+field() { kubectl -n "$NS" get pod "$1" -o "jsonpath={$2}"; } # POD PATH
+ips() { field "$1" '.status.podIPs[*].ip'; }                  # POD
+other_ips() { local now; now=$(ips "$1") && [[ $now && $now != "$2" ]]; } # POD IPS
+phase_is() { [[ $(field "$1" .status.phase) == "$2" ]]; }     # POD PHASE
+
+# The pod's addresses as a filter: `host A`, or `host A or host B` with dual stack.
+hosts() { # POD
+  local addresses
+  addresses=$(ips "$1") && [[ $addresses ]] && echo "host ${addresses// / or host }"
+}
+
+events() { # POD REASON: the text of each
+  kubectl -n "$NS" get events --field-selector "involvedObject.name=$1,reason=$2" -o 'jsonpath={range .items[*]}{.message}{"\n"}{end}'
+}
+
+has_event() { # POD REASON [WORDS...]: one Event has them all
+  local messages words
+  messages=$(events "$1" "$2") || return
+  for words in "${@:3}"; do
+    messages=$(grep --fixed-strings -- "$words" <<<"$messages") || return
+  done
+  [[ $messages ]]
+}
+
+event_count_is() { # POD REASON COUNT
+  local messages
+  messages=$(events "$1" "$2") && [[ $(grep --count . <<<"$messages") == "$3" ]]
+}
+
+pod_says() { [[ $(kubectl -n "$NS" logs "$1") == *"$2"* ]]; } # POD WORDS
+
+# What the API server answers to whether the controller may do something; `can-i` exits 1 when that is no.
+can() { # VERB RESOURCE
+  kubectl auth can-i "$1" "$2" --all-namespaces --as=system:serviceaccount:kube-system:packet-capture 2>/dev/null || [[ $? == 1 ]]
+}
+
+api_server_answers() { kubectl get --raw /readyz --request-timeout=2s >/dev/null; }
