@@ -241,6 +241,16 @@ fn words_that_are_no_pod_change_nothing() {
 }
 
 #[test]
+#[ignore = "takes 7 s, and does not hold yet: each list is told as the end of a failure that goes on"]
+fn a_watch_that_is_not_allowed_is_told_as_rarely_as_a_list_that_is_not() {
+    let node = Node::new();
+    node.api.always(Kind::Watch, Answer::Status(403));
+    let controller = node.start_ready();
+    until("the fourth watch", || (node.api.count(Kind::Watch) == 4).then_some(()));
+    assert!(controller.logged("pods listed again") <= 2, "{}", controller.log());
+}
+
+#[test]
 #[ignore = "takes 65 s"]
 fn a_list_that_is_not_answered_is_given_up_and_tried_again() {
     let node = Node::new();
@@ -257,7 +267,7 @@ fn a_list_that_is_not_answered_is_given_up_and_tried_again() {
 }
 
 #[test]
-#[ignore = "takes 125 s"]
+#[ignore = "takes 125 s, and does not hold yet: the count of failures begins anew each time"]
 fn lists_that_are_not_answered_are_failures_in_a_row() {
     let node = Node::new();
     node.api.always(Kind::List, Answer::Hang);

@@ -98,7 +98,7 @@ fn a_shutdown_keeps_the_files_and_the_next_process_goes_on() {
 }
 
 #[test]
-#[ignore = "the state is not written when a tcpdump has ended"]
+#[ignore = "does not hold yet: the state is not written when a tcpdump has ended"]
 fn what_was_counted_before_a_crash_or_a_shutdown_is_not_forgotten() {
     for signal in [Signal::TERM, Signal::KILL] {
         let node = Node::new();
@@ -118,7 +118,7 @@ fn what_was_counted_before_a_crash_or_a_shutdown_is_not_forgotten() {
 }
 
 #[test]
-#[ignore = "the state is not written when a tcpdump has ended"]
+#[ignore = "does not hold yet: the state is not written when a tcpdump has ended"]
 fn what_was_counted_at_a_shutdown_is_not_forgotten() {
     let node = Node::new();
     let mut controller = node.start_ready();
@@ -132,4 +132,20 @@ fn what_was_counted_at_a_shutdown_is_not_forgotten() {
     until("the sum", || {
         node.messages("web", "CaptureStopped").iter().any(|text| text.contains("gone; 24 packets")).then_some(())
     });
+}
+
+#[test]
+#[ignore = "does not hold yet: it says that nothing is captured, and then starts"]
+fn what_is_refused_after_a_restart_does_not_belie_what_goes_on() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.api.put(&web());
+    node.nth_start("web", 1);
+    node.api.put(&web().asks("x"));
+    node.until_event("web", "CaptureRefused");
+    crash(&node, controller);
+    let _controller = node.start_ready();
+    node.nth_start("web", 2);
+    let message = until("the second refusal", || node.messages("web", "CaptureRefused").get(1).cloned());
+    assert!(message.ends_with("; kept: the capture with 5 files"), "{message}");
 }

@@ -65,6 +65,20 @@ fn a_state_file_that_is_a_link_is_not_followed() {
 }
 
 #[test]
+#[ignore = "does not hold yet: it is written through"]
+fn a_link_in_the_place_of_the_next_state_file_is_not_followed() {
+    let node = Node::new();
+    let outside = node.path("run/outside");
+    fs::write(&outside, PACKETS).unwrap();
+    symlink(&outside, node.capture(".state.json.new")).unwrap();
+    let _controller = node.start_ready();
+    node.api.put(&web());
+    node.until_event("web", "CaptureStarted");
+    assert_eq!(fs::read_to_string(&outside).unwrap(), PACKETS);
+    assert!(fs::symlink_metadata(node.capture(".state.json")).unwrap().is_file());
+}
+
+#[test]
 fn files_that_a_readable_state_file_does_not_know_are_nobodys() {
     let node = Node::new();
     node.leave(".state.json", &json!({"version": 1, "captures": [entry("default", "web")]}).to_string());
