@@ -85,19 +85,23 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn action(&mut self, stem: &Stem, slot: &Slot) -> Option<Action> {
-        let world = self.world;
-        let wish = world.desired.wish_for(stem);
-        if world.desired.is_complete() && !slot.doomed {
-            match (wish, &slot.owner) {
-                (Some(wish), None) => return Some(Action::Open(wish.uid.clone())),
-                (Some(wish), Some(owner)) if wish.uid == *owner => (),
-                (Some(_) | None, _) => return Some(Action::Doom),
-            }
-            let standing = wish.and_then(|wish| self.standing(wish, slot));
-            if standing != slot.told && !world.stopping {
-                return Some(Action::Tell(standing));
-            }
+        let wish = self.world.desired.wish_for(stem);
+        if !self.world.desired.is_complete() || slot.doomed {
+            return self.move_on(slot, wish);
         }
+        match (wish, &slot.owner) {
+            (Some(wish), None) => Some(Action::Open(wish.uid.clone())),
+            (Some(wish), Some(owner)) if wish.uid == *owner => {
+                // Told last, so that what is said of the capture is what has become of it.
+                self.move_on(slot, Some(wish)).or_else(|| self.tell(slot, wish))
+            }
+            (Some(_) | None, _) => Some(Action::Doom),
+        }
+    }
+
+    /// What brings the slot's process and files nearer to what is wanted of them.
+    fn move_on(&mut self, slot: &Slot, wish: Option<&Wish>) -> Option<Action> {
+        let world = self.world;
         let startable_at = slot.started_at.map_or(world.now, |started| started + START_INTERVAL);
         match (slot.phase, self.wanted(slot, wish)) {
             (Phase::Idle, Wanted::Run(run)) => self.due(startable_at).then_some(Action::Start(run)),
@@ -140,6 +144,11 @@ impl Planner<'_> {
                 Wanted::Run(Run { request: accepted.request.clone(), ips: ips.clone() })
             }
         }
+    }
+
+    fn tell(&mut self, slot: &Slot, wish: &Wish) -> Option<Action> {
+        let standing = self.standing(wish, slot);
+        (standing != slot.told && !self.world.stopping).then_some(Action::Tell(standing))
     }
 
     fn standing(&mut self, wish: &Wish, slot: &Slot) -> Option<Standing> {

@@ -14,6 +14,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Access, access};
+
 use crate::capture::Stem;
 
 /// A file without a packet: the header of a pcap file (24 bytes) and that of a packet (16) are the least that one with a packet has.
@@ -52,9 +54,7 @@ impl Ring {
     /// If it cannot be made, or nothing can be written in it.
     pub fn open(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        let probe = dir.join(".probe");
-        fs::write(&probe, "")?;
-        fs::remove_file(&probe)?;
+        access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?;
         Ok(Self { dir: dir.to_owned() })
     }
 

@@ -48,6 +48,8 @@ struct Controller {
     desired: Desired,
     slots: Slots,
     stopping_since: Option<Instant>,
+    aborted: bool,
+    outage_told: bool,
 }
 
 /// Runs the controller until it is asked to end. 0: it was, and all captures ended in good order; 1: not all did.
@@ -79,6 +81,8 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         desired: Desired::default(),
         slots: Slots::default(),
         stopping_since: None,
+        aborted: false,
+        outage_told: false,
         config,
     };
     controller.recall().map_err(fatal("cannot list the captures of before"))?;
@@ -299,13 +303,12 @@ impl Controller {
 
     fn hear(&mut self, word: Word) {
         if word == Word::ListDone {
-            let (first, again) = (!self.desired.is_complete(), self.desired.lost_since().is_some());
-            if first || again {
-                log::info!(
-                    "{}",
-                    if first { "pods listed; ready" } else { "pods listed again; all is as the API server says" }
-                );
+            if !self.desired.is_complete() {
+                log::info!("pods listed; ready");
+            } else if self.outage_told {
+                log::info!("pods listed again; what changed meanwhile is made good");
             }
+            self.outage_told = false;
         }
         self.desired.hear(word, Instant::now());
     }
@@ -315,6 +318,7 @@ impl Controller {
         if failure.failures.is_power_of_two() {
             let Failure { error, hint, failures, retry_in } = failure;
             let hint = hint.map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+            self.outage_told = true;
             log::warn!(
                 "cannot watch the pods of node {}: {error}{hint}; trying again in {:.1} s (failure {failures}); kept: {}",
                 self.config.node,
@@ -325,21 +329,21 @@ impl Controller {
     }
 
     fn stop(&mut self, signals: usize) {
-        let again = self.stopping_since.is_some() || signals > 1;
+        self.aborted = self.stopping_since.is_some() || signals > 1;
         self.stopping_since.get_or_insert_with(Instant::now);
-        log::info!("shutting down captures={}{}", self.tcpdumps.len(), if again { ", at once" } else { "" });
-        if again {
+        log::info!("shutting down captures={}{}", self.tcpdumps.len(), if self.aborted { ", at once" } else { "" });
+        if self.aborted {
             self.tcpdumps.kill_all();
-            self.stopping_since = Instant::now().checked_sub(STOP_TIMEOUT);
         }
     }
 
     fn has_ended(&self) -> bool {
-        self.stopping_since.is_some_and(|since| self.tcpdumps.is_empty() || since.elapsed() >= STOP_TIMEOUT)
+        let waited = |since: Instant| self.tcpdumps.is_empty() || self.aborted || since.elapsed() >= STOP_TIMEOUT;
+        self.stopping_since.is_some_and(waited)
     }
 
     fn exit_code(&self) -> ExitCode {
-        if self.tcpdumps.is_empty() {
+        if self.tcpdumps.is_empty() && !self.aborted {
             return ExitCode::SUCCESS;
         }
         log::error!("not all captures ended in good order captures={}", self.tcpdumps.len());

@@ -258,7 +258,7 @@ impl Slots {
         match slot.phase {
             Phase::Terminating { why, .. } | Phase::Killing { why, .. } => {
                 slot.phase = Phase::Idle;
-                Ended::Stopped(why)
+                Ended::Stopped(if slot.doomed { Why::Gone } else { why })
             }
             Phase::Idle | Phase::Running | Phase::Backoff { .. } | Phase::Removing { .. } => {
                 if slot.started_at.is_some_and(|started| now - started >= RECOVERED_AFTER) {

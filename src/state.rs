@@ -7,7 +7,7 @@
 
 use std::{
     fs,
-    io::{self, Read},
+    io::{self, Read, Write},
     net::IpAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -113,7 +113,12 @@ impl StateFile {
             return Ok(());
         }
         let new = self.path.with_extension("json.new");
-        fs::write(&new, &text)?;
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => (),
+        }
+        // A new one, so that a link that someone put there is not followed.
+        fs::OpenOptions::new().write(true).create_new(true).open(&new)?.write_all(&text)?;
         fs::rename(&new, &self.path)?;
         self.written = text;
         Ok(())

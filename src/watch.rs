@@ -40,7 +40,7 @@ const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// The longest wait after an error.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// After this long without an error the next one counts as the first.
+/// After a watch that went on for as long as this, the next error counts as the first.
 const CALM: Duration = Duration::from_secs(60);
 
 /// The stream of words about the pods of one node.
@@ -50,13 +50,12 @@ pub struct Watch {
     limits: Limits,
     state: State,
     failures: u32,
-    failed_at: Option<Instant>,
 }
 
 enum State {
     Closed { open_at: Instant },
     Listing { stream: Stream, give_up_at: Instant },
-    Watching { stream: Stream },
+    Watching { stream: Stream, since: Instant },
 }
 
 type Stream = BoxStream<'static, watcher::Result<Event<Pod>>>;
@@ -79,7 +78,7 @@ impl Watch {
     #[must_use]
     pub fn new(client: Client, node: &str, limits: &Limits) -> Self {
         let state = State::Closed { open_at: Instant::now() };
-        Self { client, node: node.to_owned(), limits: limits.clone(), state, failures: 0, failed_at: None }
+        Self { client, node: node.to_owned(), limits: limits.clone(), state, failures: 0 }
     }
 
     /// The next word. May be dropped and called again without losing one.
@@ -104,7 +103,7 @@ impl Watch {
                         return Err(self.close(error, None));
                     }
                 },
-                State::Watching { stream } => stream.next().await,
+                State::Watching { stream, .. } => stream.next().await,
             };
             match event {
                 Some(Ok(event)) => {
@@ -133,7 +132,9 @@ impl Watch {
             Event::InitDone => {
                 let closed = State::Closed { open_at: Instant::now() };
                 self.state = match std::mem::replace(&mut self.state, closed) {
-                    State::Listing { stream, .. } | State::Watching { stream } => State::Watching { stream },
+                    State::Listing { stream, .. } | State::Watching { stream, .. } => {
+                        State::Watching { stream, since: Instant::now() }
+                    }
                     closed @ State::Closed { .. } => closed,
                 };
                 Some(Word::ListDone)
@@ -144,11 +145,8 @@ impl Watch {
     }
 
     fn close(&mut self, error: String, hint: Option<&'static str>) -> Failure {
-        if self.failed_at.is_none_or(|failed_at| failed_at.elapsed() >= CALM) {
-            self.failures = 0;
-        }
-        self.failures = self.failures.saturating_add(1);
-        self.failed_at = Some(Instant::now());
+        let calm = matches!(&self.state, State::Watching { since, .. } if since.elapsed() >= CALM);
+        self.failures = if calm { 1 } else { self.failures.saturating_add(1) };
         let retry_in = backoff(self.failures);
         self.state = State::Closed { open_at: Instant::now() + retry_in };
         Failure { error, hint, failures: self.failures, retry_in }
