@@ -58,6 +58,7 @@ lock() {
     say 'another cluster.sh is at work: waiting for it'
     flock --timeout 3600 "$LOCK" || die 'another cluster.sh has been at work for an hour'
   fi
+  rm -rf --one-file-system "$CACHE"/making-* # of one that was killed
 }
 
 # The usual Docker if there is one that answers and that is not ours.
@@ -117,6 +118,7 @@ up() {
   step 'pods reach Services and one another' talks || die_with_log "check-$CLUSTER"
 }
 
+# shellcheck disable=SC2317 # called by `step`
 create() {
   if [[ $CNI == antrea ]]; then
     command -v helm >/dev/null || die 'helm is missing: CNI=antrea installs Antrea with it'
@@ -129,6 +131,7 @@ create() {
   quietly "wait-$CLUSTER" kubectl -n kube-system rollout status deployment/coredns --timeout=180s
 }
 
+# shellcheck disable=SC2317
 configuration() {
   cat "$HERE/kind.yaml"
   if [[ $ENGINE == own ]]; then cat "$HERE/local/kind-patches.yaml"; fi
@@ -247,38 +250,48 @@ purge() { # [--cache]
   if [[ ${1:-} == --cache ]]; then rm -rf --one-file-system "$CACHE"; fi
 }
 
-verb=${1:-}
-shift || true
-case $verb in
-  up | env | down) use "${1:-packet-capture}" ;;
-  load)
-    # A cluster's name has no colon, an image's name does.
-    if [[ ${1:-} == *:* ]]; then use packet-capture; else use "${1:-}"; shift; fi
-    ;;
-  build | purge) ;;
-  *)
-    sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
-    exit 2
-    ;;
-esac
-choose_engine
-case $verb in
-  env) print_environment ;;
-  up)
-    lock
-    up
-    ;;
-  down)
-    lock
-    down
-    ;;
-  build)
-    lock
-    build "${1:-packet-capture:dev}"
-    ;;
-  load) load "$@" ;;
-  purge)
-    lock
-    purge "$@"
-    ;;
-esac
+main() {
+  local verb=${1:-}
+  shift || true
+  case $verb in
+    up | env | down) use "${1:-packet-capture}" ;;
+    load)
+      # A cluster's name has no colon, an image's name does.
+      if [[ ${1:-} == *:* ]]; then
+        use packet-capture
+      else
+        use "${1:-}"
+        shift
+      fi
+      ;;
+    build | purge) ;;
+    *)
+      sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+      exit 2
+      ;;
+  esac
+  choose_engine
+  case $verb in
+    env) print_environment ;;
+    load) load "$@" ;;
+    up)
+      lock
+      up
+      ;;
+    down)
+      lock
+      down
+      ;;
+    build)
+      lock
+      build "${1:-packet-capture:dev}"
+      ;;
+    purge)
+      lock
+      purge "$@"
+      ;;
+  esac
+  exit 0 # reads no further: by now the file may be another one
+}
+
+main "$@"

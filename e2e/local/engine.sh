@@ -12,7 +12,7 @@ BRIDGE=$OURS
 
 host_packages() {
   local package missing=()
-  for package in debootstrap iproute2 procps ca-certificates; do
+  for package in ca-certificates debian-archive-keyring debootstrap iproute2 iptables procps; do
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
   done
   if ((${#missing[@]})); then
@@ -56,7 +56,11 @@ run_engine() {
     rm -rf --one-file-system "$ENGINE_DATA"
     try_engine || die_with_log dockerd
   fi
+  # A node does not survive its engine, though Docker starts it again.
+  remove_containers
 }
+
+remove_containers() { docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes >/dev/null; }
 
 try_engine() {
   local library pid options=()
@@ -97,8 +101,8 @@ kind_network() {
 
 stop_engine() {
   if engine_answers; then
-    docker ps -aq | xargs -r docker rm --force --volumes >/dev/null
-    docker network ls --quiet --filter type=custom | xargs -r docker network rm >/dev/null
+    remove_containers
+    docker network ls --quiet --filter type=custom | xargs --no-run-if-empty docker network rm >/dev/null
     kill "$(<"$RUN/dockerd.pid")"
     for ((i = 0; i < 60; i++)); do
       [[ -e $RUN/dockerd.pid ]] || break
@@ -137,12 +141,12 @@ our_processes() {
   done
 }
 
-mounts_below() { # FOLDER...: the innermost first
+mounts_below() { # FOLDER...: those on it and inside, the innermost first
   local folder target
   for folder; do
     while read -r _ _ _ _ target _; do
       printf -v target %b "$target" # a space is \040 there
-      [[ $target != "$folder"/* ]] || echo "$target"
+      [[ $target/ != "$folder"/* ]] || echo "$target"
     done </proc/self/mountinfo
   done | sort --reverse
 }

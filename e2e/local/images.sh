@@ -130,4 +130,7 @@ build_node_image() {
   quietly node-image docker build --network host --target node --build-arg "KUBERNETES=$KUBERNETES" --build-arg "PAUSE_IMAGE=$pause_image" \
     --tag "$NODE_IMAGE_LOCAL" "$context"
   rm -rf "$context"
+  # Those of before that no cluster is made of any more.
+  docker images --format '{{.Repository}}:{{.Tag}}' localhost/kind-node | grep --invert-match --line-regexp --fixed-strings "$NODE_IMAGE_LOCAL" |
+    xargs --no-run-if-empty docker rmi &>/dev/null || true
 }
