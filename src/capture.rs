@@ -2,9 +2,6 @@
 
 use std::{collections::BTreeSet, fmt, net::IpAddr, time::Duration};
 
-/// Bytes in one file of a ring before tcpdump goes on to the next: `tcpdump -C 1` counts in 1,000,000.
-pub const FILE_BYTES: u64 = 1_000_000;
-
 /// The longest file name that Linux takes, in bytes (`NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
 
@@ -113,7 +110,7 @@ impl fmt::Display for Stem {
 /// A capture that can be carried out: what the annotations asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// How many files of [`FILE_BYTES`] the ring has (`tcpdump -W`).
+    /// How many files of 1,000,000 bytes the ring has (`tcpdump -C 1 -W`).
     pub files: u16,
 }
 

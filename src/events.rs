@@ -10,7 +10,7 @@ use std::{
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
-    jiff::Timestamp,
+    jiff::{SignedDuration, Timestamp},
 };
 use kube::{Api, Client, api::PostParams};
 use tokio::{
@@ -31,8 +31,14 @@ const QUEUE_MAX: usize = 256;
 const PODS_MAX: usize = 1024;
 /// How long one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Waits before a note is tried again; then it is given up.
-const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(16)];
+/// How often a note is tried that the API server answers with a failure of its own, such as 429 or 500.
+const ANSWERED_MAX: u32 = 4;
+/// How old a note may get while the API server does not answer at all: so old that it says nothing of now.
+const AGE_MAX: SignedDuration = SignedDuration::from_hours(1);
+/// The wait before a note is tried again; it doubles with each further one.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest such wait.
+const RETRY_MAX: Duration = Duration::from_secs(30);
 /// The longest note that the API server takes, in bytes.
 const NOTE_BYTES_MAX: usize = 1024;
 /// The longest name of an object.
@@ -43,7 +49,7 @@ const COMPONENT: &str = "packet-capture";
 /// Tells pods' owners, by log line and Event.
 #[derive(Debug)]
 pub struct Events {
-    queue: mpsc::Sender<Note>,
+    queue: mpsc::Sender<(Note, Timestamp)>,
     task: JoinHandle<()>,
     allowances: HashMap<Uid, Allowance>,
     forgettable: VecDeque<Uid>,
@@ -69,7 +75,7 @@ impl Events {
         note.log();
         if !self.allow(&note.uid) {
             log::debug!("no event: the pod has had too many pod={}", note.pod);
-        } else if let Err(error) = self.queue.try_send(note) {
+        } else if let Err(error) = self.queue.try_send((note, Timestamp::now())) {
             log::warn!("no event: too many wait for the API server error={error}");
         }
     }
@@ -105,27 +111,36 @@ impl Events {
     }
 }
 
-async fn create_all(client: Client, node: String, mut notes: mpsc::Receiver<Note>) {
-    while let Some(note) = notes.recv().await {
+async fn create_all(client: Client, node: String, mut notes: mpsc::Receiver<(Note, Timestamp)>) {
+    while let Some((note, told_at)) = notes.recv().await {
         let api = Api::<Event>::namespaced(client.clone(), &note.pod.namespace);
-        let event = event(&note, &node, Timestamp::now());
-        let mut waits = RETRIES.iter();
-        loop {
-            let error = match timeout(ATTEMPT_TIMEOUT, api.create(&PostParams::default(), &event)).await {
-                Ok(Ok(_)) => break,
-                Ok(Err(kube::Error::Api(status))) if is_final(status.code) => {
-                    log::warn!("no event: refused pod={} error={:?}", note.pod, status.message);
-                    break;
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {} s", ATTEMPT_TIMEOUT.as_secs()),
-            };
-            let Some(wait) = waits.next() else {
-                log::warn!("no event: given up pod={} error={error:?}", note.pod);
-                break;
-            };
-            sleep(*wait).await;
+        if let Err(error) = create(&api, &event(&note, &node, told_at), told_at).await {
+            log::warn!("no event pod={} reason={} error={error:?}", note.pod, note.reason.name());
         }
+    }
+}
+
+/// Notes go one by one: while the API server does not answer the others wait too, and it answers all of them or none.
+async fn create(api: &Api<Event>, event: &Event, told_at: Timestamp) -> Result<(), String> {
+    let (mut answers, mut wait) = (0, RETRY_MIN);
+    loop {
+        let error = match timeout(ATTEMPT_TIMEOUT, api.create(&PostParams::default(), event)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(kube::Error::Api(status))) => {
+                answers += 1;
+                if is_final(status.code) || answers >= ANSWERED_MAX {
+                    return Err(status.message);
+                }
+                status.message
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", ATTEMPT_TIMEOUT.as_secs()),
+        };
+        if Timestamp::now().duration_since(told_at) >= AGE_MAX {
+            return Err(error);
+        }
+        sleep(wait).await;
+        wait = RETRY_MAX.min(wait * 2);
     }
 }
 

@@ -19,6 +19,7 @@ pub struct Health {
     dir: PathBuf,
     touched_at: Option<Instant>,
     ready: bool,
+    failing: bool,
 }
 
 impl Health {
@@ -34,7 +35,7 @@ impl Health {
                 _ => (),
             }
         }
-        Ok(Self { dir: dir.to_owned(), touched_at: None, ready: false })
+        Ok(Self { dir: dir.to_owned(), touched_at: None, ready: false, failing: false })
     }
 
     /// Says that the loop turns, and whether a complete list was seen. A failure to say so is what the probe will notice.
@@ -48,14 +49,13 @@ impl Health {
         }
     }
 
-    fn write(&self, name: &str) -> bool {
-        match File::create(self.dir.join(name)).and_then(|file| file.set_modified(SystemTime::now())) {
-            Ok(()) => true,
-            Err(error) => {
-                log::error!("cannot touch health file={name} error={error}");
-                false
-            }
+    fn write(&mut self, name: &str) -> bool {
+        let touched = File::create(self.dir.join(name)).and_then(|file| file.set_modified(SystemTime::now()));
+        if let (Err(error), false) = (&touched, self.failing) {
+            log::error!("cannot touch a file in RUN_DIR, so this will be taken for dead file={name} error={error}");
         }
+        self.failing = touched.is_err();
+        touched.is_ok()
     }
 }
 

@@ -49,7 +49,7 @@ pub enum Action {
 }
 
 /// What is to be done now, and when to look again at the latest.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Plan {
     /// At most one action per stem.
     pub actions: Vec<(Stem, Action)>,

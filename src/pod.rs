@@ -92,7 +92,8 @@ fn place(pod: &Pod, name: &PodName, limits: &Limits) -> Place {
     if pod.host_network && !host_network_allowed {
         return Place::Forbidden(Refusal::HostNetwork);
     }
-    let host_ips: Vec<IpAddr> = pod.host_ips.iter().filter_map(|ip| ip.parse().ok()).collect();
+    let host_ips: Vec<IpAddr> =
+        pod.host_ips.iter().filter_map(|ip| Some(ip.parse::<IpAddr>().ok()?.to_canonical())).collect();
     let mut ips = Vec::new();
     for address in &pod.ips {
         let foreign = |what| Place::Forbidden(Refusal::ForeignAddress { address: address.clone(), what });

@@ -5,7 +5,7 @@
 use std::{fmt::Write, net::IpAddr, path::Path, time::Duration};
 
 use crate::{
-    capture::{Counts, FILE_BYTES, PodName, Refusal, Stem, Uid},
+    capture::{Counts, PodName, Refusal, Stem, Uid},
     slots::{Ended, Run, Slot, Standing, Why},
     tcpdump::Exit,
 };
@@ -42,6 +42,8 @@ pub enum Reason {
     Failed,
     /// What was asked is not done.
     Refused,
+    /// What is asked can be done again, after it could not.
+    Accepted,
     /// The capture waits for the pod's address.
     Waiting,
     /// There was nothing left to capture.
@@ -60,6 +62,7 @@ impl Reason {
             Self::Finished => "CaptureFinished",
             Self::Failed => "CaptureFailed",
             Self::Refused => "CaptureRefused",
+            Self::Accepted => "CaptureAccepted",
             Self::Waiting => "CaptureWaiting",
             Self::Missed => "CaptureMissed",
             Self::Stuck => "CaptureStuck",
@@ -71,7 +74,7 @@ impl Reason {
     pub fn is_warning(self) -> bool {
         match self {
             Self::Failed | Self::Refused | Self::Missed | Self::Stuck => true,
-            Self::Started | Self::Stopped | Self::Finished | Self::Waiting => false,
+            Self::Started | Self::Stopped | Self::Finished | Self::Accepted | Self::Waiting => false,
         }
     }
 
@@ -82,6 +85,7 @@ impl Reason {
             Self::Finished => "capture finished",
             Self::Failed => "capture failed",
             Self::Refused => "capture refused",
+            Self::Accepted => "capture accepted",
             Self::Waiting => "capture waiting",
             Self::Missed => "capture missed",
             Self::Stuck => "capture stuck",
@@ -112,7 +116,7 @@ pub fn started(run: &Run, path: &Path, kept: usize) -> String {
         "tcpdump captures {} into {}*, {}",
         hosts(&run.ips),
         path.display(),
-        counted(files.into(), &format!("file of {} MB", FILE_BYTES / 1_000_000), "files of 1 MB"),
+        counted(files.into(), "file of 1 MB", "files of 1 MB"),
     );
     if kept > 0 {
         let _ = write!(text, "; kept: {} of before", files_counted(kept));
@@ -133,7 +137,7 @@ pub fn stopped(why: Why, slot: &Slot, kept: usize) -> (Reason, String) {
         Why::Changed => (Reason::Stopped, "the annotations changed", "goes on at once with the new ones"),
         Why::Moved => (Reason::Stopped, "the pod's addresses changed", "goes on at once at the new ones"),
         Why::NoAddress => (Reason::Stopped, "the pod has no address", "goes on when it has one"),
-        Why::Forbidden => (Reason::Stopped, "the pod's address may not be captured", "goes on when that changes"),
+        Why::Forbidden => (Reason::Stopped, "the pod's address is not its own", "goes on when that changes"),
         Why::NothingReadable => (Reason::Stopped, "nothing readable is asked", "goes on when that changes"),
         Why::Finished => {
             (Reason::Finished, "the pod has finished", "the files stay until the annotation or the pod goes")
@@ -195,7 +199,7 @@ pub fn standing(standing: &Standing, running: Option<u16>, kept: usize) -> (Reas
 fn refused(refusal: &Refusal) -> String {
     match refusal {
         Refusal::FileCount { value, max } => format!(
-            "annotation tcpdump.antrea.io={} is not a number of files from 1 to {max}, written in digits without a leading zero",
+            "annotation tcpdump.antrea.io={} is not a number of files from 1 to {max}, written in digits without a leading zero, such as \"5\"",
             quoted(value)
         ),
         Refusal::UnknownKey { key } => {
@@ -227,6 +231,21 @@ pub fn captures(running: usize) -> String {
     counted(running.try_into().unwrap_or(u64::MAX), "running capture", "running captures")
 }
 
+/// What is asked is no longer refused, and this is the running capture's number of files.
+#[must_use]
+pub fn accepted(running: Option<u16>) -> String {
+    match running {
+        Some(files) => format!("nothing is refused any more; the capture with {} goes on", files_counted(files.into())),
+        None => "nothing is refused any more".to_owned(),
+    }
+}
+
+/// A pod's capture waits for a tcpdump that does not end.
+#[must_use]
+pub fn delayed() -> String {
+    "the tcpdump of an earlier pod of this name has not ended; the capture begins when it has".to_owned()
+}
+
 /// tcpdump does not end.
 #[must_use]
 pub fn stuck(stuck: Duration) -> String {
@@ -249,7 +268,8 @@ fn packets(slot: &Slot) -> String {
     let mut text =
         format!("{}, {dropped} dropped by the kernel", counted(captured, "packet captured", "packets captured"));
     if slot.uncounted > 0 {
-        let _ = write!(text, ", {} not counted", counted(slot.uncounted.into(), "killed tcpdump", "killed tcpdumps"));
+        let killed = counted(slot.uncounted.into(), "tcpdump that was killed", "tcpdumps that were killed");
+        let _ = write!(text, ", not counting those of {killed}");
     }
     text
 }
@@ -266,7 +286,7 @@ fn counted(number: u64, one: &str, many: &str) -> String {
 #[must_use]
 pub fn quoted(text: &str) -> String {
     let shown: String = text.chars().take(QUOTED_CHARS_MAX).flat_map(char::escape_default).collect();
-    let cut = if text.chars().nth(QUOTED_CHARS_MAX).is_some() { "…" } else { "" };
+    let cut = if text.chars().nth(QUOTED_CHARS_MAX).is_some() { "..." } else { "" };
     format!("\"{shown}{cut}\"")
 }
 
@@ -279,7 +299,7 @@ mod tests {
         assert_eq!(quoted("x5"), r#""x5""#);
         assert_eq!(quoted("a\"b\n\u{1b}[31m−５"), r#""a\"b\n\u{1b}[31m\u{2212}\u{ff15}""#);
         let long = quoted(&"\u{2212}".repeat(300_000));
-        assert!(long.len() < QUOTED_CHARS_MAX * 10 && long.ends_with("…\""), "{long}");
+        assert!(long.len() < QUOTED_CHARS_MAX * 10 && long.ends_with("...\""), "{long}");
     }
 
     #[test]
@@ -290,7 +310,7 @@ mod tests {
             (
                 Reason::Refused,
                 "annotation tcpdump.antrea.io=\"x5\" is not a number of files from 1 to 100, written in digits without a \
-                 leading zero; kept: the capture with 5 files"
+                 leading zero, such as \"5\"; kept: the capture with 5 files"
                     .to_owned()
             )
         );

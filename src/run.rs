@@ -20,7 +20,7 @@ use crate::{
     report::{self, Note, Reason},
     ring::Ring,
     signals::Signals,
-    slots::{Ended, Run, Slot, Slots, Why},
+    slots::{Ended, Phase, Run, Slot, Slots, Standing, Why},
     state::StateFile,
     tcpdump::{Exit, Tcpdumps},
     watch::{Failure, Watch},
@@ -29,7 +29,7 @@ use crate::{
 /// The longest time between two turns: keeps `alive` young, and the tcpdumps' pipes empty.
 const TURN_MAX: Duration = Duration::from_secs(10);
 
-/// Passes of the planner in one turn. A slot needs at most six: end, doom, remove, open, tell, start.
+/// Passes of the planner in one turn. A slot needs at most five: doom, remove, open, start, tell.
 const PASSES_MAX: usize = 16;
 
 /// How long after TERM the captures may take to end; KILL comes after 5 s.
@@ -50,6 +50,7 @@ struct Controller {
     stopping_since: Option<Instant>,
     aborted: bool,
     outage_told: bool,
+    save_failures: u32,
 }
 
 /// Runs the controller until it is asked to end. 0: it was, and all captures ended in good order; 1: not all did.
@@ -83,6 +84,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         stopping_since: None,
         aborted: false,
         outage_told: false,
+        save_failures: 0,
         config,
     };
     controller.recall().map_err(fatal("cannot list the captures of before"))?;
@@ -114,7 +116,8 @@ impl Controller {
     /// Takes over what an earlier process left: the slots that it remembered, and files that nobody remembers.
     fn recall(&mut self) -> io::Result<()> {
         let (entries, readable) = match self.state.load() {
-            Ok(entries) => (entries, true),
+            Ok(Some(entries)) => (entries, true),
+            Ok(None) => (Vec::new(), false),
             Err(error) => {
                 log::warn!(
                     "cannot read the state file, so the files of captures that are still wanted are taken over by name, and \
@@ -124,7 +127,7 @@ impl Controller {
             }
         };
         for entry in entries {
-            if let Some(annotations) = entry.annotations.clone().filter(|_| !entry.doomed) {
+            if let Some(annotations) = entry.annotations.clone() {
                 self.desired.recall(Uid(entry.uid.clone()), annotations, &self.config.limits);
             }
             self.slots.restore(entry.stem(), entry.slot());
@@ -159,17 +162,13 @@ impl Controller {
                 slots: &self.slots,
                 stopping: self.stopping_since.is_some(),
             });
+            for (stem, action) in &plan.actions {
+                log::debug!("{action:?} {stem}");
+                self.carry_out(stem, action.clone());
+            }
+            self.save_or_log();
             if plan.actions.is_empty() {
                 return plan.wake_at;
-            }
-            for (stem, action) in plan.actions {
-                log::debug!("{action:?} {stem}");
-                self.carry_out(&stem, action);
-            }
-            if let Err(error) = self.save() {
-                log::error!(
-                    "cannot write the state file: after a crash captures would be taken for older ones error={error}"
-                );
             }
         }
         log::error!("the plan does not settle in {PASSES_MAX} passes");
@@ -181,15 +180,7 @@ impl Controller {
         match action {
             Action::Open(uid) => self.slots.open(stem, uid),
             Action::Doom => self.slots.doom(stem),
-            Action::Tell(standing) => {
-                if let Some(standing) = &standing {
-                    let running = self.slots.get(stem).filter(|slot| slot.has_process());
-                    let running = running.and_then(|slot| Some(slot.last.as_ref()?.request.files));
-                    let (reason, text) = report::standing(standing, running, self.kept(stem));
-                    self.tell(stem, reason, text);
-                }
-                self.slots.told(stem, standing);
-            }
+            Action::Tell(standing) => self.tell_standing(stem, standing),
             Action::Start(run) => self.start(stem, run),
             Action::Term(why) => {
                 self.slots.terminated(stem, why, now);
@@ -199,9 +190,33 @@ impl Controller {
                 self.with_owner(stem, Tcpdumps::kill);
                 if let Some(stuck) = self.slots.killed(stem, now) {
                     self.tell(stem, Reason::Stuck, report::stuck(stuck));
+                    self.tell_successor(stem);
                 }
             }
             Action::Remove => self.remove(stem, now),
+        }
+    }
+
+    fn tell_standing(&mut self, stem: &Stem, standing: Option<Standing>) {
+        let Some(slot) = self.slots.get(stem) else { return };
+        let running = slot.last.as_ref().filter(|_| slot.phase == Phase::Running).map(|run| run.request.files);
+        match (&standing, &slot.told) {
+            (Some(standing), _) => {
+                let (reason, text) = report::standing(standing, running, self.kept(stem));
+                self.tell(stem, reason, text);
+            }
+            (None, Some(Standing::Refused(_))) => self.tell(stem, Reason::Accepted, report::accepted(running)),
+            (None, Some(Standing::Waiting | Standing::Missed) | None) => (),
+        }
+        self.slots.told(stem, standing);
+    }
+
+    /// Where a tcpdump does not end, the next pod of the name waits for it.
+    fn tell_successor(&mut self, stem: &Stem) {
+        let owner = self.slots.get(stem).and_then(|slot| slot.owner.clone());
+        let wish = self.desired.wish_for(stem).filter(|wish| Some(&wish.uid) != owner.as_ref());
+        if let Some(uid) = wish.map(|wish| wish.uid.clone()) {
+            self.events.tell(Note { pod: stem.pod(), uid, reason: Reason::Stuck, text: report::delayed() });
         }
     }
 
@@ -218,7 +233,10 @@ impl Controller {
         match started {
             Ok((kept, pid)) => {
                 log::debug!("tcpdump runs pid={pid} pod={}", stem.pod());
-                self.tell(stem, Reason::Started, report::started(&run, &path, kept));
+                // One that fails again and again is told as rarely as its failures are.
+                if self.slots.get(stem).is_some_and(|slot| slot.failures == 0 || slot.failures.is_power_of_two()) {
+                    self.tell(stem, Reason::Started, report::started(&run, &path, kept));
+                }
             }
             Err(error) => {
                 let ended = self.slots.ended(stem, Instant::now());
@@ -250,7 +268,7 @@ impl Controller {
     }
 
     fn take_exit(&mut self, uid: &Uid, exit: &Exit) {
-        let Some(stem) = self.slots.owned_by(uid).cloned() else { return };
+        let Some(stem) = self.slots.capturing(uid).cloned() else { return };
         let now = Instant::now();
         let ran = self.slots.get(&stem).and_then(|slot| slot.started_at).map_or(Duration::ZERO, |at| now - at);
         log::debug!("tcpdump {} stem={stem} counts={:?}", exit.how(), exit.counts);
@@ -258,6 +276,7 @@ impl Controller {
             // Told when the files are gone.
             Ended::Stopped(Why::Gone) => (),
             Ended::Stopped(why) => {
+                let why = if self.stopping_since.is_some() { Why::Shutdown } else { why };
                 let kept = self.kept(&stem);
                 if let Some(slot) = self.slots.get(&stem) {
                     let (reason, text) = report::stopped(why, slot, kept);
@@ -294,6 +313,20 @@ impl Controller {
 
     fn kept(&self, stem: &Stem) -> usize {
         self.ring.files(stem).map_or(0, |files| files.len())
+    }
+
+    fn save_or_log(&mut self) {
+        match self.save() {
+            Ok(()) => self.save_failures = 0,
+            Err(error) => {
+                self.save_failures = self.save_failures.saturating_add(1);
+                if self.save_failures.is_power_of_two() {
+                    log::error!(
+                        "cannot write the state file, so a restart would go on from an older one error={error}"
+                    );
+                }
+            }
+        }
     }
 
     /// Before the first complete list the state file says more than this process knows.

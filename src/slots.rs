@@ -2,7 +2,7 @@
 //! about, and moves a slot from one phase to the next. No I/O, no clock.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeMap,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ pub const TERM_GRACE: Duration = Duration::from_secs(5);
 pub const KILL_INTERVAL: Duration = Duration::from_secs(5);
 /// How long after TERM a process that is still there is first reported as stuck; then after twice that, and so on.
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
-/// The shortest time between two starts of one capture, so that a burst of changes costs one restart.
+/// The shortest time between two starts of one capture, so that a burst of changes costs one restart, or two.
 pub const START_INTERVAL: Duration = Duration::from_secs(2);
 /// The wait after a first failure; it doubles with each further one.
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
@@ -168,10 +168,11 @@ impl Slots {
         self.slots.iter()
     }
 
-    /// The slot of a pod.
+    /// The slot whose process captures a pod.
     #[must_use]
-    pub fn owned_by(&self, uid: &Uid) -> Option<&Stem> {
-        self.slots.iter().find(|(_, slot)| slot.owner.as_ref() == Some(uid)).map(|(stem, _)| stem)
+    pub fn capturing(&self, uid: &Uid) -> Option<&Stem> {
+        let capturing = |slot: &Slot| slot.has_process() && slot.owner.as_ref() == Some(uid);
+        self.slots.iter().find(|(_, slot)| capturing(slot)).map(|(stem, _)| stem)
     }
 
     /// A slot that an earlier process left.
@@ -182,13 +183,9 @@ impl Slots {
 
     /// A pod asks for a capture for the first time, or for files that were left over.
     pub fn open(&mut self, stem: &Stem, uid: Uid) {
-        match self.slots.entry(stem.clone()) {
-            Entry::Occupied(mut slot) => slot.get_mut().owner = Some(uid),
-            Entry::Vacant(vacant) => {
-                self.sequence += 1;
-                vacant.insert(Slot { owner: Some(uid), sequence: self.sequence, ..Slot::default() });
-            }
-        }
+        self.sequence += 1;
+        let slot = self.slots.entry(stem.clone()).or_default();
+        (slot.owner, slot.sequence) = (Some(uid), self.sequence);
     }
 
     /// The files are to go.

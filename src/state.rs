@@ -71,6 +71,9 @@ pub struct Entry {
     /// How many tcpdumps ended without saying what they counted.
     #[serde(default)]
     pub uncounted: u32,
+    /// Its tcpdump had been started and not ended.
+    #[serde(default)]
+    pub running: bool,
     /// Its files are to be removed, whatever the pod asks now.
     #[serde(default)]
     pub doomed: bool,
@@ -83,21 +86,21 @@ impl StateFile {
         Self { path: dir.join(".state.json"), written: Vec::new() }
     }
 
-    /// What an earlier process left; empty if there is no file.
+    /// What an earlier process left, if it left anything.
     ///
     /// # Errors
     /// If there is a file that cannot be read or understood.
-    pub fn load(&self) -> io::Result<Vec<Entry>> {
+    pub fn load(&self) -> io::Result<Option<Vec<Entry>>> {
         let flags = OFlags::NOFOLLOW.bits().cast_signed();
         let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
         let mut text = String::new();
         file.take(BYTES_MAX).read_to_string(&mut text)?;
         let state: State = serde_json::from_str(&text)?;
         match state.version {
-            VERSION => Ok(state.captures.into_iter().filter(Entry::names_a_pod).collect()),
+            VERSION => Ok(Some(state.captures.into_iter().filter(Entry::names_a_pod).collect())),
             version => Err(io::Error::other(format!("it has format version {version}, not {VERSION}"))),
         }
     }
@@ -140,6 +143,7 @@ fn entry(stem: &Stem, slot: &Slot, desired: &Desired) -> Option<Entry> {
         captured: slot.counts.captured,
         dropped: slot.counts.dropped,
         uncounted: slot.uncounted,
+        running: slot.has_process(),
         doomed: slot.doomed,
     })
 }
@@ -163,7 +167,8 @@ impl Entry {
             sequence: self.sequence,
             began_s: self.began_s,
             counts: Counts { captured: self.captured, dropped: self.dropped },
-            uncounted: self.uncounted,
+            // What a tcpdump counted died with the process that it would have told.
+            uncounted: self.uncounted.saturating_add(self.running.into()),
             doomed: self.doomed,
             ..Slot::default()
         }
@@ -200,7 +205,7 @@ mod tests {
         slots.open(&stem, Uid("1".into()));
         slots.doom(&stem);
         file.save(&slots, &desired).unwrap();
-        let entries = StateFile::at(&dir).load().unwrap();
+        let entries = StateFile::at(&dir).load().unwrap().unwrap();
         assert_eq!(entries[0].stem(), stem);
         assert_eq!(entries[0].slot(), *slots.get(&stem).unwrap());
         assert_eq!(entries[0].annotations.as_ref().unwrap()["tcpdump.antrea.io"], "5");
@@ -211,7 +216,7 @@ mod tests {
     fn what_is_no_state_is_not_read_and_no_path_is_taken_from_it() {
         let dir = dir("bad");
         let (file, path) = (StateFile::at(&dir), dir.join(".state.json"));
-        assert_eq!(file.load().unwrap(), []);
+        assert_eq!(file.load().unwrap(), None);
         for text in ["", "{", "[]", r#"{"version": 2, "captures": []}"#, r#"{"version": 1, "captures": [{"name": 5}]}"#]
         {
             fs::write(&path, text).unwrap();
@@ -220,7 +225,8 @@ mod tests {
         let entry = |name: &str| format!(r#"{{"namespace": "default", "name": "{name}", "uid": "1", "sequence": 1}}"#);
         let text = format!(r#"{{"version": 1, "captures": [{}, {}, {}]}}"#, entry("../../etc"), entry("a"), entry(""));
         fs::write(&path, text).unwrap();
-        assert_eq!(file.load().unwrap().iter().map(|entry| entry.name.clone()).collect::<Vec<_>>(), ["a"]);
+        let entries = file.load().unwrap().unwrap();
+        assert_eq!(entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["a"]);
         fs::write(&path, " ".repeat(usize::try_from(BYTES_MAX).unwrap() + 1)).unwrap();
         assert!(file.load().is_err());
         fs::remove_file(&path).unwrap();

@@ -6,9 +6,9 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     ffi::OsString,
     fs,
-    io::{self, Read},
+    io::{self, PipeReader, Read},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::OwnedFd,
         unix::process::{CommandExt, ExitStatusExt},
     },
     path::Path,
@@ -35,9 +35,16 @@ const STDERR_BYTES_PER_TURN: usize = 65_536;
 #[derive(Debug)]
 pub struct Tcpdumps {
     children: HashMap<Uid, Child>,
-    stderr: HashMap<Uid, VecDeque<u8>>,
+    stderr: HashMap<Uid, Stderr>,
     options: Vec<String>,
     stdin: OwnedFd,
+}
+
+/// What a tcpdump says, and the end of what it has said.
+#[derive(Debug)]
+struct Stderr {
+    pipe: PipeReader,
+    kept: VecDeque<u8>,
 }
 
 /// How a tcpdump ended.
@@ -62,24 +69,21 @@ impl Tcpdumps {
     /// Starts tcpdump for a pod, with files that begin with `path`. Returns its process ID. Waits until the program is executed.
     ///
     /// # Errors
-    /// If the pod has one already, or it could not be started.
+    /// If the pod has one already, or it could not be started. Then there is none.
     pub fn start(&mut self, uid: &Uid, run: &Run, path: &Path) -> io::Result<u32> {
         if self.children.contains_key(uid) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the pod has a tcpdump already"));
         }
+        let (pipe, stderr) = io::pipe()?;
+        fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
         let mut command = Command::new("tcpdump");
         command.args(arguments(&self.options, run, path)).env("LC_ALL", "C");
         // A group of its own: what a terminal sends to this process, such as Ctrl-C, must not reach it.
-        command.process_group(0).stdin(self.stdin.try_clone()?).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.process_group(0).stdin(self.stdin.try_clone()?).stdout(Stdio::null()).stderr(stderr);
         let child = command.spawn()?;
         let pid = child.id();
-        let non_blocking = child.stderr.as_ref().map(|stderr| fcntl_setfl(stderr.as_fd(), OFlags::NONBLOCK));
         self.children.insert(uid.clone(), child);
-        self.stderr.insert(uid.clone(), VecDeque::new());
-        if let Some(Err(_)) = non_blocking {
-            // It must not be read from while it lives; what it says then is that it was killed.
-            self.kill(uid);
-        }
+        self.stderr.insert(uid.clone(), Stderr { pipe, kept: VecDeque::new() });
         Ok(pid)
     }
 
@@ -95,19 +99,11 @@ impl Tcpdumps {
 
     /// Reads what the tcpdumps have said, so that none of them waits for a reader, and takes in those that have ended.
     pub fn reap(&mut self) -> Vec<(Uid, Exit)> {
-        for (uid, child) in &mut self.children {
-            let (Some(stderr), Some(kept)) = (&mut child.stderr, self.stderr.get_mut(uid)) else { continue };
-            read_available(stderr, kept);
-        }
-        let stderr = &mut self.stderr;
+        self.stderr.values_mut().for_each(Stderr::read);
         let mut exits = Vec::new();
         self.children.retain(|uid, child| {
             let Ok(Some(status)) = child.try_wait() else { return true };
-            let mut said = stderr.remove(uid).unwrap_or_default();
-            if let Some(stderr) = &mut child.stderr {
-                read_available(stderr, &mut said);
-            }
-            let said = String::from_utf8_lossy(said.make_contiguous()).into_owned();
+            let said = self.stderr.remove(uid).map(Stderr::into_text).unwrap_or_default();
             exits.push((uid.clone(), Exit { status, last_line: last_line(&said), counts: counts(&said) }));
             false
         });
@@ -167,6 +163,17 @@ fn arguments(options: &[String], run: &Run, path: &Path) -> Vec<OsString> {
     arguments
 }
 
+impl Stderr {
+    fn read(&mut self) {
+        read_available(&mut self.pipe, &mut self.kept);
+    }
+
+    fn into_text(mut self) -> String {
+        self.read();
+        String::from_utf8_lossy(self.kept.make_contiguous()).into_owned()
+    }
+}
+
 fn read_available(from: &mut impl Read, kept: &mut VecDeque<u8>) {
     let mut buffer = [0; 4096];
     for _ in 0..STDERR_BYTES_PER_TURN / buffer.len() {
@@ -179,9 +186,13 @@ fn read_available(from: &mut impl Read, kept: &mut VecDeque<u8>) {
     }
 }
 
-/// What tcpdump said last that is not one of its counts.
+/// What tcpdump said last, but for its counts and what it says at every start.
 fn last_line(said: &str) -> String {
-    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && count(line).is_none());
+    let usual = |line: &str| {
+        count(line).is_some()
+            || ["listening on ", "WARNING: ", "data link type "].iter().any(|usual| line.contains(usual))
+    };
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !usual(line));
     let line = lines.next_back().unwrap_or_default();
     line.strip_prefix("tcpdump: ").unwrap_or(line).to_owned()
 }
@@ -241,6 +252,7 @@ mod tests {
         assert_eq!(counts("1 packet captured\n"), Some(Counts { captured: 1, dropped: 0 }));
         assert_eq!(counts("tcpdump: eth9: No such device exists\n"), None);
         assert_eq!((last_line(""), counts("")), (String::new(), None));
+        assert_eq!(last_line(said.split_once("tcpdump: pcap_loop").unwrap().0), "");
     }
 
     #[test]

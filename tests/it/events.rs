@@ -17,7 +17,7 @@ fn an_event_that_is_refused_for_good_is_not_sent_again() {
         node.api.once(Kind::Event, [Answer::Status(code)]);
         node.api.put(&web());
         node.until_event("web", "CaptureStarted");
-        controller.until_logged("no event: refused pod=default/web");
+        controller.until_logged("no event pod=default/web");
         // Events go out one after the other: with a later one there, the earlier one is done with.
         node.api.put(&pod("later").asks("5"));
         node.until_event("later", "CaptureStarted");

@@ -241,7 +241,7 @@ fn words_that_are_no_pod_change_nothing() {
 }
 
 #[test]
-#[ignore = "takes 7 s, and does not hold yet: each list is told as the end of a failure that goes on"]
+#[ignore = "takes 7 s"]
 fn a_watch_that_is_not_allowed_is_told_as_rarely_as_a_list_that_is_not() {
     let node = Node::new();
     node.api.always(Kind::Watch, Answer::Status(403));
@@ -267,7 +267,7 @@ fn a_list_that_is_not_answered_is_given_up_and_tried_again() {
 }
 
 #[test]
-#[ignore = "takes 125 s, and does not hold yet: the count of failures begins anew each time"]
+#[ignore = "takes 125 s"]
 fn lists_that_are_not_answered_are_failures_in_a_row() {
     let node = Node::new();
     node.api.always(Kind::List, Answer::Hang);

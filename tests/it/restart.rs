@@ -98,7 +98,6 @@ fn a_shutdown_keeps_the_files_and_the_next_process_goes_on() {
 }
 
 #[test]
-#[ignore = "does not hold yet: the state is not written when a tcpdump has ended"]
 fn what_was_counted_before_a_crash_or_a_shutdown_is_not_forgotten() {
     for signal in [Signal::TERM, Signal::KILL] {
         let node = Node::new();
@@ -118,7 +117,6 @@ fn what_was_counted_before_a_crash_or_a_shutdown_is_not_forgotten() {
 }
 
 #[test]
-#[ignore = "does not hold yet: the state is not written when a tcpdump has ended"]
 fn what_was_counted_at_a_shutdown_is_not_forgotten() {
     let node = Node::new();
     let mut controller = node.start_ready();
@@ -135,7 +133,6 @@ fn what_was_counted_at_a_shutdown_is_not_forgotten() {
 }
 
 #[test]
-#[ignore = "does not hold yet: it says that nothing is captured, and then starts"]
 fn what_is_refused_after_a_restart_does_not_belie_what_goes_on() {
     let node = Node::new();
     let controller = node.start_ready();

@@ -61,7 +61,6 @@ fn a_tcpdump_that_ignores_term_is_killed_in_time() {
 }
 
 #[test]
-#[ignore = "does not hold yet: exits 0 if tcpdump dies at once"]
 fn a_second_term_kills_at_once_and_exits_1() {
     let node = Node::new();
     let mut controller = node.start_ready();

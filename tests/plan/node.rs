@@ -231,7 +231,7 @@ impl Node {
     }
 
     fn take_exit(&mut self, uid: &Uid, process: &Process) {
-        assert_eq!(self.slots.owned_by(uid), Some(&process.stem), "the exit of {uid} is nobody's");
+        assert_eq!(self.slots.capturing(uid), Some(&process.stem), "the exit of {uid} is nobody's");
         let counts = process.kill_at.is_none().then_some(Counts { captured: 3, dropped: 2 });
         let counted = |node: &Self| {
             let slot = node.slots.get(&process.stem).unwrap();

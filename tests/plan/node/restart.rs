@@ -19,7 +19,7 @@ impl Node {
             return;
         }
         self.saved.clear();
-        for (stem, slot) in self.slots.iter().filter(|(_, slot)| !slot.doomed) {
+        for (stem, slot) in self.slots.iter() {
             let uid = slot.owner.as_ref();
             let asking = self.heard.asking(stem).filter(|pod| Some(&pod.uid) == uid);
             let accepted = asking.and_then(|pod| Some((pod.uid.clone(), *self.heard.accepted.get(&pod.uid)?)));
@@ -40,7 +40,7 @@ impl Node {
         }
         self.state = StateFile::at(&self.dir);
         let entries = self.state.load();
-        let readable = entries.is_ok();
+        let readable = matches!(entries, Ok(Some(_)));
         self.say(|| format!("crashes, state readable: {readable}"));
         let (saved, history) = (std::mem::take(&mut self.saved), std::mem::take(&mut self.history));
         self.heard = Heard::after_restart(if readable { saved.clone() } else { BTreeMap::new() });
@@ -51,8 +51,8 @@ impl Node {
         self.server.hang_up();
         (self.slots, self.desired) = (Slots::default(), Desired::default());
         (self.crash_in, self.stopping, self.wake_at) = (None, false, None);
-        for entry in entries.unwrap_or_default() {
-            if let Some(annotations) = entry.annotations.clone().filter(|_| !entry.doomed) {
+        for entry in entries.ok().flatten().unwrap_or_default() {
+            if let Some(annotations) = entry.annotations.clone() {
                 self.desired.recall(Uid(entry.uid.clone()), annotations, &self.limits);
             }
             let began_s = history.get(&entry.stem()).and_then(|history| history.began_s);
