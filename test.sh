@@ -137,13 +137,8 @@ main() {
   trap finally EXIT
   trap 'exit 130' INT TERM
   cluster
-  if [[ ! ${SKIP_BUILD:-} ]]; then
-    make docker-build kind-load
-    # what runs there may be another image of the same name
-    kubectl -n kube-system delete daemonset packet-capture --ignore-not-found
-  fi
-  kubectl apply -f daemonset.yaml
-  kubectl -n kube-system rollout status daemonset/packet-capture --timeout=120s
+  [[ ${SKIP_BUILD:-} ]] || make --no-print-directory docker-build kind-load
+  make --no-print-directory deploy
 
   mapfile -t workers < <(kubectl get nodes -l '!node-role.kubernetes.io/control-plane' -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}')
   export CONTROL_PLANE=$CLUSTER-control-plane WORKERS=${workers[*]}

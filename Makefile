@@ -1,0 +1,49 @@
+# Every target is one command. A Docker engine is used where one runs; elsewhere e2e/cluster.sh brings one along.
+SHELL := /bin/bash
+IMAGE ?= packet-capture:dev
+CLUSTER ?= packet-capture
+KUBECTL := e2e/kubectl.sh
+export CLUSTER
+
+.PHONY: help docker-build cluster kind-load deploy undeploy test-pod check test-root e2e test demo demo-down clean
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+docker-build: ## the image, $(IMAGE)
+	e2e/cluster.sh build $(IMAGE)
+
+cluster: ## a Kind cluster, $(CLUSTER)
+	e2e/cluster.sh up $(CLUSTER)
+
+kind-load: ## the image into the cluster's nodes
+	e2e/cluster.sh load $(CLUSTER) $(IMAGE)
+
+deploy: ## packet-capture into the cluster; waits until it runs on every node
+	e2e/deploy.sh
+
+undeploy: ## and out of it again, with all captures
+	$(KUBECTL) delete --ignore-not-found -f daemonset.yaml
+
+test-pod: ## a pod named test-pod with steady traffic, and a server that it talks to
+	$(KUBECTL) apply -f e2e/test-pod.yaml && $(KUBECTL) wait --for=condition=Ready pod/test-pod pod/test-server --timeout=120s
+
+check: ## format, lints and the tests that need neither root nor a cluster
+	e2e/check.sh
+
+test-root: ## the tests that need root and tcpdump
+	e2e/install.sh tcpdump && cargo test --locked -- --ignored
+
+e2e: ## test.sh: every promise, on a Kind cluster of its own
+	./test.sh
+
+test: check test-root e2e ## everything
+
+demo: ## from nothing to a pod's packets on the screen; leaves the cluster up
+	e2e/demo.sh
+
+demo-down: ## removes the cluster of the demo
+	e2e/cluster.sh down $(CLUSTER)
+
+clean: ## removes all clusters, the engine that they brought, and what was built here
+	e2e/cluster.sh purge && cargo clean

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# From nothing to a pod's packets on the screen, on Kind. Each command is shown as one would type it, then run.
+# The cluster stays up. usage: [CLUSTER=NAME] demo.sh
+set -o errexit -o nounset -o pipefail
+cd "$(dirname "$0")/.."
+cluster=${CLUSTER:-packet-capture}
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+run() { # COMMAND, as typed
+  printf '\033[32m$ %s\033[0m\n' "$*"
+  eval "$*"
+}
+within() { # SECONDS COMMAND: runs it until it succeeds
+  local deadline=$((SECONDS + $1))
+  until eval "$2" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || { echo "not in $1 s: $2" >&2; return 1; }
+    sleep 0.5
+  done
+}
+
+say '1. A cluster, the image, and the controller on every node'
+run "e2e/cluster.sh up $cluster"
+run "eval \"\$(e2e/cluster.sh env $cluster)\""
+run make docker-build kind-load deploy
+run kubectl get nodes
+run kubectl -n kube-system get pods -l app=packet-capture -o wide
+
+say '2. A pod with some traffic'
+run make test-pod
+run kubectl get pod test-pod -o wide
+node=$(kubectl get pod test-pod -o 'jsonpath={.spec.nodeName}')
+capture_pod=$(kubectl -n kube-system get pods -l app=packet-capture --field-selector "spec.nodeName=$node" -o 'jsonpath={.items[0].metadata.name}')
+
+kubectl annotate pod test-pod tcpdump.antrea.io- >/dev/null # of an earlier demo
+
+say '3. Ask for a capture: a ring of five files'
+run 'kubectl annotate pod test-pod tcpdump.antrea.io="5"'
+within 30 "kubectl get events --field-selector involvedObject.name=test-pod,reason=CaptureStarted -o name | grep ."
+run "kubectl describe pod test-pod | sed -n '/^Events/,\$p'"
+
+say "4. The files, in the controller's pod on the pod's node ($node)"
+decode="kubectl -n kube-system exec $capture_pod -- tcpdump -n -c 12 -r /captures/captres-test-pod.pcap0"
+within 30 "$decode"
+run "kubectl -n kube-system exec $capture_pod -- ls -l /captures"
+
+say '5. The packets'
+run "$decode"
+
+say '6. Enough'
+run kubectl annotate pod test-pod tcpdump.antrea.io-
+within 30 "[[ ! \$(kubectl -n kube-system exec $capture_pod -- ls /captures) ]]"
+run "kubectl -n kube-system exec $capture_pod -- ls -l /captures"
+stopped='kubectl get events --field-selector involvedObject.name=test-pod,reason=CaptureStopped'
+within 30 "$stopped -o name | grep ."
+run "$stopped"
+
+say 'The cluster is still up. To go on by hand:'
+cat <<TEXT
+  eval "\$(e2e/cluster.sh env $cluster)"    # so that kubectl finds the cluster
+  kubectl annotate pod test-pod tcpdump.antrea.io="2"
+  kubectl -n kube-system exec $capture_pod -- ls -l /captures
+  kubectl cp kube-system/$capture_pod:captures/captres-test-pod.pcap0 test-pod.pcap     # for Wireshark
+
+  make demo-down    # removes the cluster
+  make clean        # removes everything that was brought, and what was built here
+TEXT
