@@ -126,6 +126,8 @@ async fn create(api: &Api<Event>, event: &Event, told_at: Timestamp) -> Result<(
     loop {
         let error = match timeout(ATTEMPT_TIMEOUT, api.create(&PostParams::default(), event)).await {
             Ok(Ok(_)) => return Ok(()),
+            // An earlier attempt came through, although its answer did not.
+            Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => return Ok(()),
             Ok(Err(kube::Error::Api(status))) => {
                 answers += 1;
                 if is_final(status.code) || answers >= ANSWERED_MAX {

@@ -40,13 +40,13 @@ fn an_event_that_meets_a_busy_api_server_is_sent_again_after_a_wait() {
 }
 
 #[test]
-#[ignore = "takes 21 s"]
+#[ignore = "takes 7 s"]
 fn an_event_is_given_up_after_four_attempts() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.always(Kind::Event, Answer::Status(503));
     node.api.put(&web());
-    controller.until_logged("no event: given up pod=default/web");
+    controller.until_logged("no event pod=default/web");
     assert_eq!(node.api.events("web").len(), 4);
 }
 
