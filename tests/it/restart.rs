@@ -105,7 +105,7 @@ fn what_was_counted_before_a_crash_or_a_shutdown_is_not_forgotten() {
         node.api.put(&web());
         node.nth_start("web", 1);
         node.api.put(&web().at(&[]));
-        controller.until_logged("the pod has no address; 12 packets captured");
+        until("the count in the state file", || (node.state()["web"]["captured"] == 12).then_some(()));
         controller.signal(signal);
         controller.until_ended();
         let _controller = node.start_ready();
