@@ -125,7 +125,7 @@ fn nothing_is_deleted_before_the_first_complete_list() {
     controller.until_logged("pods listed; ready");
     node.nth_start("web", 1);
     controller.until_logged("removed files that no pod asks for stem=captres-gone files=1");
-    assert_eq!(node.run(&["health", "--ready"]).0, 0);
+    until("readiness", || (node.run(&["health", "--ready"]).0 == 0).then_some(()));
     assert_eq!(node.file_names(), ["captres-web.pcap0"]);
     controller.signal(Signal::TERM);
     assert_eq!(controller.until_ended().0, 0);
@@ -139,7 +139,7 @@ fn a_controller_that_is_not_allowed_to_list_says_what_to_do_and_becomes_ready_wh
     until("the second list", || (node.api.count(Kind::List) == 2).then_some(()));
     assert_eq!((node.run(&["health"]).0, node.run(&["health", "--ready"]).0), (0, 1));
     controller.until_logged("pods listed; ready");
-    assert_eq!(node.run(&["health", "--ready"]).0, 0);
+    until("readiness", || (node.run(&["health", "--ready"]).0 == 0).then_some(()));
     assert_eq!(controller.logged("hint: the service account's token was not accepted"), 1);
     assert_eq!(controller.logged("hint: apply the ClusterRole and its binding in daemonset.yaml"), 1);
     assert!(controller.log().contains("cannot list resource") && controller.log().contains("(403 Forbidden)"));

@@ -112,8 +112,8 @@ fn an_entry_that_names_no_pod_has_no_effect() {
 #[test]
 fn without_a_state_file_that_can_be_written_nothing_is_captured_and_the_owner_is_told() {
     let node = Node::new();
-    let controller = node.start_ready();
     fs::create_dir(node.capture(".state.json.new")).unwrap();
+    let controller = node.start_ready();
     node.api.put(&web());
     let message = node.until_event("web", "CaptureFailed");
     assert!(message.contains("Is a directory"), "{message}");
