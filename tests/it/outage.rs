@@ -13,7 +13,8 @@ use crate::{
 };
 
 /// Has something fail beside a running capture, and waits until the pods are listed again: the capture must not have noticed.
-fn goes_on(what: &str, fail: impl Fn(&Node)) {
+/// Returns how many failures were told.
+fn goes_on(what: &str, fail: impl Fn(&Node)) -> usize {
     let node = Node::new();
     let controller = node.start_ready();
     node.leave("captres-web.pcap3", "of before");
@@ -31,6 +32,7 @@ fn goes_on(what: &str, fail: impl Fn(&Node)) {
         controller.logged("kept: 1 running capture"),
         "{what}"
     );
+    controller.logged("cannot watch the pods of node")
 }
 
 #[test]
@@ -50,10 +52,11 @@ fn whatever_a_list_is_answered_captures_go_on_and_another_follows() {
     thread::scope(|scope| {
         for answer in answers {
             scope.spawn(move || {
-                goes_on(&format!("{answer:?}"), |node| {
+                let told = goes_on(&format!("{answer:?}"), |node| {
                     node.api.once(Kind::List, [answer.clone()]);
                     node.api.send_error(410);
                 });
+                assert_eq!(told, 2, "each answer is a failure of its own, and kube hides none: {answer:?}");
             });
         }
     });
