@@ -31,8 +31,8 @@ test-pod: ## a pod named test-pod with steady traffic, and a server that it talk
 check: ## format, lints and the tests that need neither root nor a cluster
 	e2e/check.sh
 
-test-root: ## the tests that need root and tcpdump
-	e2e/install.sh tcpdump && cargo test --locked -- --ignored
+test-root: ## the tests that need root and tcpdump, and those that take minutes
+	e2e/install.sh tcpdump && cargo test --locked -- --ignored --test-threads 16
 
 e2e: ## test.sh: every promise, on a Kind cluster of its own
 	./test.sh

@@ -4,6 +4,8 @@ set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --check
 cargo clippy --locked --all-targets -- --deny warnings
+# The tests wait more than they work.
+export RUST_TEST_THREADS=8
 cargo test --locked --quiet
 if command -v shellcheck >/dev/null; then
   git ls-files -z --cached --others --exclude-standard '*.sh' .ci/run | xargs -0 shellcheck --external-sources --source-path=SCRIPTDIR

@@ -30,7 +30,8 @@
 //!
 //! Nothing waits for a process: a child is taken in by `try_wait` after SIGCHLD, and TERM, KILL and their repetition are a
 //! schedule of the planner. What can still block the thread: starting a tcpdump until it is executed, the file system's calls
-//! (rename, unlink, the state file), and a log pipe that nobody reads.
+//! (rename, unlink, the state file), and a log pipe that nobody reads. A tcpdump that chatters without end is read once a turn,
+//! and stands still in between.
 
 pub mod capture;
 pub mod config;

@@ -168,7 +168,7 @@ pub fn failed(exit: &Exit, ran: Duration, ended: Ended, kept: usize) -> String {
 /// tcpdump could not be started.
 #[must_use]
 pub fn not_started(error: &str, ended: Ended, kept: usize) -> String {
-    retried(&format!("cannot start tcpdump: {error}"), ended, kept)
+    retried(error, ended, kept)
 }
 
 fn retried(what: &str, ended: Ended, kept: usize) -> String {

@@ -224,25 +224,29 @@ impl Controller {
         let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let Some(uid) = self.slots.get(stem).and_then(|slot| slot.owner.clone()) else { return };
         self.slots.starting(stem, run.clone(), Instant::now(), now_s);
-        let path = self.ring.path(stem);
-        let started = self.save().and_then(|()| {
-            let kept = self.ring.prepare(stem, run.request.files)?;
-            let pid = self.tcpdumps.start(&uid, &run, &path)?;
-            Ok((kept, pid))
-        });
+        let started = self.try_start(stem, &uid, &run);
         match started {
             Ok((kept, pid)) => {
                 log::debug!("tcpdump runs pid={pid} pod={}", stem.pod());
                 // One that fails again and again is told as rarely as its failures are.
                 if self.slots.get(stem).is_some_and(|slot| slot.failures == 0 || slot.failures.is_power_of_two()) {
-                    self.tell(stem, Reason::Started, report::started(&run, &path, kept));
+                    self.tell(stem, Reason::Started, report::started(&run, &self.ring.path(stem), kept));
                 }
             }
             Err(error) => {
                 let ended = self.slots.ended(stem, Instant::now());
-                self.tell_failure(stem, ended, |ended, kept| report::not_started(&error.to_string(), ended, kept));
+                self.tell_failure(stem, ended, |ended, kept| report::not_started(&error, ended, kept));
             }
         }
+    }
+
+    /// The state file comes first, so that no file is ever without an owner. Returns the files of before, and the process ID.
+    fn try_start(&mut self, stem: &Stem, uid: &Uid, run: &Run) -> Result<(usize, u32), String> {
+        self.save().map_err(|error| format!("cannot write the state file: {error}"))?;
+        let kept = self.ring.prepare(stem, run.request.files);
+        let kept = kept.map_err(|error| format!("cannot make the files of before ready: {error}"))?;
+        let pid = self.tcpdumps.start(uid, run, &self.ring.path(stem));
+        Ok((kept, pid.map_err(|error| format!("cannot start tcpdump: {error}; it must be on the PATH"))?))
     }
 
     fn remove(&mut self, stem: &Stem, now: Instant) {

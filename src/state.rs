@@ -91,11 +91,15 @@ impl StateFile {
     /// # Errors
     /// If there is a file that cannot be read or understood.
     pub fn load(&self) -> io::Result<Option<Vec<Entry>>> {
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
+        // Nothing but a regular file is read: a link could lead elsewhere, a pipe could hold up the start.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
         let mut text = String::new();
         file.take(BYTES_MAX).read_to_string(&mut text)?;
         let state: State = serde_json::from_str(&text)?;
@@ -179,6 +183,8 @@ impl Entry {
 mod tests {
     use std::time::Instant;
 
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
     use crate::{
         capture::Limits,
@@ -231,6 +237,9 @@ mod tests {
         assert!(file.load().is_err());
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(file.load().is_err());
+        fs::remove_file(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
         assert!(file.load().is_err());
         fs::remove_dir_all(&dir).unwrap();
     }
