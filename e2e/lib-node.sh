@@ -136,10 +136,12 @@ captured_where_it_is() { local own; own=$(hosts "$1") && captured "$1" "$own"; }
 
 starts() { controller_log | grep --count "capture started pod=$NS/$1 "; } # POD: how often a tcpdump was started for it
 
-# From nothing to a capture with packets in it.
-capture() { # POD FILES
-  pods "$1"
-  annotate "$1" "$2"
-  within 20 capturing "$1" "$2"
-  within 20 captured "$1"
+# From nothing to captures with packets in them.
+capture() { # POD... FILES
+  local pod files=${*: -1}
+  set -- "${@:1:$#-1}"
+  pods "$@"
+  for pod; do annotate "$pod" "$files"; done
+  for pod; do within 20 capturing "$pod" "$files"; done
+  for pod; do within 20 captured "$pod"; done
 }

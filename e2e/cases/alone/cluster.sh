@@ -41,8 +41,7 @@ captures_go_on_while_the_api_server_is_away() {
   local manifests=/etc/kubernetes/manifests pid bytes
   afterwards within 120 api_server_answers
   afterwards docker exec "$CONTROL_PLANE" sh -c "'[ -e $manifests/kube-apiserver.yaml ] || mv $manifests/../away.yaml $manifests/kube-apiserver.yaml'"
-  capture web 5
-  capture unwanted 5
+  capture web unwanted 5
   mark web 7001
   within 10 captured web 'tcp port 7001'
   pid=$(pid_of web)

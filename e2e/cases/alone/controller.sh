@@ -3,9 +3,7 @@
 
 a_killed_controller_resumes_what_is_wanted_and_removes_what_is_not() {
   afterwards renew_controller # or the kubelet would let the next one killed wait
-  capture wanted 5
-  capture unwanted 5
-  capture deleted 5
+  capture wanted unwanted deleted 5
   mark wanted 7001
   within 10 captured wanted 'tcp port 7001'
   local pid count
@@ -37,8 +35,7 @@ a_restarted_controller_starts_no_finished_pod_again() {
 }
 
 a_terminated_controller_ends_within_ten_seconds_and_its_successor_starts_anew() {
-  capture web 5
-  capture frozen 5
+  capture web frozen 5
   mark web 7001
   within 10 captured web 'tcp port 7001'
   docker exec "$NODE" kill -STOP "$(pid_of frozen)"

@@ -11,23 +11,19 @@ a_removed_annotation_stops_tcpdump_and_deletes_its_files() {
 nothing_of_a_neighbour_is_deleted() {
   local web=web-$NS
   NS=default
-  pods "$web" "$web-2" "$web.pcap1" "$web.pcap"
-  annotate "$web" 5
-  local neighbour before
-  for neighbour in "$web-2" "$web.pcap1" "$web.pcap"; do
-    annotate "$neighbour" 5
-    within 20 captured "$neighbour"
+  local neighbours=("$web-2" "$web.pcap1" "$web.pcap") neighbour pids
+  capture "$web" "${neighbours[@]}" 5
+  for neighbour in "${neighbours[@]}"; do
     mark "$neighbour" 7001
     within 10 captured "$neighbour" 'tcp port 7001'
   done
-  within 20 captured "$web"
-  before=$(for neighbour in "$web-2" "$web.pcap1" "$web.pcap"; do tcpdumps "$neighbour" | awk '{print $1}'; done)
+  pids=$(for neighbour in "${neighbours[@]}"; do pid_of "$neighbour"; done)
   unannotate "$web"
   within 10 gone "$web"
-  for neighbour in "$web-2" "$web.pcap1" "$web.pcap"; do
+  for neighbour in "${neighbours[@]}"; do
     captured "$neighbour" 'tcp port 7001'
   done
-  is "$(for neighbour in "$web-2" "$web.pcap1" "$web.pcap"; do tcpdumps "$neighbour" | awk '{print $1}'; done)" "$before"
+  is "$(for neighbour in "${neighbours[@]}"; do pid_of "$neighbour"; done)" "$pids"
 }
 
 two_pods_of_one_name_are_two_captures() {

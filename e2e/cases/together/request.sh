@@ -123,8 +123,8 @@ a_change_of_anything_else_changes_nothing() {
 
 a_value_that_cannot_be_read_is_refused_and_the_capture_goes_on() {
   local value pod pid refused
-  for pod in web api; do # two, since a pod has no more than ten Events at once
-    capture "$pod" 5
+  capture web api 5 # two, since a pod has no more than ten Events at once
+  for pod in web api; do
     mark "$pod" 7001
     within 10 captured "$pod" 'tcp port 7001'
     pid=$(pid_of "$pod")
