@@ -141,7 +141,7 @@ capture() { # POD... FILES
   local pod files=${*: -1}
   set -- "${@:1:$#-1}"
   pods "$@"
-  for pod; do annotate "$pod" "$files"; done
+  annotate "$@" "$files"
   for pod; do within 20 capturing "$pod" "$files"; done
   for pod; do within 20 captured "$pod"; done
 }

@@ -2,9 +2,12 @@
 # The user's side: namespaces, pods that talk, annotations, Events. Sourced by case.sh.
 # A case has its own namespace $NS (it may set NS=default), its own $ID, and puts its pods on $NODE.
 
-namespace() { # NAME [LABEL...]
-  kubectl create namespace "$1" >/dev/null
-  kubectl label namespace "$1" "e2e=$ID" "${@:2}" >/dev/null
+namespace() { # NAME
+  kubectl create -f - >/dev/null <<YAML
+apiVersion: v1
+kind: Namespace
+metadata: {name: $1, labels: {e2e: $ID}}
+YAML
   within 30 kubectl -n "$1" get serviceaccount default # no pod is let in before
 }
 
@@ -40,8 +43,9 @@ YAML
 pods() { # NAME...
   local name
   for name; do
-    pod_yaml "$name" | kubectl create -f - >/dev/null
-  done
+    pod_yaml "$name"
+    echo ---
+  done | kubectl create -f - >/dev/null
   kubectl -n "$NS" wait --for=condition=Ready pod "$@" --timeout=60s >/dev/null
 }
 
@@ -52,9 +56,9 @@ pod_with() { # NAME FILES OPERATION...
   pod_yaml "$1" "$2" | kubectl patch --local -f - --type=json -p "$operations" -o yaml | kubectl create -f - >/dev/null
 }
 
-annotate() { kubectl -n "$NS" annotate pod "$1" --overwrite "tcpdump.antrea.io=$2" >/dev/null; } # POD FILES
-unannotate() { kubectl -n "$NS" annotate pod "$1" tcpdump.antrea.io- >/dev/null; }               # POD
-finish() { kubectl -n "$NS" exec "$1" -- touch /tmp/done; }                                       # POD
+annotate() { kubectl -n "$NS" annotate pod "${@:1:$#-1}" --overwrite "tcpdump.antrea.io=${*: -1}" >/dev/null; } # POD... FILES
+unannotate() { kubectl -n "$NS" annotate pod "$1" tcpdump.antrea.io- >/dev/null; } # POD
+finish() { kubectl -n "$NS" exec "$1" -- touch /tmp/done; }                         # POD
 
 delete_pod() { kubectl -n "$NS" delete pod "$1" >/dev/null; } # POD
 

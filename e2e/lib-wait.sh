@@ -16,7 +16,7 @@ within() { # SECONDS COMMAND...
   shift
   until said=$("$@" 2>&1); do
     ((SECONDS < deadline)) || fail "not in time: $*"${said:+$'\n'"$said"} || return
-    sleep 0.3
+    sleep 0.6
   done
 }
 
