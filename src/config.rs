@@ -47,6 +47,12 @@ impl Config {
         let error = |name, expected| Error { name, value: env(name), expected };
         let node_expected = "the name of this node, as `kubectl get nodes` shows it (in a DaemonSet: by fieldRef)";
         let node = env("NODE_NAME").filter(|node| is_name(node)).ok_or(error("NODE_NAME", node_expected))?;
+        let tcpdump_options = or("TCPDUMP_OPTIONS", TCPDUMP_OPTIONS);
+        if !are_options(&tcpdump_options) {
+            let expected =
+                "options that only tune a capture: -U -n -p -q -v --immediate-mode, -B KIB, -s BYTES, -y TYPE, -Z USER";
+            return Err(error("TCPDUMP_OPTIONS", expected));
+        }
         let files_max = or("MAX_FILES", "100").parse().ok().filter(|max| (1..=FILES_MAX).contains(max));
         let stale_max = duration(&or("MAX_STALE", "10m")).filter(|max| !max.is_zero());
         let host_network_namespaces = or("HOST_NETWORK_NAMESPACES", "");
@@ -62,7 +68,7 @@ impl Config {
             node,
             capture_dir: path("CAPTURE_DIR", "/captures")?,
             run_dir: path("RUN_DIR", RUN_DIR)?,
-            tcpdump_options: or("TCPDUMP_OPTIONS", TCPDUMP_OPTIONS),
+            tcpdump_options,
             limits: Limits {
                 files_max: files_max.ok_or(error("MAX_FILES", "a number from 1 to 1000"))?,
                 stale_max: stale_max.ok_or(error("MAX_STALE", "a time such as 90s, 10m or 1h"))?,
@@ -89,6 +95,26 @@ fn duration(text: &str) -> Option<Duration> {
     let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
     let number: u64 = number.parse().ok().filter(|_| digits)?;
     Some(Duration::from_secs(number.checked_mul(seconds).filter(|seconds| *seconds <= u64::from(u32::MAX))?))
+}
+
+/// Whether these are options that cannot change what is captured, where it goes, or how often there is a new file: an option
+/// that swallowed the next argument, or named a file or a program, would break each promise.
+fn are_options(text: &str) -> bool {
+    let mut words = text.split_whitespace();
+    while let Some(option) = words.next() {
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let fits = match option {
+            "-U" | "-n" | "-p" | "-q" | "-v" | "--immediate-mode" => true,
+            "-B" | "-s" => words.next().is_some_and(number),
+            "-y" | "-Z" => words.next().is_some_and(word),
+            _ => false,
+        };
+        if !fits {
+            return false;
+        }
+    }
+    true
 }
 
 /// Whether the API server would take this as the name of a node or namespace; nothing else goes into a field selector.
@@ -132,6 +158,11 @@ mod tests {
             ("MAX_STALE", "-1s"),
             ("MAX_STALE", "99999999999h"),
             ("HOST_NETWORK_NAMESPACES", "kube-system,A"),
+            ("TCPDUMP_OPTIONS", "-B"),
+            ("TCPDUMP_OPTIONS", "-s -i"),
+            ("TCPDUMP_OPTIONS", "-U -w /tmp/x"),
+            ("TCPDUMP_OPTIONS", "-z/bin/sh"),
+            ("TCPDUMP_OPTIONS", "port 80"),
             ("CAPTURE_DIR", "captures"),
             ("RUN_DIR", ""),
         ] {
@@ -142,6 +173,8 @@ mod tests {
 
     #[test]
     fn what_is_set_is_taken() {
+        let real = "-Z root -U -B 16384 -s 2048";
+        assert_eq!(read(&[("NODE_NAME", "n"), ("TCPDUMP_OPTIONS", real)]).unwrap().tcpdump_options, real);
         let env =
             [("NODE_NAME", "n"), ("TCPDUMP_OPTIONS", ""), ("MAX_STALE", "1h"), ("HOST_NETWORK_NAMESPACES", "a, b,")];
         let config = read(&env).unwrap();

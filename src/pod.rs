@@ -17,6 +17,9 @@ use crate::capture::{Asked, Limits, Place, PodName, Refusal, Request, Stem, Uid}
 /// The annotation that asks for a capture; its value is the number of files.
 pub const ANNOTATION: &str = "tcpdump.antrea.io";
 
+/// How much of a value that cannot be read is kept: more than is ever shown of it. Annotations may have 256 KiB.
+const VALUE_CHARS_MAX: usize = 64;
+
 /// The annotations of ours that a pod carries, by key.
 pub type Annotations = BTreeMap<String, String>;
 
@@ -70,7 +73,10 @@ pub fn asked(annotations: &Annotations, limits: &Limits) -> Asked {
     }
     match file_count(value, limits.files_max) {
         Some(files) => Asked::Request(Request { files }),
-        None => Asked::Unreadable(Refusal::FileCount { value: value.clone(), max: limits.files_max }),
+        None => {
+            let value = value.chars().take(VALUE_CHARS_MAX).collect();
+            Asked::Unreadable(Refusal::FileCount { value, max: limits.files_max })
+        }
     }
 }
 
@@ -249,6 +255,12 @@ mod tests {
             let asked = look(json!({"metadata": {"annotations": {ANNOTATION: value}}})).asked;
             assert_eq!(asked, Asked::Unreadable(refusal), "{value:?}");
         }
+    }
+
+    #[test]
+    fn only_the_beginning_of_a_value_that_cannot_be_read_is_kept() {
+        let asked = look(json!({"metadata": {"annotations": {ANNOTATION: "٥".repeat(100_000)}}})).asked;
+        assert!(matches!(asked, Asked::Unreadable(Refusal::FileCount { value, .. }) if value.chars().count() == 64));
     }
 
     #[test]

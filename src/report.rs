@@ -110,16 +110,16 @@ impl Note {
 
 /// tcpdump runs, and found so many files of before.
 #[must_use]
-pub fn started(run: &Run, path: &Path, kept: usize) -> String {
+pub fn started(run: &Run, node: &str, path: &Path, kept: usize) -> String {
     let files = run.request.files;
     let mut text = format!(
-        "tcpdump captures {} into {}*, {}",
+        "tcpdump captures {} into {}* of the packet-capture pod on node {node}, {}",
         hosts(&run.ips),
         path.display(),
         counted(files.into(), "file of 1 MB", "files of 1 MB"),
     );
     if kept > 0 {
-        let _ = write!(text, "; kept: {} of before", files_counted(kept));
+        let _ = write!(text, "; kept: {}", counted(kept.try_into().unwrap_or(u64::MAX), "older file", "older files"));
     }
     if files == 1 {
         text.push_str(
@@ -138,7 +138,7 @@ pub fn stopped(why: Why, slot: &Slot, kept: usize) -> (Reason, String) {
         Why::Moved => (Reason::Stopped, "the pod's addresses changed", "goes on at once at the new ones"),
         Why::NoAddress => (Reason::Stopped, "the pod has no address", "goes on when it has one"),
         Why::Forbidden => (Reason::Stopped, "the pod's address is not its own", "goes on when that changes"),
-        Why::NothingReadable => (Reason::Stopped, "nothing readable is asked", "goes on when that changes"),
+        Why::NothingReadable => (Reason::Stopped, "no annotation can be read", "goes on when that changes"),
         Why::Finished => {
             (Reason::Finished, "the pod has finished", "the files stay until the annotation or the pod goes")
         }
@@ -235,8 +235,10 @@ pub fn captures(running: usize) -> String {
 #[must_use]
 pub fn accepted(running: Option<u16>) -> String {
     match running {
-        Some(files) => format!("nothing is refused any more; the capture with {} goes on", files_counted(files.into())),
-        None => "nothing is refused any more".to_owned(),
+        Some(files) => {
+            format!("the annotations are accepted again; the capture with {} goes on", files_counted(files.into()))
+        }
+        None => "the annotations are accepted again".to_owned(),
     }
 }
 
@@ -268,7 +270,7 @@ fn packets(slot: &Slot) -> String {
     let mut text =
         format!("{}, {dropped} dropped by the kernel", counted(captured, "packet captured", "packets captured"));
     if slot.uncounted > 0 {
-        let killed = counted(slot.uncounted.into(), "tcpdump that was killed", "tcpdumps that were killed");
+        let killed = counted(slot.uncounted.into(), "tcpdump that could not say", "tcpdumps that could not say");
         let _ = write!(text, ", not counting those of {killed}");
     }
     text

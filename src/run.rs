@@ -230,7 +230,11 @@ impl Controller {
                 log::debug!("tcpdump runs pid={pid} pod={}", stem.pod());
                 // One that fails again and again is told as rarely as its failures are.
                 if self.slots.get(stem).is_some_and(|slot| slot.failures == 0 || slot.failures.is_power_of_two()) {
-                    self.tell(stem, Reason::Started, report::started(&run, &self.ring.path(stem), kept));
+                    self.tell(
+                        stem,
+                        Reason::Started,
+                        report::started(&run, &self.config.node, &self.ring.path(stem), kept),
+                    );
                 }
             }
             Err(error) => {
@@ -246,7 +250,7 @@ impl Controller {
         let kept = self.ring.prepare(stem, run.request.files);
         let kept = kept.map_err(|error| format!("cannot make the files of before ready: {error}"))?;
         let pid = self.tcpdumps.start(uid, run, &self.ring.path(stem));
-        Ok((kept, pid.map_err(|error| format!("cannot start tcpdump: {error}; it must be on the PATH"))?))
+        Ok((kept, pid.map_err(|error| format!("cannot start tcpdump: {error}"))?))
     }
 
     fn remove(&mut self, stem: &Stem, now: Instant) {
@@ -255,7 +259,7 @@ impl Controller {
                 let Some(slot) = self.slots.removed(stem) else { return };
                 if slot.owner.is_none() {
                     log::info!("removed files that no pod asks for stem={stem} files={files}");
-                } else if slot.began_s.is_some() {
+                } else if slot.began_s.is_some() || files > 0 {
                     let text = report::removed(&slot, files);
                     if let Some(note) = Note::to_owner(stem, &slot, Reason::Stopped, text) {
                         self.events.tell(note);

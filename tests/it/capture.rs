@@ -21,7 +21,13 @@ fn an_annotated_pod_is_captured_with_the_documented_command_line() {
     assert_eq!(tcpdump.arguments, format!("-U -B 16384 -i any -C 1 -W 5 -w {path} host 10.0.0.1"));
     assert_eq!(controller.children(), [tcpdump.pid]);
     let message = node.until_event("web", "CaptureStarted");
-    assert_eq!(message, format!("tcpdump captures host 10.0.0.1 into {path}*, 5 files of 1 MB"));
+    assert_eq!(
+        message,
+        format!(
+            "tcpdump captures host 10.0.0.1 into {path}* of the packet-capture pod on node {}, 5 files of 1 MB",
+            node.name
+        )
+    );
     let event = &node.api.events("web")[0];
     assert_eq!(event["type"], "Normal");
     assert_eq!(
