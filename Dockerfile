@@ -39,7 +39,7 @@ RUN mkdir -p /files/bin && cp /bin/busybox /files/bin/ls && ln -s ls /files/bin/
 FROM gcr.io/distroless/static-debian12
 LABEL org.opencontainers.image.title=packet-capture \
       org.opencontainers.image.description="Captures a pod's packets with tcpdump while the pod carries an annotation" \
-      org.opencontainers.image.licenses=Apache-2.0
+      org.opencontainers.image.licenses="Apache-2.0 AND BSD-3-Clause AND GPL-2.0-only"
 COPY --from=tcpdump /files /
 COPY --from=tcpdump /src/tcpdump/tcpdump /usr/bin/tcpdump
 COPY --from=controller /packet-capture /usr/bin/packet-capture

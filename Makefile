@@ -10,7 +10,7 @@ export CLUSTER
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-docker-build: ## the image, $(IMAGE)
+docker-build: ## the image
 	e2e/cluster.sh build $(IMAGE)
 
 cluster: ## a Kind cluster, $(CLUSTER)
@@ -19,10 +19,10 @@ cluster: ## a Kind cluster, $(CLUSTER)
 kind-load: ## the image into the cluster's nodes
 	e2e/cluster.sh load $(CLUSTER) $(IMAGE)
 
-deploy: ## packet-capture into the cluster; waits until it runs on every node
+deploy: ## packet-capture into the cluster, or a new image of it; that ends all captures
 	e2e/deploy.sh
 
-undeploy: ## and out of it again, with all captures
+undeploy: ## removes packet-capture from the cluster, and all captures with it
 	$(KUBECTL) delete --ignore-not-found -f daemonset.yaml
 
 test-pod: ## a pod named test-pod with steady traffic, and a server that it talks to

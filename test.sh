@@ -13,7 +13,7 @@
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")"
 readonly CASE_SECONDS_MAX=300 SKIPPED=77
-CLUSTER=${REUSE:-packet-capture-test}
+CLUSTER=${REUSE:-packet-capture-test${CNI:+-$CNI}}
 JOBS=${JOBS:-4}
 
 cases() { # FILE: a case is a function whose first line is its name alone
@@ -137,8 +137,8 @@ main() {
   trap finally EXIT
   trap 'exit 130' INT TERM
   cluster
-  [[ ${SKIP_BUILD:-} ]] || make --no-print-directory docker-build kind-load
-  make --no-print-directory deploy
+  [[ ${SKIP_BUILD:-} ]] || make --no-print-directory docker-build kind-load CLUSTER="$CLUSTER"
+  make --no-print-directory deploy CLUSTER="$CLUSTER"
 
   mapfile -t workers < <(kubectl get nodes -l '!node-role.kubernetes.io/control-plane' -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}')
   export CONTROL_PLANE=$CLUSTER-control-plane WORKERS=${workers[*]}

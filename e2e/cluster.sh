@@ -204,6 +204,7 @@ YAML
 }
 
 print_environment() {
+  [[ -e $KUBECONFIG ]] || say "there is no cluster $CLUSTER yet: cluster.sh up $CLUSTER"
   if [[ $ENGINE == own ]]; then
     # shellcheck disable=SC2016 # for the shell that reads it
     printf 'export DOCKER_HOST=%q PATH=%q:$PATH\n' "$DOCKER_HOST" "$BINARIES:$ENGINE_FILES/usr/bin"

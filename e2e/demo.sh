@@ -26,16 +26,16 @@ run kubectl get nodes
 run kubectl -n kube-system get pods -l app=packet-capture -o wide
 
 say '2. A pod with some traffic'
+kubectl delete pod test-pod --ignore-not-found --now >/dev/null # of an earlier demo
 run make test-pod
 run kubectl get pod test-pod -o wide
 node=$(kubectl get pod test-pod -o 'jsonpath={.spec.nodeName}')
+uid=$(kubectl get pod test-pod -o 'jsonpath={.metadata.uid}')
 capture_pod=$(kubectl -n kube-system get pods -l app=packet-capture --field-selector "spec.nodeName=$node" -o 'jsonpath={.items[0].metadata.name}')
-
-kubectl annotate pod test-pod tcpdump.antrea.io- >/dev/null # of an earlier demo
 
 say '3. Ask for a capture: a ring of five files'
 run 'kubectl annotate pod test-pod tcpdump.antrea.io="5"'
-within 30 "kubectl get events --field-selector involvedObject.name=test-pod,reason=CaptureStarted -o name | grep ."
+within 30 "kubectl get events --field-selector involvedObject.uid=$uid,reason=CaptureStarted -o name | grep ."
 run "kubectl describe pod test-pod | sed -n '/^Events/,\$p'"
 
 say "4. The files, in the controller's pod on the pod's node ($node)"
@@ -48,9 +48,9 @@ run "$decode"
 
 say '6. Enough'
 run kubectl annotate pod test-pod tcpdump.antrea.io-
-within 30 "[[ ! \$(kubectl -n kube-system exec $capture_pod -- ls /captures) ]]"
+within 30 "files=\$(kubectl -n kube-system exec $capture_pod -- ls /captures) && [[ \$files != *captres-test-pod.pcap* ]]"
 run "kubectl -n kube-system exec $capture_pod -- ls -l /captures"
-stopped='kubectl get events --field-selector involvedObject.name=test-pod,reason=CaptureStopped'
+stopped="kubectl get events --field-selector involvedObject.uid=$uid,reason=CaptureStopped"
 within 30 "$stopped -o name | grep ."
 run "$stopped"
 

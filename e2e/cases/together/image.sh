@@ -9,6 +9,13 @@ there_is_no_shell() {
   done
 }
 
+the_image_is_below_12_mb_and_holds_five_programs() {
+  local bytes
+  bytes=$(docker image inspect --format '{{.Size}}' packet-capture:dev)
+  ((bytes > 1000000 && bytes < 12000000)) || fail "$bytes bytes" || return
+  is "$(in_controller ls /bin /sbin /usr/bin /usr/sbin /usr/local/bin 2>/dev/null | grep -v ':$' | sort | xargs)" 'cat ls packet-capture tar tcpdump'
+}
+
 captures_are_listed_with_ls() {
   capture web 5
   [[ " $(kubectl -n kube-system exec "$CONTROLLER" -- ls /captures | xargs) " == *" captres-web_$NS.pcap0 "* ]]
