@@ -40,7 +40,7 @@ run "kubectl describe pod test-pod | sed -n '/^Events/,\$p'"
 
 say "4. The files, in the controller's pod on the pod's node ($node)"
 decode="kubectl -n kube-system exec $capture_pod -- tcpdump -n -c 12 -r /captures/captres-test-pod.pcap0"
-within 30 "$decode"
+within 30 "$decode | grep ."
 run "kubectl -n kube-system exec $capture_pod -- ls -l /captures"
 
 say '5. The packets'
