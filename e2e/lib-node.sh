@@ -142,6 +142,6 @@ capture() { # POD... FILES
   set -- "${@:1:$#-1}"
   pods "$@"
   annotate "$@" "$files"
-  for pod; do within 20 capturing "$pod" "$files"; done
-  for pod; do within 20 captured "$pod"; done
+  for pod; do within 30 capturing "$pod" "$files"; done
+  for pod; do within 30 captured "$pod"; done
 }

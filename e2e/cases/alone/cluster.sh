@@ -44,7 +44,7 @@ captures_go_on_while_the_api_server_is_away() {
   afterwards docker exec "$CONTROL_PLANE" sh -c "'[ -e $manifests/kube-apiserver.yaml ] || mv $manifests/../away.yaml $manifests/kube-apiserver.yaml'"
   capture web unwanted 5
   mark web 7001
-  within 10 captured web 'tcp port 7001'
+  within 20 captured web 'tcp port 7001'
   pid=$(pid_of web)
   docker exec "$CONTROL_PLANE" mv $manifests/kube-apiserver.yaml $manifests/../away.yaml
   within 60 not api_server_answers

@@ -5,7 +5,7 @@ a_killed_controller_resumes_what_is_wanted_and_removes_what_is_not() {
   afterwards renew_controller # or the kubelet would let the next one killed wait
   capture wanted unwanted deleted 5
   mark wanted 7001
-  within 10 captured wanted 'tcp port 7001'
+  within 20 captured wanted 'tcp port 7001'
   local pid count
   pid=$(controller_pid)
   count=$(restarts)
@@ -19,7 +19,7 @@ a_killed_controller_resumes_what_is_wanted_and_removes_what_is_not() {
   is "$(restarts)" $((count + 1))
   captured wanted 'tcp port 7001'
   mark wanted 7002
-  within 10 captured wanted 'tcp port 7002'
+  within 20 captured wanted 'tcp port 7002'
 }
 
 a_restarted_controller_starts_no_finished_pod_again() {
@@ -27,7 +27,7 @@ a_restarted_controller_starts_no_finished_pod_again() {
   capture finished 5
   finish finished
   within 30 phase_is finished Succeeded
-  within 5 not_capturing finished
+  within 20 not_capturing finished
   docker exec "$NODE" kill -KILL "$(controller_pid)"
   capture web 5 # the new one is at work
   not_capturing finished
@@ -37,13 +37,13 @@ a_restarted_controller_starts_no_finished_pod_again() {
 a_terminated_controller_ends_within_ten_seconds_and_its_successor_starts_anew() {
   capture web frozen 5
   mark web 7001
-  within 10 captured web 'tcp port 7001'
+  within 20 captured web 'tcp port 7001'
   docker exec "$NODE" kill -STOP "$(pid_of frozen)"
   local pid
   pid=$(controller_pid)
   kubectl -n kube-system delete pod "$CONTROLLER" --wait=false >/dev/null
   within 10 ended "$pid"
-  within 10 has_event web CaptureStopped
+  within 20 has_event web CaptureStopped
   find_controller
   within 20 captured web
   within 20 captured frozen
@@ -71,7 +71,7 @@ without_word_for_too_long_tcpdump_stops_and_the_files_stay() {
   set_environment MAX_STALE=10s
   capture web 5
   mark web 7001
-  within 10 captured web 'tcp port 7001'
+  within 20 captured web 'tcp port 7001'
   kubectl delete clusterrolebinding packet-capture >/dev/null
   docker exec "$CONTROL_PLANE" pkill -KILL -x kube-apiserver # which ends every watch; the kubelet starts it again
   within 90 not_capturing web

@@ -21,7 +21,7 @@ spec:
   volumes: [{name: captures, emptyDir: {}}, {name: run, emptyDir: {}}]
 YAML
   within 30 pod_says second 'waiting for another controller of this node'
-  within 100 phase_is second Failed
+  within 120 phase_is second Failed
   is "$(field second '.status.containerStatuses[0].state.terminated.exitCode')" 1
   controller_pid >/dev/null
   is "$(restarts)" "$first"

@@ -4,8 +4,8 @@
 a_removed_annotation_stops_tcpdump_and_deletes_its_files() {
   capture web 5
   unannotate web
-  within 10 gone web
-  within 10 has_event web CaptureStopped packet
+  within 20 gone web
+  within 20 has_event web CaptureStopped packet
 }
 
 nothing_of_a_neighbour_is_deleted() {
@@ -15,11 +15,11 @@ nothing_of_a_neighbour_is_deleted() {
   capture "$web" "${neighbours[@]}" 5
   for neighbour in "${neighbours[@]}"; do
     mark "$neighbour" 7001
-    within 10 captured "$neighbour" 'tcp port 7001'
+    within 20 captured "$neighbour" 'tcp port 7001'
   done
   pids=$(for neighbour in "${neighbours[@]}"; do pid_of "$neighbour"; done)
   unannotate "$web"
-  within 10 gone "$web"
+  within 20 gone "$web"
   for neighbour in "${neighbours[@]}"; do
     captured "$neighbour" 'tcp port 7001'
   done
@@ -35,7 +35,7 @@ two_pods_of_one_name_are_two_captures() {
   capture web 3
   is "$(packets web "not ($(hosts web))")" 0
   unannotate web
-  within 10 gone web
+  within 20 gone web
   NS=$first
   same_tcpdump web "$pid"
   captured web
@@ -45,44 +45,44 @@ two_pods_of_one_name_are_two_captures() {
 an_annotation_removed_and_put_back_at_once_starts_from_nothing() {
   capture web 5
   mark web 7001
-  within 10 captured web 'tcp port 7001'
+  within 20 captured web 'tcp port 7001'
   local pid
   pid=$(pid_of web)
   unannotate web
   annotate web 5
-  within 15 other_tcpdump web "$pid"
-  within 10 captured web
+  within 20 other_tcpdump web "$pid"
+  within 20 captured web
   is "$(packets web 'tcp port 7001')" 0
 }
 
 a_deleted_pod_takes_its_files_along() {
   capture web 5
   delete_pod web
-  within 10 gone web
+  within 20 gone web
 }
 
 a_finished_pod_keeps_its_files_until_the_annotation_goes() {
   capture web 5
   mark web 7001
-  within 10 captured web 'tcp port 7001'
+  within 20 captured web 'tcp port 7001'
   finish web
   within 30 phase_is web Succeeded
-  within 5 not_capturing web
-  within 10 has_event web CaptureFinished
+  within 20 not_capturing web
+  within 20 has_event web CaptureFinished
   captured web 'tcp port 7001'
   annotate web 6 # changes nothing: the address may be another pod's by now
   unannotate web
-  within 10 gone web
+  within 20 gone web
 }
 
 a_finished_pod_keeps_its_files_until_it_is_deleted() {
   capture web 5
   finish web
   within 30 phase_is web Succeeded
-  within 5 not_capturing web
+  within 20 not_capturing web
   captured web
   delete_pod web
-  within 10 gone web
+  within 20 gone web
 }
 
 a_pod_that_finished_first_was_missed() {
@@ -90,14 +90,14 @@ a_pod_that_finished_first_was_missed() {
   finish web
   within 30 phase_is web Succeeded
   annotate web 5
-  within 10 has_event web CaptureMissed
+  within 20 has_event web CaptureMissed
   gone web
 }
 
 a_pod_reborn_under_its_name_starts_from_nothing() {
   capture web 5
   mark web 7001
-  within 10 captured web 'tcp port 7001'
+  within 20 captured web 'tcp port 7001'
   local pid
   pid=$(pid_of web)
   pod_yaml web 3 | kubectl replace --force -f - >/dev/null

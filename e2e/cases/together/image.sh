@@ -25,7 +25,7 @@ captures_are_copied_with_kubectl_cp() {
   capture web 5
   finish web # so that the file does not change any more
   within 30 phase_is web Succeeded
-  within 5 not_capturing web
+  within 20 not_capturing web
   local file
   file=$(files web)
   kubectl cp "kube-system/$CONTROLLER:captures/$file" "$TMP/copy" >/dev/null

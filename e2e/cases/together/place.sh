@@ -9,8 +9,8 @@ a_pod_without_an_address_is_waited_for() {
   gone web
   kubectl -n "$NS" create configmap late >/dev/null
   within 120 kubectl -n "$NS" wait --for=condition=Ready pod web --timeout=1s
-  within 10 capturing web 5
-  within 10 captured web
+  within 20 capturing web 5
+  within 20 captured web
 }
 
 an_init_container_is_captured() {
@@ -28,19 +28,19 @@ a_pod_with_two_addresses_has_one_capture_of_both() {
   pods web
   [[ $(ips web) == *' '* ]] || skip "pods have one address each on this cluster"
   annotate web 5
-  within 15 capturing web 5
+  within 20 capturing web 5
   [[ $(tcpdumps web) == *".pcap host "*" or host "* ]]
   ask web "[$PEER6]:7001/"
   mark web 7002
-  within 10 captured web 'ip6 and tcp port 7001'
-  within 10 captured web 'ip and tcp port 7002'
+  within 20 captured web 'ip6 and tcp port 7001'
+  within 20 captured web 'ip and tcp port 7002'
 }
 
 a_pod_whose_address_changes_is_captured_at_the_new_one() {
   pod_yaml web 5 | sed 's/restartPolicy: Never/restartPolicy: Always/' | kubectl create -f - >/dev/null
   within 60 captured web
   mark web 7001
-  within 10 captured web 'tcp port 7001'
+  within 20 captured web 'tcp port 7001'
   local before pid sandbox
   before=$(ips web) pid=$(pid_of web)
   sandbox=$(docker exec "$NODE" ctr -n k8s.io containers list -q \
@@ -49,7 +49,7 @@ a_pod_whose_address_changes_is_captured_at_the_new_one() {
   within 60 other_ips web "$before"
   within 30 other_tcpdump web "$pid"
   [[ $(tcpdumps web) == *" $(hosts web)" ]]
-  within 10 captured web 'tcp port 7001' # the files went on
+  within 20 captured web 'tcp port 7001' # the files went on
   within 30 captured_where_it_is web
 }
 

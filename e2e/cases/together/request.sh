@@ -4,14 +4,14 @@
 an_annotation_starts_exactly_the_promised_command() {
   pods web
   annotate web 5
-  within 15 capturing web 5
+  within 20 capturing web 5
   local pid
   pid=$(pid_of web)
   is "$(docker exec "$NODE" cat "/proc/$pid/cmdline" | tr '\0' '\n')" \
     "$(tr ' ' '\n' <<<"tcpdump -U -B 16384 -i any -C 1 -W 5 -w /captures/captres-web_$NS.pcap $(hosts web)")"
   is "$(docker exec "$NODE" readlink "/proc/$pid/exe")" /usr/bin/tcpdump
   is "$(docker exec "$NODE" readlink "/proc/$pid/ns/net")" "$(docker exec "$NODE" readlink /proc/1/ns/net)"
-  within 10 has_event web CaptureStarted
+  within 20 has_event web CaptureStarted
 }
 
 a_pod_of_the_default_namespace_has_files_under_its_name_alone() {
@@ -26,12 +26,12 @@ a_pod_of_the_default_namespace_has_files_under_its_name_alone() {
 the_packets_are_those_of_the_pod_and_of_no_other() {
   pods other
   capture web 5
-  within 10 captured web "src host $(field web .status.podIP)"
-  within 10 captured web "dst host $(field web .status.podIP)"
+  within 20 captured web "src host $(field web .status.podIP)"
+  within 20 captured web "dst host $(field web .status.podIP)"
   download other
   mark other 7001
   mark web 7002
-  within 10 captured web 'tcp port 7002'
+  within 20 captured web 'tcp port 7002'
   is "$(packets web 'tcp port 7001')" 0
   is "$(packets web "not ($(hosts web))")" 0
 }
@@ -46,11 +46,11 @@ the_files_are_for_root_only() {
 the_ring_keeps_to_n_files_of_a_megabyte_and_drops_the_oldest() {
   capture web 3
   mark web 7001
-  within 10 captured web 'tcp port 7001'
+  within 20 captured web 'tcp port 7001'
   download web
   download web
   mark web 7002
-  within 10 captured web 'tcp port 7002'
+  within 20 captured web 'tcp port 7002'
   is "$(packets web 'tcp port 7001')" 0
   is "$(files web | xargs)" "$(printf "$(stem web).pcap%s " 0 1 2 | xargs)"
   local bytes file
@@ -76,20 +76,20 @@ a_changed_number_restarts_once_and_keeps_the_old_packets() {
   capture web 5
   download web
   mark web 7001
-  within 10 captured web 'tcp port 7001'
+  within 20 captured web 'tcp port 7001'
 
   annotate web 12
-  within 15 capturing web 12
+  within 20 capturing web 12
   is "$(files web | grep --count --invert-match 'pcap[0-9][0-9]$')" 0
-  within 10 captured web 'tcp port 7001'
+  within 20 captured web 'tcp port 7001'
   mark web 7002
-  within 10 captured web 'tcp port 7002'
+  within 20 captured web 'tcp port 7002'
 
   annotate web 5
-  within 15 capturing web 5
+  within 20 capturing web 5
   is "$(files web | grep --count --invert-match 'pcap[0-9]$')" 0
-  within 10 captured web 'tcp port 7001'
-  within 10 captured web 'tcp port 7002'
+  within 20 captured web 'tcp port 7001'
+  within 20 captured web 'tcp port 7002'
 }
 
 of_many_changes_at_once_the_last_wins() {
@@ -99,7 +99,7 @@ of_many_changes_at_once_the_last_wins() {
   for files in 6 7 8 9; do
     annotate web "$files"
   done
-  within 15 capturing web 9
+  within 20 capturing web 9
   most=$((1 + (SECONDS + 1 - began) / 2)) # one at once, then one in two seconds
   more=$(($(starts web) - before))
   ((more >= 1 && more <= most)) || fail "$more restarts, at most $most expected"
@@ -110,13 +110,13 @@ a_change_of_anything_else_changes_nothing() {
   capture web 5
   local pid lines
   pid=$(pid_of web)
-  within 10 has_event web CaptureStarted
+  within 20 has_event web CaptureStarted
   lines=$(controller_log | grep --count "pod=$NS/web")
   kubectl -n "$NS" label pod web colour=green >/dev/null
   kubectl -n "$NS" annotate pod web colour=green tcpdump.antrea.iox=7 >/dev/null
   # a later change of another pod has been acted on, so this one was seen too
   annotate beacon 1
-  within 15 capturing beacon 1
+  within 20 capturing beacon 1
   same_tcpdump web "$pid"
   is "$(controller_log | grep --count "pod=$NS/web")" "$lines"
 }
@@ -126,7 +126,7 @@ a_value_that_cannot_be_read_is_refused_and_the_capture_goes_on() {
   capture web api 5 # two, since a pod has no more than ten Events at once
   for pod in web api; do
     mark "$pod" 7001
-    within 10 captured "$pod" 'tcp port 7001'
+    within 20 captured "$pod" 'tcp port 7001'
     pid=$(pid_of "$pod")
     refused=0
     case $pod in
@@ -135,7 +135,7 @@ a_value_that_cannot_be_read_is_refused_and_the_capture_goes_on() {
     esac
     for value; do
       annotate "$pod" "$value"
-      within 10 event_count_is "$pod" CaptureRefused $((++refused))
+      within 20 event_count_is "$pod" CaptureRefused $((++refused))
     done
     same_tcpdump "$pod" "$pid"
     captured "$pod" 'tcp port 7001'
@@ -145,33 +145,33 @@ a_value_that_cannot_be_read_is_refused_and_the_capture_goes_on() {
   has_event api CaptureRefused '" 5 "' 100
   has_event api CaptureRefused '"101"' 100
   annotate web 6
-  within 15 capturing web 6
+  within 20 capturing web 6
 }
 
 a_first_value_that_cannot_be_read_starts_nothing() {
   pods web
   annotate web many
-  within 10 has_event web CaptureRefused '"many"'
+  within 20 has_event web CaptureRefused '"many"'
   gone web
   annotate web 3
-  within 15 capturing web 3
+  within 20 capturing web 3
 }
 
 an_unknown_key_is_refused_until_it_goes() {
   pods web
   kubectl -n "$NS" annotate pod web tcpdump.antrea.io=5 tcpdump.antrea.io/fliter='port 80' >/dev/null
-  within 10 has_event web CaptureRefused tcpdump.antrea.io/fliter
+  within 20 has_event web CaptureRefused tcpdump.antrea.io/fliter
   gone web
   kubectl -n "$NS" annotate pod web tcpdump.antrea.io/fliter- >/dev/null
-  within 15 capturing web 5
+  within 20 capturing web 5
 }
 
 events_that_differ_only_in_their_text_are_all_described() {
   pods web
   annotate web abc
-  within 10 has_event web CaptureRefused '"abc"'
+  within 20 has_event web CaptureRefused '"abc"'
   annotate web xyz
-  within 10 has_event web CaptureRefused '"xyz"'
+  within 20 has_event web CaptureRefused '"xyz"'
   local described
   described=$(kubectl -n "$NS" describe pod web | sed -n '/^Events:/,$p')
   [[ $described == *'Warning  CaptureRefused '*'packet-capture'*'"abc"'* && $described == *'"xyz"'* ]] || fail "$described"
