@@ -34,9 +34,12 @@ chosen() { # DIRECTORY CASE...: "FILE CASE" of those in it that were asked for, 
   done
 }
 
-run_case() { # NUMBER FILE CASE
-  local name=$3 began=$SECONDS status=0 node=${workers[$1 % ${#workers[@]}]}
-  timeout --kill-after=30 "$CASE_SECONDS_MAX" e2e/case.sh "$2" "$name" "e2e-$RUN-$1" "$node" >"$OUT/$name.log" 2>&1 </dev/null || status=$?
+run_case() { # NUMBER FILE CASE; always in the background, where a signal need not wait for the case to end
+  local name=$3 began=$SECONDS status=0 node=${workers[$1 % ${#workers[@]}]} pid
+  timeout --kill-after=30 "$CASE_SECONDS_MAX" e2e/case.sh "$2" "$name" "e2e-$RUN-$1" "$node" >"$OUT/$name.log" 2>&1 </dev/null &
+  pid=$!
+  trap 'kill "$pid"; wait "$pid"; exit 143' TERM
+  wait "$pid" || status=$?
   case $status in
     0) echo passed ;;
     "$SKIPPED") echo skipped ;;
@@ -63,7 +66,8 @@ run_cases() { # CASE...
   wait
   while read -r file name; do
     number=$((number + 1))
-    run_case "$number" "$file" "$name"
+    run_case "$number" "$file" "$name" &
+    wait
   done < <(chosen alone "$@")
 }
 
@@ -104,11 +108,20 @@ YAML
   export PEER=${ips% *} PEER6=${ips#* }
 }
 
+# Two runs on one cluster would take its API server and its controllers from one another.
+lock() {
+  exec {LOCK}>"${TMPDIR:-/tmp}/packet-capture-test-$CLUSTER.lock"
+  flock --nonblock "$LOCK" || { echo "another test.sh runs on cluster $CLUSTER" >&2; exit 1; }
+}
+
+# What is started here and stays, such as an engine, must not keep the lock.
 cluster() {
   local environment
-  [[ ${REUSE:-} ]] || e2e/cluster.sh up "$CLUSTER"
-  environment=$(e2e/cluster.sh env "$CLUSTER")
+  [[ ${REUSE:-} ]] || e2e/cluster.sh up "$CLUSTER" {LOCK}>&-
+  environment=$(e2e/cluster.sh env "$CLUSTER" {LOCK}>&-)
   eval "$environment"
+  [[ ${SKIP_BUILD:-} ]] || make --no-print-directory docker-build kind-load CLUSTER="$CLUSTER" {LOCK}>&-
+  make --no-print-directory deploy CLUSTER="$CLUSTER" {LOCK}>&-
 }
 
 finally() { # the exit code is that of the tests
@@ -132,13 +145,12 @@ main() {
     [[ " $(list | xargs) " == *" $name "* ]] || { echo "no such case: $name (./test.sh --list shows all)" >&2; exit 2; }
   done
 
+  lock
   RUN=$(printf '%x' $((RANDOM * 32768 + RANDOM)))
   OUT=$(mktemp -d -t packet-capture-test.XXXXXX)
   trap finally EXIT
   trap 'exit 130' INT TERM
   cluster
-  [[ ${SKIP_BUILD:-} ]] || make --no-print-directory docker-build kind-load CLUSTER="$CLUSTER"
-  make --no-print-directory deploy CLUSTER="$CLUSTER"
 
   mapfile -t workers < <(kubectl get nodes -l '!node-role.kubernetes.io/control-plane' -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}')
   export CONTROL_PLANE=$CLUSTER-control-plane WORKERS=${workers[*]}
