@@ -1,6 +1,8 @@
-//! The words of the domain, and the grammar of a capture's file names. Imports `std` only; every other file may import it.
+//! The words of the domain, and the grammar of a capture's file names. Every other file may import it.
 
-use std::{collections::BTreeSet, fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
+
+use crate::refusal::Refusal;
 
 /// The longest file name that Linux takes, in bytes (`NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
@@ -97,7 +99,14 @@ impl Stem {
     /// Whether every file of the stem has a name that the file system takes.
     #[must_use]
     pub fn fits(&self) -> bool {
-        self.base().len() + INDEX_DIGITS_MAX <= NAME_BYTES_MAX
+        let (bytes, max) = self.file_name_bytes();
+        bytes <= max
+    }
+
+    /// How long the longest of the names is, and how long it may be, in bytes.
+    #[must_use]
+    pub fn file_name_bytes(&self) -> (usize, usize) {
+        (self.base().len() + INDEX_DIGITS_MAX, NAME_BYTES_MAX)
     }
 }
 
@@ -107,11 +116,28 @@ impl fmt::Display for Stem {
     }
 }
 
+/// What tcpdump is asked for: a change of it needs another tcpdump.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// How many files of 1,000,000 bytes the ring has (`-C 1 -W`).
+    pub files: u16,
+    /// Which of the pod's packets, in the words of pcap-filter(7) that [`filter::check`](crate::filter::check) lets through.
+    pub filter: Option<String>,
+    /// After how many packets it ends (`-c`).
+    pub packets: Option<u32>,
+    /// How much of each packet is kept, in bytes (`-s`).
+    pub snaplen: Option<u32>,
+}
+
 /// A capture that can be carried out: what the annotations asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// How many files of 1,000,000 bytes the ring has (`tcpdump -C 1 -W`).
-    pub files: u16,
+    /// What tcpdump is asked for.
+    pub capture: Capture,
+    /// After how long it ends, counted from its beginning; whole seconds.
+    pub duration: Option<Duration>,
+    /// No tcpdump for the time being.
+    pub paused: bool,
 }
 
 /// What a pod's annotations ask.
@@ -145,58 +171,6 @@ pub struct Counts {
     pub captured: u64,
     /// Packets that the kernel lost for want of buffer.
     pub dropped: u64,
-}
-
-/// Why a capture is not made as it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The annotation's value is not a number of files from 1 to the maximum.
-    FileCount {
-        /// The value as it stands there.
-        value: String,
-        /// The highest number allowed on this node.
-        max: u16,
-    },
-    /// An annotation of ours that does not exist, such as a misspelt one.
-    UnknownKey {
-        /// The whole key.
-        key: String,
-    },
-    /// The pod uses the node's network.
-    HostNetwork,
-    /// The pod reports an address that is not its own.
-    ForeignAddress {
-        /// The address as reported.
-        address: String,
-        /// What it is instead, such as `a loopback address`.
-        what: &'static str,
-    },
-    /// The pod's files would have names longer than the file system takes.
-    NameTooLong {
-        /// Bytes in the longest of them.
-        bytes: usize,
-        /// Bytes that the file system takes.
-        max: usize,
-    },
-}
-
-impl Refusal {
-    /// The refusal of a stem that does not [fit](Stem::fits).
-    #[must_use]
-    pub fn name_too_long(stem: &Stem) -> Self {
-        Self::NameTooLong { bytes: stem.base().len() + INDEX_DIGITS_MAX, max: NAME_BYTES_MAX }
-    }
-}
-
-/// What the operator of the node allows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The most files that one capture may ask for.
-    pub files_max: u16,
-    /// How long captures go on without word from the API server: meanwhile an address may have become another pod's.
-    pub stale_max: Duration,
-    /// Namespaces whose pods on the host's network may be captured, although that shows the whole node's traffic.
-    pub host_network_namespaces: BTreeSet<String>,
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The configuration: environment variables, checked at once. Each error says what to set.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use crate::capture::Limits;
+use crate::{annotations, limits::Limits};
 
 /// `MAX_FILES` may be at most this: file names have room for three digits.
-const FILES_MAX: u16 = 1000;
+const FILES_MAX: u32 = 1000;
 
 /// What `TCPDUMP_OPTIONS` is by default: each packet is written at once, and the kernel holds 16 MiB for each capture. Measured
 /// with 100,000 packets of 1,200 bytes a second: tcpdump's own 2 MiB lost 3.3 %, this nothing.
@@ -25,7 +25,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// `TCPDUMP_OPTIONS`: what each tcpdump is given in front of its other arguments.
     pub tcpdump_options: String,
-    /// `MAX_FILES`, `MAX_STALE`, `HOST_NETWORK_NAMESPACES`.
+    /// `MAX_FILES`, `NODE_BUDGET_MB`, `MAX_CAPTURES`, `MAX_DURATION`, `MAX_SNAPLEN`, `MIN_FREE_MB`, `MIN_FREE_PERCENT`, `MAX_STALE`,
+    /// `KEEP_AFTER_POD`, `HOST_NETWORK_NAMESPACES`.
     pub limits: Limits,
 }
 
@@ -53,13 +54,6 @@ impl Config {
                 "options that only tune a capture: -U -n -p -q -v --immediate-mode, -B KIB, -s BYTES, -y TYPE, -Z USER";
             return Err(error("TCPDUMP_OPTIONS", expected));
         }
-        let files_max = or("MAX_FILES", "100").parse().ok().filter(|max| (1..=FILES_MAX).contains(max));
-        let stale_max = duration(&or("MAX_STALE", "10m")).filter(|max| !max.is_zero());
-        let host_network_namespaces = or("HOST_NETWORK_NAMESPACES", "");
-        let host_network_namespaces = host_network_namespaces.split([',', ' ']).filter(|name| !name.is_empty());
-        if !host_network_namespaces.clone().all(is_name) {
-            return Err(error("HOST_NETWORK_NAMESPACES", "names of namespaces, separated by commas"));
-        }
         let path = |name, default| {
             let path = PathBuf::from(or(name, default));
             if path.is_absolute() { Ok(path) } else { Err(error(name, "the absolute path of a directory")) }
@@ -69,13 +63,49 @@ impl Config {
             capture_dir: path("CAPTURE_DIR", "/captures")?,
             run_dir: path("RUN_DIR", RUN_DIR)?,
             tcpdump_options,
-            limits: Limits {
-                files_max: files_max.ok_or(error("MAX_FILES", "a number from 1 to 1000"))?,
-                stale_max: stale_max.ok_or(error("MAX_STALE", "a time such as 90s, 10m or 1h"))?,
-                host_network_namespaces: host_network_namespaces.map(str::to_owned).collect(),
-            },
+            limits: limits(&env)?,
         })
     }
+}
+
+fn limits(env: &impl Fn(&str) -> Option<String>) -> Result<Limits, Error> {
+    let default = Limits::default();
+    let error = |name, expected| Error { name, value: env(name), expected };
+    let number = |name, default, expected, range: RangeInclusive<u32>| match env(name) {
+        None => Ok(default),
+        Some(text) => text.parse().ok().filter(|n| range.contains(n)).ok_or(error(name, expected)),
+    };
+    let time = |name, default, expected, zero: bool| match env(name) {
+        None => Ok(default),
+        Some(text) if zero && text == "0" => Ok(Duration::ZERO),
+        Some(text) => annotations::duration(&text).ok_or(error(name, expected)),
+    };
+    let small = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+    let time_or_none = "a time such as 90s, 10m or 1h, or 0 for none";
+    let snaplen = "a number from 64 to 262144";
+    let duration_max = time("MAX_DURATION", default.duration_max.unwrap_or_default(), time_or_none, true)?;
+    let host_network_namespaces = env("HOST_NETWORK_NAMESPACES").unwrap_or_default();
+    let host_network_namespaces = host_network_namespaces.split([',', ' ']).filter(|name| !name.is_empty());
+    if !host_network_namespaces.clone().all(is_name) {
+        return Err(error("HOST_NETWORK_NAMESPACES", "names of namespaces, separated by commas"));
+    }
+    Ok(Limits {
+        files_max: small(number("MAX_FILES", default.files_max.into(), "a number from 1 to 1000", 1..=FILES_MAX)?),
+        budget_mb: number("NODE_BUDGET_MB", default.budget_mb, "a number from 1 to 1000000", 1..=1_000_000)?,
+        captures_max: small(number("MAX_CAPTURES", default.captures_max.into(), "a number from 1 to 1000", 1..=1000)?),
+        duration_max: Some(duration_max).filter(|max| !max.is_zero()),
+        snaplen_max: match env("MAX_SNAPLEN") {
+            None => None,
+            Some(_) => Some(number("MAX_SNAPLEN", 0, snaplen, annotations::SNAPLEN_MIN..=annotations::SNAPLEN_MAX)?),
+        },
+        free_mb_min: number("MIN_FREE_MB", default.free_mb_min, "a number from 0 to 100000000", 0..=100_000_000)?,
+        free_percent_min: number("MIN_FREE_PERCENT", default.free_percent_min.into(), "a number from 0 to 99", 0..=99)?
+            .try_into()
+            .unwrap_or(u8::MAX),
+        stale_max: time("MAX_STALE", default.stale_max, "a time such as 90s, 10m or 1h", false)?,
+        keep_after_pod: time("KEEP_AFTER_POD", default.keep_after_pod, time_or_none, true)?,
+        host_network_namespaces: host_network_namespaces.map(str::to_owned).collect(),
+    })
 }
 
 impl fmt::Display for Error {
@@ -85,16 +115,6 @@ impl fmt::Display for Error {
             None => write!(f, "environment variable {} is not set; set it to {}", self.name, self.expected),
         }
     }
-}
-
-/// A whole number of seconds, minutes or hours: `30s`, `5m`, `1h`.
-fn duration(text: &str) -> Option<Duration> {
-    let (number, seconds) = [("s", 1), ("m", 60), ("h", 3600)]
-        .into_iter()
-        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))?;
-    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-    let number: u64 = number.parse().ok().filter(|_| digits)?;
-    Some(Duration::from_secs(number.checked_mul(seconds).filter(|seconds| *seconds <= u64::from(u32::MAX))?))
 }
 
 /// Whether these are options that cannot change what is captured, where it goes, or how often there is a new file: an option
@@ -137,7 +157,7 @@ mod tests {
         let config = read(&[("NODE_NAME", "kind-worker")]).unwrap();
         assert_eq!(config.capture_dir, PathBuf::from("/captures"));
         assert_eq!(config.tcpdump_options, "-U -B 16384");
-        assert_eq!((config.limits.files_max, config.limits.stale_max.as_secs()), (100, 600));
+        assert_eq!(config.limits, Limits::default());
         let error = read(&[]).unwrap_err();
         assert!(
             error.starts_with("environment variable NODE_NAME is not set; set it to the name of this node"),
@@ -153,6 +173,15 @@ mod tests {
             ("MAX_FILES", "0"),
             ("MAX_FILES", "1001"),
             ("MAX_FILES", "many"),
+            ("NODE_BUDGET_MB", "0"),
+            ("MAX_CAPTURES", "-1"),
+            ("MAX_DURATION", "1d"),
+            ("MAX_DURATION", ""),
+            ("MAX_SNAPLEN", "63"),
+            ("MIN_FREE_MB", "5%"),
+            ("MIN_FREE_PERCENT", "100"),
+            ("KEEP_AFTER_POD", "5"),
+            ("MAX_STALE", "0"),
             ("MAX_STALE", "10"),
             ("MAX_STALE", "0s"),
             ("MAX_STALE", "-1s"),
@@ -175,11 +204,34 @@ mod tests {
     fn what_is_set_is_taken() {
         let real = "-Z root -U -B 16384 -s 2048";
         assert_eq!(read(&[("NODE_NAME", "n"), ("TCPDUMP_OPTIONS", real)]).unwrap().tcpdump_options, real);
-        let env =
-            [("NODE_NAME", "n"), ("TCPDUMP_OPTIONS", ""), ("MAX_STALE", "1h"), ("HOST_NETWORK_NAMESPACES", "a, b,")];
+        let env = [
+            ("NODE_NAME", "n"),
+            ("TCPDUMP_OPTIONS", ""),
+            ("MAX_FILES", "1000"),
+            ("NODE_BUDGET_MB", "50"),
+            ("MAX_CAPTURES", "3"),
+            ("MAX_DURATION", "0"),
+            ("MAX_SNAPLEN", "128"),
+            ("MIN_FREE_MB", "0"),
+            ("MIN_FREE_PERCENT", "0"),
+            ("MAX_STALE", "1h"),
+            ("KEEP_AFTER_POD", "5m"),
+            ("HOST_NETWORK_NAMESPACES", "a, b,"),
+        ];
         let config = read(&env).unwrap();
         assert_eq!(config.tcpdump_options, "");
-        assert_eq!(config.limits.stale_max.as_secs(), 3600);
-        assert_eq!(config.limits.host_network_namespaces, ["a".to_owned(), "b".to_owned()].into());
+        let expected = Limits {
+            files_max: 1000,
+            budget_mb: 50,
+            captures_max: 3,
+            duration_max: None,
+            snaplen_max: Some(128),
+            free_mb_min: 0,
+            free_percent_min: 0,
+            stale_max: Duration::from_secs(3600),
+            keep_after_pod: Duration::from_secs(300),
+            host_network_namespaces: ["a".to_owned(), "b".to_owned()].into(),
+        };
+        assert_eq!(config.limits, expected);
     }
 }

@@ -1,15 +1,21 @@
 //! What is desired: watch events folded into what each pod last readably asked for, and where it is. No I/O, no clock.
 //!
 //! A list is gathered aside and swapped in when it is complete, so that one which fails half-way changes nothing.
+//!
+//! A request with a filter counts as readable only when tcpdump has compiled it: until then the one before it stands.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
+    net::IpAddr,
     time::Instant,
 };
 
 use crate::{
-    capture::{Asked, Limits, Place, Request, Stem, Uid},
-    pod::{self, Annotations, Seen},
+    annotations::{self, Accepted, Annotations},
+    capture::{Asked, Place, Stem, Uid},
+    limits::Limits,
+    pod::Seen,
+    refusal::Refusal,
 };
 
 /// What the API server has told.
@@ -44,22 +50,36 @@ pub struct Wish {
     pub place: Place,
     /// Since when it has had no address.
     pub homeless_since: Option<Instant>,
+    /// What waits for tcpdump's verdict on its filter, and since when.
+    unchecked: Option<(Accepted, Instant)>,
+    /// What tcpdump's verdict was against.
+    rejected: Option<(Annotations, Refusal)>,
 }
 
-/// A readable request with the annotations that made it.
+/// A filter for tcpdump to compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// The annotations, word for word.
-    pub annotations: Annotations,
-    /// What they ask.
-    pub request: Request,
+pub struct Check {
+    /// Whose it is.
+    pub stem: Stem,
+    /// The request that it belongs to.
+    pub accepted: Accepted,
+    /// The pod's addresses.
+    pub ips: Vec<IpAddr>,
 }
 
-/// The pods of this node that ask for a capture, by the stem of their files.
+/// The pods of this node, by the stem of their files.
+#[derive(Debug, Default)]
+struct Pods {
+    wishes: BTreeMap<Stem, Wish>,
+    /// Those that ask for nothing.
+    content: HashSet<Uid>,
+}
+
+/// What is known of the pods of this node.
 #[derive(Debug, Default)]
 pub struct Desired {
-    wishes: BTreeMap<Stem, Wish>,
-    list: Option<BTreeMap<Stem, Wish>>,
+    pods: Pods,
+    list: Option<Pods>,
     complete: bool,
     lost_since: Option<Instant>,
     recalled: HashMap<Uid, Accepted>,
@@ -67,42 +87,41 @@ pub struct Desired {
 
 impl Desired {
     /// Recalls what a pod readably asked for before this process began, for the case that its annotations no longer can be read.
-    pub fn recall(&mut self, uid: Uid, annotations: Annotations, limits: &Limits) {
-        if let Asked::Request(request) = pod::asked(&annotations, limits) {
-            self.recalled.insert(uid, Accepted { annotations, request });
-        }
+    pub fn recall(&mut self, uid: Uid, annotations: Annotations, limits: &Limits) -> Option<Accepted> {
+        let Asked::Request(request) = annotations::asked(&annotations, limits) else { return None };
+        let accepted = Accepted { annotations, request };
+        self.recalled.insert(uid, accepted.clone());
+        Some(accepted)
     }
 
     /// Takes in one word of the API server, heard at `now`.
     pub fn hear(&mut self, word: Word, now: Instant) {
         match word {
-            Word::Listing => self.list = Some(BTreeMap::new()),
+            Word::Listing => self.list = Some(Pods::default()),
             Word::Listed(seen) => {
-                let (stem, wish) = (Stem::of(&seen.pod), self.wish(seen, now));
-                if let (Some(list), Some(wish)) = (&mut self.list, wish) {
-                    list.insert(stem, wish);
+                let wish = self.wish(&seen, now);
+                if let Some(list) = &mut self.list {
+                    list.note(&seen, wish);
                 }
             }
             Word::ListDone => {
                 if let Some(list) = self.list.take() {
-                    self.wishes = list;
+                    self.pods = list;
                     self.complete = true;
                     self.lost_since = None;
                     self.recalled.clear();
                 }
             }
             Word::Changed(seen) => {
-                let stem = Stem::of(&seen.pod);
-                match self.wish(seen, now) {
-                    Some(wish) => self.wishes.insert(stem, wish),
-                    None => self.wishes.remove(&stem),
-                };
+                let wish = self.wish(&seen, now);
+                self.pods.note(&seen, wish);
             }
             Word::Gone(seen) => {
                 let stem = Stem::of(&seen.pod);
-                if self.wishes.get(&stem).is_some_and(|wish| wish.uid == seen.uid) {
-                    self.wishes.remove(&stem);
+                if self.wish_for(&stem).is_some_and(|wish| wish.uid == seen.uid) {
+                    self.pods.wishes.remove(&stem);
                 }
+                self.pods.content.remove(&seen.uid);
             }
             Word::Lost => {
                 self.list = None;
@@ -114,12 +133,46 @@ impl Desired {
     /// The wish for a stem's files, if any.
     #[must_use]
     pub fn wish_for(&self, stem: &Stem) -> Option<&Wish> {
-        self.wishes.get(stem)
+        self.pods.wishes.get(stem)
     }
 
     /// All wishes, by stem.
     pub fn wishes(&self) -> impl Iterator<Item = (&Stem, &Wish)> {
-        self.wishes.iter()
+        self.pods.wishes.iter()
+    }
+
+    /// Whether a pod is there and asks for nothing.
+    #[must_use]
+    pub fn is_content(&self, uid: &Uid) -> bool {
+        self.pods.content.contains(uid)
+    }
+
+    /// The filter that has waited longest to be compiled. One of a pod without an address waits for that, too: whether a filter
+    /// can match anything at all depends on it.
+    #[must_use]
+    pub fn next_check(&self) -> Option<Check> {
+        let waiting = self.wishes().filter_map(|(stem, wish)| match (&wish.unchecked, &wish.place) {
+            (Some((accepted, since)), Place::At(ips)) => Some((since, stem, accepted, ips)),
+            (Some(_) | None, _) => None,
+        });
+        let (_, stem, accepted, ips) = waiting.min_by_key(|(since, ..)| **since)?;
+        Some(Check { stem: stem.clone(), accepted: accepted.clone(), ips: ips.clone() })
+    }
+
+    /// Takes in what tcpdump says of a filter. Says nothing of a pod that asks for something else by now.
+    pub fn checked(&mut self, check: Check, verdict: Result<(), Refusal>) {
+        let Some(wish) = self.pods.wishes.get_mut(&check.stem) else { return };
+        if wish.unchecked.as_ref().is_none_or(|(accepted, _)| *accepted != check.accepted) {
+            return;
+        }
+        wish.unchecked = None;
+        match verdict {
+            Ok(()) => wish.accepted = Some(check.accepted),
+            Err(refusal) => {
+                wish.asked = Asked::Unreadable(refusal.clone());
+                wish.rejected = Some((check.accepted.annotations, refusal));
+            }
+        }
     }
 
     /// Whether a complete list was ever seen: before that, a missing pod proves nothing.
@@ -134,30 +187,60 @@ impl Desired {
         self.lost_since
     }
 
-    fn wish(&self, seen: Seen, now: Instant) -> Option<Wish> {
-        let known = self.wishes.get(&Stem::of(&seen.pod)).filter(|wish| wish.uid == seen.uid);
-        let accepted = match &seen.asked {
-            Asked::Nothing => return None,
-            Asked::Request(request) => {
-                Some(Accepted { annotations: seen.annotations.clone(), request: request.clone() })
-            }
-            Asked::Unreadable(_) => match known {
-                Some(wish) => wish.accepted.clone(),
-                None => self.recalled.get(&seen.uid).cloned(),
-            },
+    fn wish(&self, seen: &Seen, now: Instant) -> Option<Wish> {
+        let known = self.wish_for(&Stem::of(&seen.pod)).filter(|wish| wish.uid == seen.uid);
+        let before = match known {
+            Some(wish) => wish.accepted.clone(),
+            None => self.recalled.get(&seen.uid).cloned(),
         };
-        let homeless_since = match seen.place {
-            Place::NoAddress => Some(known.and_then(|wish| wish.homeless_since).unwrap_or(now)),
-            Place::At(_) | Place::Forbidden(_) | Place::Finished => None,
-        };
-        Some(Wish {
-            uid: seen.uid,
+        let mut wish = Wish {
+            uid: seen.uid.clone(),
             created_s: seen.created_s,
-            asked: seen.asked,
-            accepted,
-            place: seen.place,
-            homeless_since,
-        })
+            asked: seen.asked.clone(),
+            accepted: before,
+            place: seen.place.clone(),
+            homeless_since: match seen.place {
+                Place::NoAddress => Some(known.and_then(|wish| wish.homeless_since).unwrap_or(now)),
+                Place::At(_) | Place::Forbidden(_) | Place::Finished => None,
+            },
+            unchecked: None,
+            rejected: known.and_then(|wish| wish.rejected.clone()),
+        };
+        let request = match &seen.asked {
+            Asked::Nothing => return None,
+            Asked::Unreadable(_) => return Some(wish),
+            Asked::Request(request) => request.clone(),
+        };
+        let filter = |accepted: &Accepted| accepted.request.capture.filter.clone();
+        let new = Accepted { annotations: seen.annotations.clone(), request };
+        let proven = filter(&new).is_none() || wish.accepted.as_ref().and_then(filter) == filter(&new);
+        match &wish.rejected {
+            _ if proven => (wish.accepted, wish.rejected) = (Some(new), None),
+            Some((annotations, refusal)) if *annotations == new.annotations => {
+                wish.asked = Asked::Unreadable(refusal.clone());
+            }
+            Some(_) | None => {
+                let since = known.and_then(|wish| Some(wish.unchecked.as_ref()?.1)).unwrap_or(now);
+                (wish.unchecked, wish.rejected) = (Some((new, since)), None);
+            }
+        }
+        Some(wish)
+    }
+}
+
+impl Pods {
+    fn note(&mut self, seen: &Seen, wish: Option<Wish>) {
+        let stem = Stem::of(&seen.pod);
+        match wish {
+            Some(wish) => {
+                self.content.remove(&seen.uid);
+                self.wishes.insert(stem, wish);
+            }
+            None => {
+                self.wishes.remove(&stem);
+                self.content.insert(seen.uid.clone());
+            }
+        }
     }
 }
 
@@ -166,14 +249,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{
-        capture::{PodName, Refusal},
-        pod::ANNOTATION,
-    };
-
-    fn limits() -> Limits {
-        Limits { files_max: 100, stale_max: Duration::from_secs(600), host_network_namespaces: [].into() }
-    }
+    use crate::{annotations::ANNOTATION, capture::PodName};
 
     fn seen(name: &str, uid: &str, value: Option<&str>) -> Seen {
         let annotations: Annotations =
@@ -182,7 +258,7 @@ mod tests {
             uid: Uid(uid.into()),
             pod: PodName { namespace: "default".into(), name: name.into() },
             created_s: 0,
-            asked: pod::asked(&annotations, &limits()),
+            asked: annotations::asked(&annotations, &Limits::default()),
             annotations,
             place: Place::NoAddress,
         }
@@ -190,7 +266,7 @@ mod tests {
 
     fn files(desired: &Desired, name: &str) -> Option<u16> {
         let stem = Stem::of(&PodName { namespace: "default".into(), name: name.into() });
-        desired.wish_for(&stem)?.accepted.as_ref().map(|accepted| accepted.request.files)
+        desired.wish_for(&stem)?.accepted.as_ref().map(|accepted| accepted.request.capture.files)
     }
 
     fn after(words: impl IntoIterator<Item = Word>) -> Desired {
@@ -243,8 +319,8 @@ mod tests {
     #[test]
     fn what_was_asked_before_a_restart_is_recalled_by_the_first_list_only() {
         let mut desired = Desired::default();
-        desired.recall(Uid("1".into()), seen("a", "1", Some("7")).annotations, &limits());
-        desired.recall(Uid("2".into()), seen("b", "2", Some("9")).annotations, &limits());
+        desired.recall(Uid("1".into()), seen("a", "1", Some("7")).annotations, &Limits::default());
+        desired.recall(Uid("2".into()), seen("b", "2", Some("9")).annotations, &Limits::default());
         for word in [Word::Listing, Word::Listed(seen("a", "1", Some("x"))), Word::ListDone] {
             desired.hear(word, Instant::now());
         }
@@ -259,5 +335,87 @@ mod tests {
         desired.hear(Word::Changed(seen("a", "1", Some("5"))), start);
         desired.hear(Word::Changed(seen("a", "1", Some("6"))), start + Duration::from_secs(9));
         assert_eq!(desired.wishes().next().unwrap().1.homeless_since, Some(start));
+    }
+
+    const FILTER: &str = "tcpdump.antrea.io/filter";
+
+    fn filtering(name: &str, files: &str, filter: &str) -> Seen {
+        let mut seen = seen(name, name, Some(files));
+        seen.annotations.insert(FILTER.into(), filter.into());
+        seen.asked = annotations::asked(&seen.annotations, &Limits::default());
+        seen.place = Place::At(vec![IpAddr::from([10, 0, 0, 1])]);
+        seen
+    }
+
+    fn reject(desired: &mut Desired) {
+        let check = desired.next_check().unwrap();
+        desired.checked(check, Err(Refusal::FilterRejected { said: "no".into() }));
+    }
+
+    fn is_refused(desired: &Desired) -> bool {
+        matches!(desired.wishes().next().unwrap().1.asked, Asked::Unreadable(Refusal::FilterRejected { .. }))
+    }
+
+    #[test]
+    fn a_filter_counts_when_tcpdump_has_compiled_it_and_the_request_before_it_stands_until_then() {
+        let change = |files, filter| Word::Changed(filtering("a", files, filter));
+        let mut desired = after([Word::Changed(seen("a", "a", Some("5"))), change("6", "tcp")]);
+        assert_eq!(files(&desired, "a"), Some(5));
+        let check = desired.next_check().unwrap();
+        desired.checked(check, Ok(()));
+        assert_eq!((files(&desired, "a"), desired.next_check()), (Some(6), None));
+        // what is proven is not asked again
+        desired.hear(change("7", "tcp"), Instant::now());
+        assert_eq!((files(&desired, "a"), desired.next_check()), (Some(7), None));
+        desired.hear(change("8", "udp"), Instant::now());
+        reject(&mut desired);
+        assert_eq!((files(&desired, "a"), is_refused(&desired)), (Some(7), true));
+        // nor is what was rejected, also by a list
+        for word in [Word::Listing, Word::Listed(filtering("a", "8", "udp")), Word::ListDone] {
+            desired.hear(word, Instant::now());
+        }
+        assert_eq!((desired.next_check(), is_refused(&desired)), (None, true));
+        desired.hear(change("8", "arp"), Instant::now());
+        assert!(desired.next_check().is_some() && !is_refused(&desired));
+    }
+
+    #[test]
+    fn a_verdict_on_what_is_no_longer_asked_changes_nothing() {
+        let mut desired = after([Word::Changed(filtering("a", "5", "tcp"))]);
+        let check = desired.next_check().unwrap();
+        desired.hear(Word::Changed(filtering("a", "5", "udp")), Instant::now());
+        desired.checked(check.clone(), Ok(()));
+        assert_eq!(files(&desired, "a"), None);
+        desired.hear(Word::Gone(filtering("a", "5", "udp")), Instant::now());
+        desired.checked(check, Ok(()));
+        assert!(desired.wishes().next().is_none());
+    }
+
+    #[test]
+    fn filters_are_compiled_in_the_order_of_their_coming_and_only_where_there_is_an_address() {
+        let (start, mut desired) = (Instant::now(), Desired::default());
+        let mut homeless = filtering("a", "5", "tcp");
+        homeless.place = Place::NoAddress;
+        for (after_s, seen) in [(0, homeless), (1, filtering("c", "5", "tcp")), (2, filtering("b", "5", "tcp"))] {
+            desired.hear(Word::Changed(seen), start + Duration::from_secs(after_s));
+        }
+        // one that changes again keeps its place
+        desired.hear(Word::Changed(filtering("c", "6", "udp")), start + Duration::from_secs(3));
+        let mut order = Vec::new();
+        while let Some(check) = desired.next_check() {
+            order.push(check.stem.pod().name);
+            desired.checked(check, Ok(()));
+        }
+        assert_eq!(order, ["c", "b"]);
+        desired.hear(Word::Changed(filtering("a", "5", "tcp")), start + Duration::from_secs(4));
+        assert_eq!(desired.next_check().unwrap().stem.pod().name, "a");
+    }
+
+    #[test]
+    fn a_pod_without_its_annotation_is_told_from_one_that_is_gone() {
+        let mut desired = after([Word::Changed(seen("a", "1", Some("5"))), Word::Changed(seen("a", "1", None))]);
+        assert!(desired.is_content(&Uid("1".into())));
+        desired.hear(Word::Gone(seen("a", "1", None)), Instant::now());
+        assert!(!desired.is_content(&Uid("1".into())));
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    time::Duration,
+    time::{self, Duration},
 };
 
 use k8s_openapi::{
@@ -70,14 +70,20 @@ impl Events {
         Self { queue, task, allowances: HashMap::new(), forgettable: VecDeque::new() }
     }
 
-    /// Logs a note, and queues it for the API server if its pod has not had too many and the queue has room.
-    pub fn tell(&mut self, note: Note) {
+    /// Logs a note, and queues it for the API server if its pod has not had too many and the queue has room. Where it was only
+    /// logged: returns when it could be queued.
+    pub fn tell(&mut self, note: Note) -> Option<time::Instant> {
         note.log();
+        let again_at = time::Instant::now() + REFILL;
         if !self.allow(&note.uid) {
             log::debug!("no event: the pod has had too many pod={}", note.pod);
-        } else if let Err(error) = self.queue.try_send((note, Timestamp::now())) {
-            log::warn!("no event: too many wait for the API server error={error}");
+            return Some(again_at);
         }
+        let queued = self.queue.try_send((note, Timestamp::now()));
+        queued.err().map(|error| {
+            log::warn!("no event: too many wait for the API server error={error}");
+            again_at
+        })
     }
 
     /// Waits until all notes are out, until `deadline` at the latest.

@@ -33,19 +33,25 @@
 //! (rename, unlink, the state file), and a log pipe that nobody reads. A tcpdump that chatters without end is read once a turn,
 //! and stands still in between.
 
+pub mod annotations;
 pub mod capture;
 pub mod config;
 pub mod desired;
 pub mod events;
+pub mod filter;
 pub mod health;
 pub mod instance;
+pub mod limits;
 pub mod plan;
 pub mod pod;
+pub mod refusal;
 pub mod report;
 pub mod ring;
+pub mod room;
 pub mod run;
 pub mod signals;
 pub mod slots;
 pub mod state;
+pub mod stderr;
 pub mod tcpdump;
 pub mod watch;

@@ -6,9 +6,13 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    capture::{Asked, Limits, Place, Stem, Uid},
+    annotations::Accepted,
+    capture::{Asked, Place, Stem, Uid},
     desired::{Desired, Wish},
-    slots::{Phase, Run, START_INTERVAL, Slot, Slots, Standing, Why},
+    limits::{Disk, Limits},
+    refusal::NoRoom,
+    room::{self, Room},
+    slots::{END_GRACE, End, Phase, Run, START_INTERVAL, Slot, Slots, Standing, Why},
 };
 
 /// How long a pod may be without an address before its owner is told that the capture waits for one.
@@ -25,6 +29,8 @@ pub struct World<'a> {
     pub desired: &'a Desired,
     /// What there is.
     pub slots: &'a Slots,
+    /// The file system of the captures.
+    pub disk: Disk,
     /// Whether this process is asked to end.
     pub stopping: bool,
 }
@@ -34,6 +40,12 @@ pub struct World<'a> {
 pub enum Action {
     /// Give the slot, a new one or one left over, to this pod.
     Open(Uid),
+    /// Do from now on what the pod asks, as there is room for it.
+    Admit(Accepted),
+    /// Take note that it came to its end while there was no process.
+    End(End),
+    /// Take note that its pod is gone, and keep its files for a time.
+    Retire,
     /// Mark its files as to be removed.
     Doom,
     /// Tell the pod's owner how things stand, if there is something to tell.
@@ -66,11 +78,17 @@ enum Wanted {
 /// What is to be done in this world.
 #[must_use]
 pub fn plan(world: &World) -> Plan {
-    let mut planner = Planner { world, wake_at: None };
+    let known = world.desired.is_complete();
+    let room = if known { room::room(world) } else { Room::new() };
+    let mut planner = Planner { world, first_to_go: first_to_go(world, &room), room, wake_at: None };
     let mut actions = Vec::new();
-    if world.desired.is_complete() && !world.stopping {
-        let unopened = world.desired.wishes().filter(|(stem, _)| world.slots.get(stem).is_none());
-        actions.extend(unopened.map(|(stem, wish)| (stem.clone(), Action::Open(wish.uid.clone()))));
+    if known && !world.stopping {
+        let ownerless = |slot: &Slot| slot.owner.is_none() && !slot.doomed;
+        let mut new: Vec<(&Stem, &Wish)> =
+            world.desired.wishes().filter(|(stem, _)| world.slots.get(stem).is_none_or(ownerless)).collect();
+        // Who opens first keeps the place: where nothing else tells who came first, the older pod did.
+        new.sort_by_key(|(_, wish)| (wish.created_s, &wish.uid));
+        actions.extend(new.into_iter().map(|(stem, wish)| (stem.clone(), Action::Open(wish.uid.clone()))));
     }
     for (stem, slot) in world.slots.iter() {
         actions.extend(planner.action(stem, slot).map(|action| (stem.clone(), action)));
@@ -78,8 +96,23 @@ pub fn plan(world: &World) -> Plan {
     Plan { actions, wake_at: planner.wake_at }
 }
 
+/// The files of a pod that is gone which are to go now because someone else needs the room: the oldest, one after the other.
+fn first_to_go<'a>(world: &World<'a>, room: &Room) -> Option<&'a Stem> {
+    let waits = |slot: &Slot| matches!(slot.told, Some(Standing::NoRoom(NoRoom::Disk { .. })));
+    let needed = world.disk.low
+        || room.values().any(|verdict| matches!(verdict, Err(NoRoom::Budget { .. } | NoRoom::Disk { .. })))
+        || world.slots.iter().any(|(_, slot)| waits(slot));
+    if !needed || world.slots.iter().any(|(_, slot)| slot.doomed) {
+        return None;
+    }
+    let retired = world.slots.iter().filter_map(|(stem, slot)| Some((slot.retired?.at, stem)));
+    retired.min().map(|(_, stem)| stem)
+}
+
 struct Planner<'a> {
     world: &'a World<'a>,
+    room: Room,
+    first_to_go: Option<&'a Stem>,
     wake_at: Option<Instant>,
 }
 
@@ -90,13 +123,31 @@ impl Planner<'_> {
             return self.move_on(slot, wish);
         }
         match (wish, &slot.owner) {
-            (Some(wish), None) => Some(Action::Open(wish.uid.clone())),
-            (Some(wish), Some(owner)) if wish.uid == *owner => {
+            (Some(_), None) => None,
+            (Some(wish), Some(owner)) if wish.uid == *owner && slot.retired.is_none() => {
+                if let (Some(Ok(accepted)), false) = (self.room.get(stem), self.world.stopping) {
+                    return Some(Action::Admit(accepted.clone()));
+                }
                 // Told last, so that what is said of the capture is what has become of it.
-                self.move_on(slot, Some(wish)).or_else(|| self.tell(slot, wish))
+                self.move_on(slot, Some(wish)).or_else(|| self.tell(stem, slot, wish))
+            }
+            (None, Some(owner)) if slot.began.is_some() && !self.world.desired.is_content(owner) => {
+                self.keep(stem, slot)
             }
             (Some(_) | None, _) => Some(Action::Doom),
         }
+    }
+
+    /// What becomes of the files of a pod that is gone.
+    fn keep(&mut self, stem: &Stem, slot: &Slot) -> Option<Action> {
+        let keep = self.world.limits.keep_after_pod;
+        let Some(retired) = slot.retired else {
+            return Some(if keep.is_zero() { Action::Doom } else { Action::Retire });
+        };
+        if self.first_to_go == Some(stem) || self.due(retired.at + keep) {
+            return Some(Action::Doom);
+        }
+        self.move_on(slot, None)
     }
 
     /// What brings the slot's process and files nearer to what is wanted of them.
@@ -104,7 +155,15 @@ impl Planner<'_> {
         let world = self.world;
         let startable_at = slot.started_at.map_or(world.now, |started| started + START_INTERVAL);
         match (slot.phase, self.wanted(slot, wish)) {
+            (Phase::Idle | Phase::Backoff { .. }, Wanted::Run(run))
+                if room::on_disk(world, slot, run.capture.files).is_err() =>
+            {
+                None
+            }
             (Phase::Idle, Wanted::Run(run)) => self.due(startable_at).then_some(Action::Start(run)),
+            (Phase::Idle | Phase::Backoff { .. }, Wanted::Halt(Why::Ended(by))) => {
+                (slot.ended.is_none() && world.desired.is_complete()).then_some(Action::End(by))
+            }
             (Phase::Idle | Phase::Backoff { .. }, Wanted::Halt(Why::Gone)) => {
                 world.desired.is_complete().then_some(Action::Remove)
             }
@@ -133,36 +192,64 @@ impl Planner<'_> {
         if self.world.stopping {
             return Wanted::Halt(Why::Shutdown);
         }
-        let Some(wish) = wish else { return Wanted::Halt(Why::NothingReadable) };
-        match (&wish.place, &wish.accepted) {
-            (Place::Finished, _) => Wanted::Halt(Why::Finished),
-            (Place::NoAddress, _) => Wanted::Halt(Why::NoAddress),
-            (Place::Forbidden(_), _) => Wanted::Halt(Why::Forbidden),
-            (Place::At(_), None) => Wanted::Halt(Why::NothingReadable),
-            (Place::At(_), Some(_)) if self.is_stale() => Wanted::Halt(Why::Stale),
-            (Place::At(ips), Some(accepted)) => {
-                Wanted::Run(Run { request: accepted.request.clone(), ips: ips.clone() })
-            }
+        if slot.retired.is_some() {
+            return Wanted::Halt(Why::Retired);
+        }
+        if let Some(by) = self.ended(slot) {
+            return Wanted::Halt(Why::Ended(by));
+        }
+        let (Some(wish), Some(admitted)) = (wish, &slot.admitted) else { return Wanted::Halt(Why::NothingAdmitted) };
+        match &wish.place {
+            Place::Finished => Wanted::Halt(Why::Finished),
+            Place::NoAddress => Wanted::Halt(Why::NoAddress),
+            Place::Forbidden(_) => Wanted::Halt(Why::Forbidden),
+            Place::At(_) if self.is_stale() => Wanted::Halt(Why::Stale),
+            Place::At(_) if admitted.request.paused => Wanted::Halt(Why::Paused),
+            Place::At(_) if self.world.disk.low => Wanted::Halt(Why::LowDisk),
+            Place::At(ips) => Wanted::Run(Run { capture: admitted.request.capture.clone(), ips: ips.clone() }),
         }
     }
 
-    fn tell(&mut self, slot: &Slot, wish: &Wish) -> Option<Action> {
-        let standing = self.standing(wish, slot);
-        (standing != slot.told && !self.world.stopping).then_some(Action::Tell(standing))
+    fn ended(&mut self, slot: &Slot) -> Option<End> {
+        let by_duration = |planner: &mut Self| slot.ends_at().is_some_and(|at| planner.due(at + END_GRACE));
+        slot.ended
+            .or_else(|| slot.has_its_packets().then_some(End::Packets))
+            .or_else(|| by_duration(self).then_some(End::Duration))
     }
 
-    fn standing(&mut self, wish: &Wish, slot: &Slot) -> Option<Standing> {
+    fn tell(&mut self, stem: &Stem, slot: &Slot, wish: &Wish) -> Option<Action> {
+        let standing = self.standing(stem, wish, slot);
+        let is_told = match (&standing, &slot.told) {
+            (Some(Standing::NoRoom(new)), Some(Standing::NoRoom(told))) => new.is_as(told),
+            (standing, told) => standing == told,
+        };
+        if is_told || self.world.stopping || slot.quiet_until.is_some_and(|until| !self.due(until)) {
+            return None;
+        }
+        Some(Action::Tell(standing))
+    }
+
+    fn standing(&mut self, stem: &Stem, wish: &Wish, slot: &Slot) -> Option<Standing> {
         match (&wish.asked, &wish.place) {
             (Asked::Unreadable(refusal), _) | (_, Place::Forbidden(refusal)) => {
-                Some(Standing::Refused(refusal.clone()))
+                return Some(Standing::Refused(refusal.clone()));
             }
-            (_, Place::Finished) => slot.began_s.is_none().then_some(Standing::Missed),
-            (_, Place::NoAddress) => {
-                let since = wish.homeless_since.unwrap_or(self.world.now);
-                self.due(since + WAITING_AFTER).then_some(Standing::Waiting)
-            }
-            (_, Place::At(_)) => None,
+            (_, Place::Finished) => return slot.began.is_none().then_some(Standing::Missed),
+            (_, Place::NoAddress | Place::At(_)) => (),
         }
+        if let Some(Err(no_room)) = self.room.get(stem) {
+            return Some(Standing::NoRoom(*no_room));
+        }
+        if wish.place == Place::NoAddress {
+            let since = wish.homeless_since.unwrap_or(self.world.now);
+            return self.due(since + WAITING_AFTER).then_some(Standing::Waiting);
+        }
+        let files = match self.wanted(slot, Some(wish)) {
+            Wanted::Run(run) if !slot.has_process() => run.capture.files,
+            Wanted::Halt(Why::LowDisk) if !slot.has_process() => slot.admitted.as_ref()?.request.capture.files,
+            Wanted::Run(_) | Wanted::Halt(_) => return None,
+        };
+        room::on_disk(self.world, slot, files).err().map(Standing::NoRoom)
     }
 
     fn is_stale(&mut self) -> bool {

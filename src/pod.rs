@@ -1,9 +1,9 @@
-//! A pod's JSON: the few fields that a capture depends on, and what they mean. Nothing else knows the JSON or the annotations' keys.
+//! A pod's JSON: the few fields that a capture depends on, and where they say that the pod is. Nothing else knows the JSON.
 //!
 //! A slim type, for two reasons. A full `Pod` costs 166 kB of heap where this costs about 1 kB, nearly all of it `managedFields`.
 //! And one object that fails to parse fails a whole list, for ever: here a field of an unexpected shape reads as absent.
 
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+use std::{borrow::Cow, net::IpAddr};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -12,16 +12,12 @@ use k8s_openapi::{
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::capture::{Asked, Limits, Place, PodName, Refusal, Request, Stem, Uid};
-
-/// The annotation that asks for a capture; its value is the number of files.
-pub const ANNOTATION: &str = "tcpdump.antrea.io";
-
-/// How much of a value that cannot be read is kept: more than is ever shown of it. Annotations may have 256 KiB.
-const VALUE_CHARS_MAX: usize = 64;
-
-/// The annotations of ours that a pod carries, by key.
-pub type Annotations = BTreeMap<String, String>;
+use crate::{
+    annotations::{self, Annotations},
+    capture::{Asked, Place, PodName, Stem, Uid},
+    limits::Limits,
+    refusal::Refusal,
+};
 
 /// The part of a pod that is read from the API server.
 #[derive(Clone, Debug, Default)]
@@ -57,33 +53,11 @@ pub fn seen(pod: &Pod, limits: &Limits) -> Option<Seen> {
     let name = pod.metadata.name.clone().filter(|name| !name.is_empty())?;
     let namespace = pod.metadata.namespace.clone().unwrap_or_else(|| "default".into());
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-    let asked = asked(&annotations, limits);
+    let asked = annotations::asked(&annotations, limits);
     let pod_name = PodName { namespace, name };
     let place = place(pod, &pod_name, limits);
     let created_s = pod.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
     Some(Seen { uid, pod: pod_name, created_s, annotations, asked, place })
-}
-
-/// What a set of annotations asks: the same for a pod's and for those that the state file remembers.
-#[must_use]
-pub fn asked(annotations: &Annotations, limits: &Limits) -> Asked {
-    let Some(value) = annotations.get(ANNOTATION) else { return Asked::Nothing };
-    if let Some(key) = annotations.keys().find(|key| *key != ANNOTATION) {
-        return Asked::Unreadable(Refusal::UnknownKey { key: key.clone() });
-    }
-    match file_count(value, limits.files_max) {
-        Some(files) => Asked::Request(Request { files }),
-        None => {
-            let value = value.chars().take(VALUE_CHARS_MAX).collect();
-            Asked::Unreadable(Refusal::FileCount { value, max: limits.files_max })
-        }
-    }
-}
-
-/// Digits only and no leading zero, so that there is one way to write each number.
-fn file_count(value: &str, max: u16) -> Option<u16> {
-    let canonical = value.bytes().all(|b| b.is_ascii_digit()) && !value.starts_with('0');
-    value.parse().ok().filter(|files| canonical && (1..=max).contains(files))
 }
 
 fn place(pod: &Pod, name: &PodName, limits: &Limits) -> Place {
@@ -147,7 +121,7 @@ impl<'de> Deserialize<'de> for Pod {
         };
         let created = json.pointer("/metadata/creationTimestamp").and_then(|time| Time::deserialize(time).ok());
         let annotations = json.pointer("/metadata/annotations").and_then(Value::as_object).into_iter().flatten();
-        let ours = annotations.filter(|(key, _)| is_ours(key));
+        let ours = annotations.filter(|(key, _)| annotations::is_ours(key));
         let ours = ours.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
         Ok(Self {
             metadata: ObjectMeta {
@@ -165,10 +139,6 @@ impl<'de> Deserialize<'de> for Pod {
             host_ips: ips("/status/hostIP", "/status/hostIPs"),
         })
     }
-}
-
-fn is_ours(key: &str) -> bool {
-    key.strip_prefix(ANNOTATION).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl kube::Resource for Pod {
@@ -197,15 +167,13 @@ impl kube::Resource for Pod {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;
+    use crate::annotations::ANNOTATION;
 
     fn limits() -> Limits {
-        let host_network_namespaces = ["trusted".to_owned()].into();
-        Limits { files_max: 100, stale_max: Duration::from_secs(600), host_network_namespaces }
+        Limits { host_network_namespaces: ["trusted".to_owned()].into(), ..Limits::default() }
     }
 
     fn look(json: Value) -> Seen {
@@ -221,56 +189,6 @@ mod tests {
             }
             (into, from) => *into = from,
         }
-    }
-
-    #[test]
-    fn a_count_is_written_in_one_way_only() {
-        for (value, files) in [("1", 1), ("5", 5), ("100", 100)] {
-            assert_eq!(
-                look(json!({"metadata": {"annotations": {ANNOTATION: value}}})).asked,
-                Asked::Request(Request { files })
-            );
-        }
-        let bad = [
-            "",
-            "0",
-            "-1",
-            "+5",
-            "05",
-            "5x",
-            " 5 ",
-            "5 ",
-            "101",
-            "abc",
-            "5.0",
-            "1e1",
-            "٥",
-            "５",
-            "99999999999999999999",
-            "5\n",
-            "−5",
-        ];
-        for value in bad {
-            let refusal = Refusal::FileCount { value: value.into(), max: 100 };
-            let asked = look(json!({"metadata": {"annotations": {ANNOTATION: value}}})).asked;
-            assert_eq!(asked, Asked::Unreadable(refusal), "{value:?}");
-        }
-    }
-
-    #[test]
-    fn only_the_beginning_of_a_value_that_cannot_be_read_is_kept() {
-        let asked = look(json!({"metadata": {"annotations": {ANNOTATION: "٥".repeat(100_000)}}})).asked;
-        assert!(matches!(asked, Asked::Unreadable(Refusal::FileCount { value, .. }) if value.chars().count() == 64));
-    }
-
-    #[test]
-    fn other_keys_of_ours_are_refused_beside_the_main_one_and_ignored_without_it() {
-        let key = format!("{ANNOTATION}/fliter");
-        let asked = look(json!({"metadata": {"annotations": {ANNOTATION: "5", &key: "x"}}})).asked;
-        assert_eq!(asked, Asked::Unreadable(Refusal::UnknownKey { key: key.clone() }));
-        assert_eq!(look(json!({"metadata": {"annotations": {&key: "x"}}})).asked, Asked::Nothing);
-        let neighbours = json!({"metadata": {"annotations": {ANNOTATION: "5", "tcpdump.antrea.iox": "y", "a/tcpdump.antrea.io": "z"}}});
-        assert_eq!(look(neighbours).asked, Asked::Request(Request { files: 5 }));
     }
 
     #[test]

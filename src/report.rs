@@ -2,11 +2,14 @@
 //!
 //! Text that a user wrote is quoted, escaped to ASCII and cut, so that it cannot pass for ours or break a terminal.
 
-use std::{fmt::Write, net::IpAddr, path::Path, time::Duration};
+use std::{fmt::Write, path::Path, time::Duration};
 
 use crate::{
-    capture::{Counts, PodName, Refusal, Stem, Uid},
-    slots::{Ended, Run, Slot, Standing, Why},
+    annotations::ANNOTATION,
+    capture::{Counts, PodName, Request, Stem, Uid},
+    limits::Disk,
+    refusal::{FilterFault, NoRoom, Refusal},
+    slots::{End, Ended, Run, Slot, Standing, Why},
     tcpdump::Exit,
 };
 
@@ -36,8 +39,10 @@ pub enum Reason {
     Started,
     /// It was stopped.
     Stopped,
-    /// It was stopped for good, because the pod has finished.
+    /// It was stopped for good: it came to its end, or the pod has finished.
     Finished,
+    /// It was stopped for want of disk.
+    LowDisk,
     /// It ended by itself, or could not be started.
     Failed,
     /// What was asked is not done.
@@ -60,6 +65,7 @@ impl Reason {
             Self::Started => "CaptureStarted",
             Self::Stopped => "CaptureStopped",
             Self::Finished => "CaptureFinished",
+            Self::LowDisk => "CaptureLowDisk",
             Self::Failed => "CaptureFailed",
             Self::Refused => "CaptureRefused",
             Self::Accepted => "CaptureAccepted",
@@ -73,7 +79,7 @@ impl Reason {
     #[must_use]
     pub fn is_warning(self) -> bool {
         match self {
-            Self::Failed | Self::Refused | Self::Missed | Self::Stuck => true,
+            Self::LowDisk | Self::Failed | Self::Refused | Self::Missed | Self::Stuck => true,
             Self::Started | Self::Stopped | Self::Finished | Self::Accepted | Self::Waiting => false,
         }
     }
@@ -83,6 +89,7 @@ impl Reason {
             Self::Started => "capture started",
             Self::Stopped => "capture stopped",
             Self::Finished => "capture finished",
+            Self::LowDisk => "capture stopped for want of disk",
             Self::Failed => "capture failed",
             Self::Refused => "capture refused",
             Self::Accepted => "capture accepted",
@@ -110,38 +117,57 @@ impl Note {
 
 /// tcpdump runs, and found so many files of before.
 #[must_use]
-pub fn started(run: &Run, node: &str, path: &Path, kept: usize) -> String {
-    let files = run.request.files;
+pub fn started(run: &Run, slot: &Slot, node: &str, path: &Path, kept: usize) -> String {
+    let files = run.capture.files;
     let mut text = format!(
         "tcpdump captures {} into {}* of the packet-capture pod on node {node}, {}",
-        hosts(&run.ips),
+        run.expression(),
         path.display(),
         counted(files.into(), "file of 1 MB", "files of 1 MB"),
     );
-    if kept > 0 {
-        let _ = write!(text, "; kept: {}", counted(kept.try_into().unwrap_or(u64::MAX), "older file", "older files"));
+    match files {
+        1 => text.push_str(
+            ": a single file is emptied whenever it is full: ask for 2 or more to keep the packets before that",
+        ),
+        _ => {
+            let _ = write!(text, ": keeps the last {files} MB");
+        }
     }
-    if files == 1 {
-        text.push_str(
-            "; a single file is emptied whenever it is full: ask for 2 or more to keep the packets before that",
-        );
+    if kept > 0 {
+        let _ = write!(text, "; kept: {}", counted(number(kept), "older file", "older files"));
+    }
+    if let Some(bytes) = run.capture.snaplen {
+        let _ = write!(text, "; {bytes} bytes of each packet");
+    }
+    if let Some(accepted) = &slot.admitted {
+        text.push_str(&ends(&accepted.request, slot));
     }
     text
 }
 
+fn ends(request: &Request, slot: &Slot) -> String {
+    let packets = slot.packets_left().map(|left| format!("after {}", counted(left.into(), "packet", "packets")));
+    let time = request.duration.map(|duration| format!("{} after its beginning", time(duration)));
+    let ends: Vec<String> = packets.into_iter().chain(time).collect();
+    if ends.is_empty() { String::new() } else { format!("; ends {}", ends.join(" or ")) }
+}
+
 /// tcpdump was stopped as it was asked to, and the files stay.
 #[must_use]
-pub fn stopped(why: Why, slot: &Slot, kept: usize) -> (Reason, String) {
+pub fn stopped(why: Why, slot: &Slot, disk: Disk, kept: usize) -> (Reason, String) {
+    let until_gone = "the files stay until the annotation or the pod goes";
     let (reason, because, next) = match why {
         Why::Gone => (Reason::Stopped, "the annotation or the pod is gone", "the files are removed next"),
         Why::Changed => (Reason::Stopped, "the annotations changed", "goes on at once with the new ones"),
         Why::Moved => (Reason::Stopped, "the pod's addresses changed", "goes on at once at the new ones"),
         Why::NoAddress => (Reason::Stopped, "the pod has no address", "goes on when it has one"),
         Why::Forbidden => (Reason::Stopped, "the pod's address is not its own", "goes on when that changes"),
-        Why::NothingReadable => (Reason::Stopped, "no annotation can be read", "goes on when that changes"),
-        Why::Finished => {
-            (Reason::Finished, "the pod has finished", "the files stay until the annotation or the pod goes")
-        }
+        Why::NothingAdmitted => (Reason::Stopped, "nothing is asked that can be done", "goes on when that changes"),
+        Why::Paused => (Reason::Stopped, "it is paused", "goes on when that annotation goes"),
+        Why::Finished => (Reason::Finished, "the pod has finished", until_gone),
+        Why::Ended(by) => return (Reason::Finished, ended(by, slot, kept)),
+        Why::LowDisk => return (Reason::LowDisk, low_disk(slot, disk, kept)),
+        Why::Retired => (Reason::Stopped, "the pod is gone", "its files are kept for a time (KEEP_AFTER_POD)"),
         Why::Stale => {
             let because = "no word from the API server: the pod's address may be another's by now";
             (Reason::Stopped, because, "goes on when it answers again")
@@ -149,6 +175,33 @@ pub fn stopped(why: Why, slot: &Slot, kept: usize) -> (Reason, String) {
         Why::Shutdown => (Reason::Stopped, "packet-capture is shutting down", LIFE_OF_FILES),
     };
     (reason, format!("{because}; {}; kept: {}; {next}", packets(slot), files_counted(kept)))
+}
+
+fn ended(by: End, slot: &Slot, kept: usize) -> String {
+    let request = slot.admitted.as_ref().map(|accepted| &accepted.request);
+    let because = match by {
+        End::Duration => match request.and_then(|request| request.duration) {
+            Some(duration) => format!("{} have passed since it began", time(duration)),
+            None => "its time has passed".to_owned(),
+        },
+        End::Packets => "it has all the packets that it was to have".to_owned(),
+    };
+    format!(
+        "{because}; {}; kept: {}; they stay until the annotation or the pod goes; a change of the annotations begins anew",
+        packets(slot),
+        files_counted(kept)
+    )
+}
+
+fn low_disk(slot: &Slot, disk: Disk, kept: usize) -> String {
+    let Disk { free_mb, floor_mb, .. } = disk;
+    format!(
+        "the node's disk has {free_mb} MB free, and {floor_mb} MB must be (MIN_FREE_MB, MIN_FREE_PERCENT); {}; kept: {}; goes on \
+         when {} MB are free",
+        packets(slot),
+        files_counted(kept),
+        floor_mb.saturating_mul(2)
+    )
 }
 
 /// The capture's end, now that its files are gone.
@@ -191,16 +244,61 @@ pub fn standing(standing: &Standing, running: Option<u16>, kept: usize) -> (Reas
     };
     match standing {
         Standing::Refused(refusal) => (Reason::Refused, format!("{}; {kept}", refused(refusal))),
+        Standing::NoRoom(no_room) => (Reason::Refused, format!("{}; {kept}", lacking(*no_room))),
         Standing::Waiting => (Reason::Waiting, "the capture begins as soon as the pod has an IP address".to_owned()),
         Standing::Missed => (Reason::Missed, format!("the pod finished before its packets could be captured; {kept}")),
     }
 }
 
+fn lacking(no_room: NoRoom) -> String {
+    match no_room {
+        NoRoom::Captures { max } => format!(
+            "{} on this node already, and more may not be (MAX_CAPTURES); done as soon as one of them ends",
+            counted(max.into(), "capture goes on", "captures go on")
+        ),
+        NoRoom::Budget { needs_mb, used_mb, budget_mb } => format!(
+            "{needs_mb} MB are asked for, and other captures of this node take {used_mb} MB: {} MB of {budget_mb} MB \
+             (NODE_BUDGET_MB); done as soon as there is room",
+            needs_mb.saturating_add(used_mb)
+        ),
+        NoRoom::Disk { needs_mb, free_mb, floor_mb } => format!(
+            "{needs_mb} MB are needed, and of the {free_mb} MB that the node's disk has free {floor_mb} MB must stay so \
+             (MIN_FREE_MB, MIN_FREE_PERCENT); done as soon as there is room"
+        ),
+    }
+}
+
 fn refused(refusal: &Refusal) -> String {
+    let not =
+        |key: &str, value: &str, what: &str| format!("annotation {ANNOTATION}{key}={} is not {what}", quoted(value));
     match refusal {
-        Refusal::FileCount { value, max } => format!(
-            "annotation tcpdump.antrea.io={} is not a number of files from 1 to {max}, written in digits without a leading zero, such as \"5\"",
-            quoted(value)
+        Refusal::FileCount { value, max } => {
+            let what =
+                format!("a number of files from 1 to {max}, written in digits without a leading zero, such as \"5\"");
+            not("", value, &what)
+        }
+        Refusal::Duration { value, max } => {
+            let max = max.map_or("some years".to_owned(), time);
+            not("/duration", value, &format!("a time from 1s to {max}, such as \"30s\", \"5m\" or \"1h\""))
+        }
+        Refusal::Packets { value, max } => {
+            not("/packets", value, &format!("a number of packets from 1 to {max}, such as \"1000\""))
+        }
+        Refusal::Snaplen { value, min, max } => {
+            not("/snaplen", value, &format!("a number of bytes from {min} to {max}, such as \"128\""))
+        }
+        Refusal::Pause { value } => not("/pause", value, "\"true\"; remove it to go on"),
+        Refusal::Filter(FilterFault { word, place, problem }) if word.is_empty() => {
+            format!("annotation {ANNOTATION}/filter cannot be used: at character {place} it {problem}")
+        }
+        Refusal::Filter(FilterFault { word, place, problem }) => {
+            format!("annotation {ANNOTATION}/filter cannot be used: {} at character {place} {problem}", quoted(word))
+        }
+        Refusal::FilterRejected { said } => {
+            format!("annotation {ANNOTATION}/filter cannot be used: tcpdump says {}", quoted(said))
+        }
+        Refusal::FilterTooCostly { limit_s } => format!(
+            "annotation {ANNOTATION}/filter cannot be used: tcpdump did not compile it within {limit_s} s; write it shorter"
         ),
         Refusal::UnknownKey { key } => {
             format!(
@@ -228,7 +326,7 @@ fn refused(refusal: &Refusal) -> String {
 /// How many captures go on.
 #[must_use]
 pub fn captures(running: usize) -> String {
-    counted(running.try_into().unwrap_or(u64::MAX), "running capture", "running captures")
+    counted(number(running), "running capture", "running captures")
 }
 
 /// What is asked is no longer refused, and this is the running capture's number of files.
@@ -261,8 +359,13 @@ pub fn not_removed(error: &str, failures: u32) -> String {
     format!("cannot delete the files: {error}; trying again (failure {failures})")
 }
 
-fn hosts(ips: &[IpAddr]) -> String {
-    ips.iter().map(|ip| format!("host {ip}")).collect::<Vec<_>>().join(" or ")
+fn time(time: Duration) -> String {
+    let s = time.as_secs();
+    match s {
+        3600.. if s.is_multiple_of(3600) => format!("{}h", s / 3600),
+        60.. if s.is_multiple_of(60) => format!("{}m", s / 60),
+        _ => format!("{s}s"),
+    }
 }
 
 fn packets(slot: &Slot) -> String {
@@ -272,12 +375,18 @@ fn packets(slot: &Slot) -> String {
     if slot.uncounted > 0 {
         let killed = counted(slot.uncounted.into(), "tcpdump that could not say", "tcpdumps that could not say");
         let _ = write!(text, ", not counting those of {killed}");
+    } else if captured == 0 && slot.began.is_some() {
+        text.push_str(" (the README's \"Nothing captured?\" says why that may be)");
     }
     text
 }
 
 fn files_counted(files: usize) -> String {
-    counted(files.try_into().unwrap_or(u64::MAX), "file", "files")
+    counted(number(files), "file", "files")
+}
+
+fn number(number: usize) -> u64 {
+    number.try_into().unwrap_or(u64::MAX)
 }
 
 fn counted(number: u64, one: &str, many: &str) -> String {

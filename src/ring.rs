@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, access, statvfs};
 
 use crate::capture::Stem;
 
@@ -62,6 +62,15 @@ impl Ring {
     #[must_use]
     pub fn path(&self, stem: &Stem) -> PathBuf {
         self.dir.join(stem.base())
+    }
+
+    /// How many bytes of the file system are free for anyone but root, and how many it has in all.
+    ///
+    /// # Errors
+    /// If the file system does not say.
+    pub fn space(&self) -> io::Result<(u64, u64)> {
+        let status = statvfs(&self.dir)?;
+        Ok((status.f_bavail.saturating_mul(status.f_frsize), status.f_blocks.saturating_mul(status.f_frsize)))
     }
 
     /// The stems that have files.

@@ -1,4 +1,6 @@
-//! The loop: wait for one thing, record it, plan, carry out. The only file that reads the clock for a decision.
+//! The loop: wait for one thing, record it, plan, carry out. Only here is the clock read for a decision.
+
+mod act;
 
 use std::{
     io,
@@ -10,26 +12,31 @@ use kube::Client;
 use tokio::time::sleep_until;
 
 use crate::{
-    capture::{Stem, Uid},
+    capture::Uid,
     config::Config,
-    desired::{Desired, Word},
+    desired::{Check, Desired, Word},
     events::Events,
     health::Health,
     instance,
-    plan::{self, Action, World},
-    report::{self, Note, Reason},
+    limits::Disk,
+    plan::{self, World},
+    refusal::Refusal,
+    report,
     ring::Ring,
     signals::Signals,
-    slots::{Ended, Phase, Run, Slot, Slots, Standing, Why},
+    slots::{Moment, Run, Slot, Slots, Standing},
     state::StateFile,
-    tcpdump::{Exit, Tcpdumps},
+    tcpdump::{COMPILE_CPU_S, Compiled, Tcpdumps},
     watch::{Failure, Watch},
 };
 
 /// The longest time between two turns: keeps `alive` young, and the tcpdumps' pipes empty.
 const TURN_MAX: Duration = Duration::from_secs(10);
 
-/// Passes of the planner in one turn. A slot needs at most five: doom, remove, open, start, tell.
+/// The time between two looks at the disk while captures run, or wait for room on it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Passes of the planner in one turn. A slot needs at most six: doom, remove, open, admit, start, tell.
 const PASSES_MAX: usize = 16;
 
 /// How long after TERM the captures may take to end; KILL comes after 5 s.
@@ -47,6 +54,8 @@ struct Controller {
     tcpdumps: Tcpdumps,
     desired: Desired,
     slots: Slots,
+    disk: Disk,
+    checking: Option<Check>,
     stopping_since: Option<Instant>,
     aborted: bool,
     outage_told: bool,
@@ -81,6 +90,8 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         tcpdumps: Tcpdumps::new(&config.tcpdump_options, claim),
         desired: Desired::default(),
         slots: Slots::default(),
+        disk: Disk::default(),
+        checking: None,
         stopping_since: None,
         aborted: false,
         outage_told: false,
@@ -127,15 +138,15 @@ impl Controller {
             }
         };
         for entry in entries {
-            if let Some(annotations) = entry.annotations.clone() {
-                self.desired.recall(Uid(entry.uid.clone()), annotations, &self.config.limits);
-            }
-            self.slots.restore(entry.stem(), entry.slot());
+            let annotations = entry.annotations.clone().unwrap_or_default();
+            let admitted = self.desired.recall(Uid(entry.uid.clone()), annotations, &self.config.limits);
+            self.slots.restore(entry.stem(), entry.slot(admitted, now()));
         }
         for stem in self.ring.stems()? {
             if self.slots.get(&stem).is_none() {
-                self.slots.restore(stem, Slot { doomed: readable, ..Slot::default() });
+                self.slots.restore(stem.clone(), Slot { doomed: readable, ..Slot::default() });
             }
+            self.slots.counted(&stem, self.ring.files(&stem)?.len());
         }
         Ok(())
     }
@@ -146,22 +157,83 @@ impl Controller {
             self.take_exit(&uid, &exit);
         }
         self.tcpdumps.reap_orphans();
+        self.look_at_disk();
+        let checked_at = self.check_filters();
         let wake_at = self.settle();
         self.health.touch(self.desired.is_complete());
-        let turn_at = Instant::now() + TURN_MAX;
+        let turn_at = Instant::now() + if self.needs_disk() { LOOK_INTERVAL } else { TURN_MAX };
         let stop_at = self.stopping_since.map_or(turn_at, |since| since + STOP_TIMEOUT);
-        wake_at.unwrap_or(turn_at).min(turn_at).min(stop_at)
+        [wake_at, checked_at, Some(stop_at)].into_iter().flatten().fold(turn_at, Instant::min)
+    }
+
+    fn look_at_disk(&mut self) {
+        let disk = match self.ring.space() {
+            Ok((free, total)) => self.disk.seen(free, total, &self.config.limits),
+            Err(error) => {
+                log::debug!("cannot look at the file system's free space error={error}");
+                return;
+            }
+        };
+        if disk.low != self.disk.low {
+            let Disk { free_mb, floor_mb, low } = disk;
+            let what = if low { "too little free space: captures stop" } else { "enough free space again" };
+            log::warn!("{what} free_mb={free_mb} floor_mb={floor_mb}");
+        }
+        self.disk = disk;
+    }
+
+    fn needs_disk(&self) -> bool {
+        let waits = |slot: &Slot| matches!(slot.told, Some(Standing::NoRoom(_)));
+        !self.tcpdumps.is_empty() || self.disk.low || self.slots.iter().any(|(_, slot)| waits(slot))
+    }
+
+    /// Has tcpdump compile the filters that are new, one at a time. Returns when to look again at the latest.
+    fn check_filters(&mut self) -> Option<Instant> {
+        loop {
+            let verdict = match (self.tcpdumps.compiled(), &self.checking) {
+                (Ok(Err(look_at)), Some(_)) if self.tcpdumps.is_compiling() => return look_at,
+                (_, None) | (Ok(Err(_)), _) => None,
+                (Ok(Ok(Compiled::All)), _) => Some(Ok(())),
+                (Ok(Ok(Compiled::Rejected(said))), _) => Some(Err(Refusal::FilterRejected { said })),
+                (Ok(Ok(Compiled::TooCostly)), _) => Some(Err(Refusal::FilterTooCostly { limit_s: COMPILE_CPU_S })),
+                (Err(error), _) => {
+                    // The start itself will fail the same way, and be tried again.
+                    log::warn!("cannot have a filter compiled error={error}");
+                    Some(Ok(()))
+                }
+            };
+            if let (Some(check), Some(verdict)) = (self.checking.take(), verdict) {
+                self.desired.checked(check, verdict);
+            }
+            if self.stopping_since.is_some() {
+                return None;
+            }
+            let check = self.desired.next_check()?;
+            let run = Run { capture: check.accepted.request.capture.clone(), ips: check.ips.clone() };
+            let alone = run.capture.filter.clone().unwrap_or_default();
+            self.checking = Some(check);
+            if let Err(error) = self.tcpdumps.compile([alone, run.expression()].into()) {
+                log::warn!("cannot have a filter compiled error={error}");
+                let check = self.checking.take()?;
+                self.desired.checked(check, Ok(()));
+            }
+        }
+    }
+
+    fn world(&self) -> World<'_> {
+        World {
+            now: Instant::now(),
+            limits: &self.config.limits,
+            desired: &self.desired,
+            slots: &self.slots,
+            disk: self.disk,
+            stopping: self.stopping_since.is_some(),
+        }
     }
 
     fn settle(&mut self) -> Option<Instant> {
         for _ in 0..PASSES_MAX {
-            let plan = plan::plan(&World {
-                now: Instant::now(),
-                limits: &self.config.limits,
-                desired: &self.desired,
-                slots: &self.slots,
-                stopping: self.stopping_since.is_some(),
-            });
+            let plan = plan::plan(&self.world());
             for (stem, action) in &plan.actions {
                 log::debug!("{action:?} {stem}");
                 self.carry_out(stem, action.clone());
@@ -173,154 +245,6 @@ impl Controller {
         }
         log::error!("the plan does not settle in {PASSES_MAX} passes");
         Some(Instant::now() + Duration::from_secs(1))
-    }
-
-    fn carry_out(&mut self, stem: &Stem, action: Action) {
-        let now = Instant::now();
-        match action {
-            Action::Open(uid) => self.slots.open(stem, uid),
-            Action::Doom => self.slots.doom(stem),
-            Action::Tell(standing) => self.tell_standing(stem, standing),
-            Action::Start(run) => self.start(stem, run),
-            Action::Term(why) => {
-                self.slots.terminated(stem, why, now);
-                self.with_owner(stem, Tcpdumps::term);
-            }
-            Action::Kill => {
-                self.with_owner(stem, Tcpdumps::kill);
-                if let Some(stuck) = self.slots.killed(stem, now) {
-                    self.tell(stem, Reason::Stuck, report::stuck(stuck));
-                    self.tell_successor(stem);
-                }
-            }
-            Action::Remove => self.remove(stem, now),
-        }
-    }
-
-    fn tell_standing(&mut self, stem: &Stem, standing: Option<Standing>) {
-        let Some(slot) = self.slots.get(stem) else { return };
-        let running = slot.last.as_ref().filter(|_| slot.phase == Phase::Running).map(|run| run.request.files);
-        match (&standing, &slot.told) {
-            (Some(standing), _) => {
-                let (reason, text) = report::standing(standing, running, self.kept(stem));
-                self.tell(stem, reason, text);
-            }
-            (None, Some(Standing::Refused(_))) => self.tell(stem, Reason::Accepted, report::accepted(running)),
-            (None, Some(Standing::Waiting | Standing::Missed) | None) => (),
-        }
-        self.slots.told(stem, standing);
-    }
-
-    /// Where a tcpdump does not end, the next pod of the name waits for it.
-    fn tell_successor(&mut self, stem: &Stem) {
-        let owner = self.slots.get(stem).and_then(|slot| slot.owner.clone());
-        let wish = self.desired.wish_for(stem).filter(|wish| Some(&wish.uid) != owner.as_ref());
-        if let Some(uid) = wish.map(|wish| wish.uid.clone()) {
-            self.events.tell(Note { pod: stem.pod(), uid, reason: Reason::Stuck, text: report::delayed() });
-        }
-    }
-
-    fn start(&mut self, stem: &Stem, run: Run) {
-        let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let Some(uid) = self.slots.get(stem).and_then(|slot| slot.owner.clone()) else { return };
-        self.slots.starting(stem, run.clone(), Instant::now(), now_s);
-        let started = self.try_start(stem, &uid, &run);
-        match started {
-            Ok((kept, pid)) => {
-                log::debug!("tcpdump runs pid={pid} pod={}", stem.pod());
-                // One that fails again and again is told as rarely as its failures are.
-                if self.slots.get(stem).is_some_and(|slot| slot.failures == 0 || slot.failures.is_power_of_two()) {
-                    self.tell(
-                        stem,
-                        Reason::Started,
-                        report::started(&run, &self.config.node, &self.ring.path(stem), kept),
-                    );
-                }
-            }
-            Err(error) => {
-                let ended = self.slots.ended(stem, Instant::now());
-                self.tell_failure(stem, ended, |ended, kept| report::not_started(&error, ended, kept));
-            }
-        }
-    }
-
-    /// The state file comes first, so that no file is ever without an owner. Returns the files of before, and the process ID.
-    fn try_start(&mut self, stem: &Stem, uid: &Uid, run: &Run) -> Result<(usize, u32), String> {
-        self.save().map_err(|error| format!("cannot write the state file: {error}"))?;
-        let kept = self.ring.prepare(stem, run.request.files);
-        let kept = kept.map_err(|error| format!("cannot make the files of before ready: {error}"))?;
-        let pid = self.tcpdumps.start(uid, run, &self.ring.path(stem));
-        Ok((kept, pid.map_err(|error| format!("cannot start tcpdump: {error}"))?))
-    }
-
-    fn remove(&mut self, stem: &Stem, now: Instant) {
-        match self.ring.remove(stem) {
-            Ok(files) => {
-                let Some(slot) = self.slots.removed(stem) else { return };
-                if slot.owner.is_none() {
-                    log::info!("removed files that no pod asks for stem={stem} files={files}");
-                } else if slot.began_s.is_some() || files > 0 {
-                    let text = report::removed(&slot, files);
-                    if let Some(note) = Note::to_owner(stem, &slot, Reason::Stopped, text) {
-                        self.events.tell(note);
-                    }
-                }
-            }
-            Err(error) => {
-                let failures = self.slots.not_removed(stem, now);
-                if failures.is_power_of_two() {
-                    self.tell(stem, Reason::Stuck, report::not_removed(&error.to_string(), failures));
-                }
-            }
-        }
-    }
-
-    fn take_exit(&mut self, uid: &Uid, exit: &Exit) {
-        let Some(stem) = self.slots.capturing(uid).cloned() else { return };
-        let now = Instant::now();
-        let ran = self.slots.get(&stem).and_then(|slot| slot.started_at).map_or(Duration::ZERO, |at| now - at);
-        log::debug!("tcpdump {} stem={stem} counts={:?}", exit.how(), exit.counts);
-        match self.slots.exited(&stem, exit.counts, now) {
-            // Told when the files are gone.
-            Ended::Stopped(Why::Gone) => (),
-            Ended::Stopped(why) => {
-                let why = if self.stopping_since.is_some() { Why::Shutdown } else { why };
-                let kept = self.kept(&stem);
-                if let Some(slot) = self.slots.get(&stem) {
-                    let (reason, text) = report::stopped(why, slot, kept);
-                    self.tell(&stem, reason, text);
-                }
-            }
-            failed @ Ended::Failed { .. } => {
-                self.tell_failure(&stem, failed, |ended, kept| report::failed(exit, ran, ended, kept));
-            }
-        }
-    }
-
-    /// The first failure is told, then the second, the fourth, the eighth …
-    fn tell_failure(&mut self, stem: &Stem, ended: Ended, text: impl FnOnce(Ended, usize) -> String) {
-        if let Ended::Failed { failures, .. } = ended
-            && failures.is_power_of_two()
-        {
-            self.tell(stem, Reason::Failed, text(ended, self.kept(stem)));
-        }
-    }
-
-    fn tell(&mut self, stem: &Stem, reason: Reason, text: String) {
-        match self.slots.get(stem).and_then(|slot| Note::to_owner(stem, slot, reason, text.clone())) {
-            Some(note) => self.events.tell(note),
-            None => log::warn!("{text} stem={stem}"),
-        }
-    }
-
-    fn with_owner(&self, stem: &Stem, act: impl FnOnce(&Tcpdumps, &Uid)) {
-        if let Some(uid) = self.slots.get(stem).and_then(|slot| slot.owner.as_ref()) {
-            act(&self.tcpdumps, uid);
-        }
-    }
-
-    fn kept(&self, stem: &Stem) -> usize {
-        self.ring.files(stem).map_or(0, |files| files.len())
     }
 
     fn save_or_log(&mut self) {
@@ -339,7 +263,7 @@ impl Controller {
 
     /// Before the first complete list the state file says more than this process knows.
     fn save(&mut self) -> io::Result<()> {
-        if self.desired.is_complete() { self.state.save(&self.slots, &self.desired) } else { Ok(()) }
+        if self.desired.is_complete() { self.state.save(&self.slots) } else { Ok(()) }
     }
 
     fn hear(&mut self, word: Word) {
@@ -390,4 +314,9 @@ impl Controller {
         log::error!("not all captures ended in good order captures={}", self.tcpdumps.len());
         ExitCode::FAILURE
     }
+}
+
+fn now() -> Moment {
+    let unix_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    Moment { at: Instant::now(), unix_s }
 }

@@ -7,7 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::capture::{Counts, Refusal, Request, Stem, Uid};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    annotations::Accepted,
+    capture::{Capture, Counts, Stem, Uid},
+    refusal::{NoRoom, Refusal},
+};
 
 /// How long tcpdump has to write what it holds after TERM; it was measured to take 30 ms.
 pub const TERM_GRACE: Duration = Duration::from_secs(5);
@@ -21,6 +27,8 @@ pub const START_INTERVAL: Duration = Duration::from_secs(2);
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// The longest wait after a failure.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// How long after its end a capture goes on: the kernel hands packets over in blocks, and those of the last half second come late.
+pub const END_GRACE: Duration = Duration::from_secs(1);
 /// A capture that ran as long as this has recovered: the next failure counts as its first.
 pub const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 
@@ -28,9 +36,49 @@ pub const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// What was asked.
-    pub request: Request,
+    pub capture: Capture,
     /// The pod's addresses.
     pub ips: Vec<IpAddr>,
+}
+
+impl Run {
+    /// Which packets: those of the pod, and of these what the filter matches.
+    #[must_use]
+    pub fn expression(&self) -> String {
+        let hosts = self.ips.iter().map(|ip| format!("host {ip}")).collect::<Vec<_>>().join(" or ");
+        match &self.capture.filter {
+            Some(filter) => format!("({hosts}) and ({filter})"),
+            None => hosts,
+        }
+    }
+}
+
+/// A moment, by the clock that only goes on and by the one that the next process will have, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The monotonic clock.
+    pub at: Instant,
+    /// Seconds since 1970.
+    pub unix_s: u64,
+}
+
+impl Moment {
+    /// The moment that the clock on the wall showed `unix_s`, seen from now; one that seems to lie ahead is now.
+    #[must_use]
+    pub fn recall(self, unix_s: u64) -> Self {
+        let ago = Duration::from_secs(self.unix_s.saturating_sub(unix_s));
+        Self { at: self.at.checked_sub(ago).unwrap_or(self.at), unix_s }
+    }
+}
+
+/// What brought a capture to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// It lasted as long as it was to.
+    Duration,
+    /// It has as many packets as it was to have.
+    Packets,
 }
 
 /// Why a capture does not run, or is about to end.
@@ -48,8 +96,16 @@ pub enum Why {
     Forbidden,
     /// The pod has finished.
     Finished,
-    /// Nothing readable was asked.
-    NothingReadable,
+    /// Nothing was asked that is readable and has room.
+    NothingAdmitted,
+    /// It was asked to pause.
+    Paused,
+    /// It came to its end.
+    Ended(End),
+    /// The file system has too little free space.
+    LowDisk,
+    /// The pod is gone, and its files are kept for a time.
+    Retired,
     /// There has been no word from the API server for too long.
     Stale,
     /// This process is asked to end.
@@ -61,6 +117,8 @@ pub enum Why {
 pub enum Standing {
     /// What the pod asks now is not done.
     Refused(Refusal),
+    /// It will be done when there is room.
+    NoRoom(NoRoom),
     /// The capture waits for the pod's address.
     Waiting,
     /// The pod finished before it could be captured.
@@ -115,15 +173,23 @@ pub struct Slot {
     pub owner: Option<Uid>,
     /// The place in the order of all slots.
     pub sequence: u64,
+    /// The last request that there was room for: what is done.
+    pub admitted: Option<Accepted>,
     /// What was last started, or tried to.
     pub last: Option<Run>,
     /// When `last` was.
     pub started_at: Option<Instant>,
-    /// When the first tcpdump of this owner was started, in seconds since 1970.
-    pub began_s: Option<u64>,
+    /// When the first tcpdump was started of what is done now.
+    pub began: Option<Moment>,
+    /// What brought it to its end, if anything has.
+    pub ended: Option<End>,
+    /// How many files there are while no process writes them.
+    pub files: usize,
+    /// Since when the pod has been gone, where its files are kept all the same.
+    pub retired: Option<Moment>,
     /// How often in a row it failed.
     pub failures: u32,
-    /// What all tcpdumps of this owner counted together.
+    /// What all tcpdumps since it began counted together.
     pub counts: Counts,
     /// How many of them ended without saying what they counted.
     pub uncounted: u32,
@@ -131,6 +197,8 @@ pub struct Slot {
     pub doomed: bool,
     /// What its pod's owner was last told.
     pub told: Option<Standing>,
+    /// When there may be more to tell, where there has been too much already.
+    pub quiet_until: Option<Instant>,
     /// Where its process is.
     pub phase: Phase,
 }
@@ -193,20 +261,50 @@ impl Slots {
         self.change(stem, |slot| slot.doomed = true);
     }
 
-    /// The pod's owner was told how things stand.
-    pub fn told(&mut self, stem: &Stem, standing: Option<Standing>) {
-        self.change(stem, |slot| slot.told = standing);
+    /// The pod is gone, and the files are to be kept for a time.
+    pub fn retire(&mut self, stem: &Stem, now: Moment) {
+        self.change(stem, |slot| slot.retired = Some(now));
     }
 
-    /// A start is about to be tried, at `now` and `now_s` seconds since 1970.
-    pub fn starting(&mut self, stem: &Stem, run: Run, now: Instant, now_s: u64) {
+    /// There is room for what the pod asks. After an end it begins anew.
+    pub fn admit(&mut self, stem: &Stem, accepted: Accepted) {
+        self.change(stem, |slot| {
+            if slot.ended.take().is_some() {
+                (slot.began, slot.counts, slot.uncounted) = (None, Counts::default(), 0);
+            }
+            slot.admitted = Some(accepted);
+        });
+    }
+
+    /// It came to its end while there was no process.
+    pub fn end(&mut self, stem: &Stem, by: End) {
+        self.change(stem, |slot| (slot.ended, slot.phase) = (Some(by), Phase::Idle));
+    }
+
+    /// The pod's owner was told how things stand.
+    pub fn told(&mut self, stem: &Stem, standing: Option<Standing>) {
+        self.change(stem, |slot| (slot.told, slot.quiet_until) = (standing, None));
+    }
+
+    /// The pod's owner could not be told, and can be then.
+    pub fn untold(&mut self, stem: &Stem, quiet_until: Instant) {
+        self.change(stem, |slot| slot.quiet_until = Some(quiet_until));
+    }
+
+    /// So many files were counted while no process wrote them.
+    pub fn counted(&mut self, stem: &Stem, files: usize) {
+        self.change(stem, |slot| slot.files = files);
+    }
+
+    /// A start is about to be tried.
+    pub fn starting(&mut self, stem: &Stem, run: Run, now: Moment) {
         self.change(stem, |slot| {
             if slot.last.as_ref() != Some(&run) {
                 slot.failures = 0;
             }
             slot.last = Some(run);
-            slot.started_at = Some(now);
-            slot.began_s.get_or_insert(now_s);
+            slot.started_at = Some(now.at);
+            slot.began.get_or_insert(now);
             slot.phase = Phase::Running;
         });
     }
@@ -237,8 +335,8 @@ impl Slots {
         stuck
     }
 
-    /// The process was reaped, after it had counted so much or did not say.
-    pub fn exited(&mut self, stem: &Stem, counts: Option<Counts>, now: Instant) -> Ended {
+    /// The process was reaped, in good order or not, after it had counted so much or did not say.
+    pub fn exited(&mut self, stem: &Stem, in_order: bool, counts: Option<Counts>, now: Instant) -> Ended {
         self.change(stem, |slot| match counts {
             Some(counts) => {
                 slot.counts.captured = slot.counts.captured.saturating_add(counts.captured);
@@ -246,7 +344,13 @@ impl Slots {
             }
             None => slot.uncounted = slot.uncounted.saturating_add(1),
         });
-        self.ended(stem, now)
+        match self.slots.get_mut(stem) {
+            Some(slot) if slot.phase == Phase::Running && in_order && slot.has_its_packets() => {
+                (slot.ended, slot.phase) = (Some(End::Packets), Phase::Idle);
+                Ended::Stopped(Why::Ended(End::Packets))
+            }
+            Some(_) | None => self.ended(stem, now),
+        }
     }
 
     /// The process is gone, or could not be started.
@@ -255,6 +359,9 @@ impl Slots {
         match slot.phase {
             Phase::Terminating { why, .. } | Phase::Killing { why, .. } => {
                 slot.phase = Phase::Idle;
+                if let Why::Ended(by) = why {
+                    slot.ended = Some(by);
+                }
                 Ended::Stopped(if slot.doomed { Why::Gone } else { why })
             }
             Phase::Idle | Phase::Running | Phase::Backoff { .. } | Phase::Removing { .. } => {
@@ -305,6 +412,25 @@ impl Slot {
             Phase::Idle | Phase::Backoff { .. } | Phase::Removing { .. } => false,
         }
     }
+
+    /// How many packets it was to have and has not.
+    #[must_use]
+    pub fn packets_left(&self) -> Option<u32> {
+        let packets = self.admitted.as_ref()?.request.capture.packets?;
+        Some(packets.saturating_sub(u32::try_from(self.counts.captured).unwrap_or(u32::MAX)))
+    }
+
+    /// Whether it has as many packets as it was to have.
+    #[must_use]
+    pub fn has_its_packets(&self) -> bool {
+        self.packets_left() == Some(0)
+    }
+
+    /// When it has lasted as long as it was to.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Instant> {
+        self.began?.at.checked_add(self.admitted.as_ref()?.request.duration?)
+    }
 }
 
 impl Default for Slot {
@@ -312,14 +438,19 @@ impl Default for Slot {
         Self {
             owner: None,
             sequence: 0,
+            admitted: None,
             last: None,
             started_at: None,
-            began_s: None,
+            began: None,
+            ended: None,
+            files: 0,
+            retired: None,
             failures: 0,
             counts: Counts::default(),
             uncounted: 0,
             doomed: false,
             told: None,
+            quiet_until: None,
             phase: Phase::Idle,
         }
     }
@@ -334,16 +465,23 @@ fn backoff(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::PodName;
+    use crate::{
+        annotations::Annotations,
+        capture::{PodName, Request},
+    };
+
+    fn run(files: u16) -> Run {
+        Run { capture: Capture { files, filter: None, packets: None, snaplen: None }, ips: vec![] }
+    }
 
     #[test]
     fn failures_back_off_from_1_s_to_300_s_and_are_forgotten_after_a_minute_of_running() {
         let stem = Stem::of(&PodName { namespace: "default".into(), name: "web".into() });
-        let run = Run { request: Request { files: 5 }, ips: vec![] };
+        let run5 = run(5);
         let (mut slots, mut now) = (Slots::default(), Instant::now());
         slots.open(&stem, Uid("1".into()));
         let mut fail_after = |ran: Duration, run: &Run| {
-            slots.starting(&stem, run.clone(), now, 0);
+            slots.starting(&stem, run.clone(), Moment { at: now, unix_s: 0 });
             now += ran;
             slots.ended(&stem, now)
         };
@@ -351,12 +489,11 @@ mod tests {
             [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 32), (7, 64), (8, 128), (9, 256), (10, 300), (11, 300)]
         {
             let retry_in = Duration::from_secs(wait_s);
-            assert_eq!(fail_after(Duration::from_secs(1), &run), Ended::Failed { failures, retry_in });
+            assert_eq!(fail_after(Duration::from_secs(1), &run5), Ended::Failed { failures, retry_in });
         }
-        assert_eq!(fail_after(RECOVERED_AFTER, &run), Ended::Failed { failures: 1, retry_in: BACKOFF_MIN });
-        assert_eq!(fail_after(BACKOFF_MIN, &run), Ended::Failed { failures: 2, retry_in: BACKOFF_MIN * 2 });
-        let other = Run { request: Request { files: 6 }, ips: vec![] };
-        assert_eq!(fail_after(BACKOFF_MIN, &other), Ended::Failed { failures: 1, retry_in: BACKOFF_MIN });
+        assert_eq!(fail_after(RECOVERED_AFTER, &run5), Ended::Failed { failures: 1, retry_in: BACKOFF_MIN });
+        assert_eq!(fail_after(BACKOFF_MIN, &run5), Ended::Failed { failures: 2, retry_in: BACKOFF_MIN * 2 });
+        assert_eq!(fail_after(BACKOFF_MIN, &run(6)), Ended::Failed { failures: 1, retry_in: BACKOFF_MIN });
     }
 
     #[test]
@@ -364,12 +501,43 @@ mod tests {
         let stem = Stem::of(&PodName { namespace: "default".into(), name: "web".into() });
         let (mut slots, start) = (Slots::default(), Instant::now());
         slots.open(&stem, Uid("1".into()));
-        slots.starting(&stem, Run { request: Request { files: 5 }, ips: vec![] }, start, 0);
+        slots.starting(&stem, run(5), Moment { at: start, unix_s: 0 });
         slots.terminated(&stem, Why::Gone, start);
         let reports: Vec<u64> = (1..=60)
             .map(|n| start + TERM_GRACE * n)
             .filter_map(|now| slots.killed(&stem, now).map(|stuck| stuck.as_secs()))
             .collect();
         assert_eq!(reports, [30, 60, 120, 240]);
+    }
+
+    #[test]
+    fn a_moment_is_recalled_as_long_ago_as_the_clock_on_the_wall_says_and_never_ahead() {
+        let now = Moment { at: Instant::now(), unix_s: 1000 };
+        assert_eq!(now.recall(940).at, now.at - Duration::from_secs(60));
+        assert_eq!(now.recall(1060).at, now.at);
+    }
+
+    #[test]
+    fn packets_count_over_restarts_and_an_end_is_over_when_something_else_is_asked() {
+        let stem = Stem::of(&PodName { namespace: "default".into(), name: "web".into() });
+        let accepted = |packets| {
+            let capture = Capture { packets: Some(packets), ..run(5).capture };
+            Accepted { annotations: Annotations::new(), request: Request { capture, duration: None, paused: false } }
+        };
+        let now = Moment { at: Instant::now(), unix_s: 7 };
+        let counts = Some(Counts { captured: 60, dropped: 0 });
+        let mut slots = Slots::default();
+        slots.open(&stem, Uid("1".into()));
+        slots.admit(&stem, accepted(100));
+        slots.starting(&stem, run(5), now);
+        slots.terminated(&stem, Why::Moved, now.at);
+        assert_eq!(slots.exited(&stem, true, counts, now.at), Ended::Stopped(Why::Moved));
+        assert_eq!(slots.get(&stem).unwrap().packets_left(), Some(40));
+        slots.starting(&stem, run(5), now);
+        assert_eq!(slots.exited(&stem, true, counts, now.at), Ended::Stopped(Why::Ended(End::Packets)));
+        assert_eq!(slots.get(&stem).unwrap().ended, Some(End::Packets));
+        slots.admit(&stem, accepted(200));
+        let slot = slots.get(&stem).unwrap();
+        assert_eq!((slot.ended, slot.began, slot.packets_left()), (None, None, Some(200)));
     }
 }

@@ -17,10 +17,9 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    annotations::{Accepted, Annotations},
     capture::{Counts, PodName, Stem, Uid},
-    desired::Desired,
-    pod::Annotations,
-    slots::{Slot, Slots},
+    slots::{End, Moment, Slot, Slots},
 };
 
 /// The largest state file that is read. An entry takes about 1 kB, and a node has at most some hundred pods.
@@ -53,15 +52,21 @@ pub struct Entry {
     pub uid: String,
     /// The place in the order of all captures.
     pub sequence: u64,
-    /// The last annotations that could be read, word for word.
+    /// The annotations that are carried out, word for word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Annotations>,
     /// The pod's addresses, as tcpdump was last given them.
     #[serde(default)]
     pub ips: Vec<IpAddr>,
-    /// When the first tcpdump was started, in seconds since 1970.
+    /// When the first tcpdump was started of what is carried out, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began_s: Option<u64>,
+    /// What brought it to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<End>,
+    /// Since when its pod has been gone, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired_s: Option<u64>,
     /// Packets that tcpdump counted until it last ended.
     #[serde(default)]
     pub captured: u64,
@@ -113,8 +118,8 @@ impl StateFile {
     ///
     /// # Errors
     /// If it cannot be written; the old one then stands.
-    pub fn save(&mut self, slots: &Slots, desired: &Desired) -> io::Result<()> {
-        let captures = slots.iter().filter_map(|(stem, slot)| entry(stem, slot, desired)).collect();
+    pub fn save(&mut self, slots: &Slots) -> io::Result<()> {
+        let captures = slots.iter().filter_map(|(stem, slot)| entry(stem, slot)).collect();
         let text = serde_json::to_vec_pretty(&State { version: VERSION, captures })?;
         if text == self.written {
             return Ok(());
@@ -132,18 +137,19 @@ impl StateFile {
     }
 }
 
-fn entry(stem: &Stem, slot: &Slot, desired: &Desired) -> Option<Entry> {
+fn entry(stem: &Stem, slot: &Slot) -> Option<Entry> {
     let PodName { namespace, name } = stem.pod();
     let owner = slot.owner.as_ref()?;
-    let wish = desired.wish_for(stem).filter(|wish| wish.uid == *owner);
     Some(Entry {
         namespace,
         name,
         uid: owner.0.clone(),
         sequence: slot.sequence,
-        annotations: wish.and_then(|wish| Some(wish.accepted.as_ref()?.annotations.clone())),
+        annotations: slot.admitted.as_ref().map(|accepted| accepted.annotations.clone()),
         ips: slot.last.as_ref().map(|run| run.ips.clone()).unwrap_or_default(),
-        began_s: slot.began_s,
+        began_s: slot.began.map(|began| began.unix_s),
+        ended: slot.ended,
+        retired_s: slot.retired.map(|retired| retired.unix_s),
         captured: slot.counts.captured,
         dropped: slot.counts.dropped,
         uncounted: slot.uncounted,
@@ -163,13 +169,16 @@ impl Entry {
         Stem::of_file(&self.stem().base()).is_some_and(|(stem, _)| stem == self.stem())
     }
 
-    /// The slot as it was, without a process.
+    /// The slot as it was, without a process, and with what its annotations are read as.
     #[must_use]
-    pub fn slot(&self) -> Slot {
+    pub fn slot(&self, admitted: Option<Accepted>, now: Moment) -> Slot {
         Slot {
             owner: Some(Uid(self.uid.clone())),
             sequence: self.sequence,
-            began_s: self.began_s,
+            admitted,
+            began: self.began_s.map(|began_s| now.recall(began_s)),
+            ended: self.ended,
+            retired: self.retired_s.map(|retired_s| now.recall(retired_s)),
             counts: Counts { captured: self.captured, dropped: self.dropped },
             // What a tcpdump counted died with the process that it would have told.
             uncounted: self.uncounted.saturating_add(self.running.into()),
@@ -186,11 +195,7 @@ mod tests {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
-    use crate::{
-        capture::Limits,
-        desired::Word,
-        pod::{self, Pod},
-    };
+    use crate::{capture::Asked, limits::Limits};
 
     fn dir(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("packet-capture-state-{name}-{}", std::process::id()));
@@ -201,20 +206,23 @@ mod tests {
     #[test]
     fn what_is_written_is_what_the_next_process_reads() {
         let dir = dir("same");
-        let limits = Limits { files_max: 9, stale_max: std::time::Duration::MAX, host_network_namespaces: [].into() };
-        let json = r#"{"metadata": {"name": "web", "namespace": "prod", "uid": "1", "annotations": {"tcpdump.antrea.io": "5"}}}"#;
-        let pod: Pod = serde_json::from_str(json).unwrap();
-        let (mut slots, mut desired, mut file) = (Slots::default(), Desired::default(), StateFile::at(&dir));
-        let seen = pod::seen(&pod, &limits).unwrap();
-        let stem = Stem::of(&seen.pod);
-        desired.hear(Word::Changed(seen), Instant::now());
+        let annotations: Annotations = [("tcpdump.antrea.io".to_owned(), "5".to_owned())].into();
+        let Asked::Request(request) = crate::annotations::asked(&annotations, &Limits::default()) else { panic!() };
+        let accepted = Accepted { annotations, request };
+        let now = Moment { at: Instant::now(), unix_s: 100 };
+        let stem = Stem::of(&PodName { namespace: "prod".into(), name: "web".into() });
+        let (mut slots, mut file) = (Slots::default(), StateFile::at(&dir));
         slots.open(&stem, Uid("1".into()));
+        slots.admit(&stem, accepted.clone());
+        slots.restore(stem.clone(), Slot { began: Some(now), ..slots.get(&stem).unwrap().clone() });
+        slots.end(&stem, End::Duration);
+        slots.retire(&stem, now);
         slots.doom(&stem);
-        file.save(&slots, &desired).unwrap();
+        file.save(&slots).unwrap();
         let entries = StateFile::at(&dir).load().unwrap().unwrap();
         assert_eq!(entries[0].stem(), stem);
-        assert_eq!(entries[0].slot(), *slots.get(&stem).unwrap());
-        assert_eq!(entries[0].annotations.as_ref().unwrap()["tcpdump.antrea.io"], "5");
+        assert_eq!(entries[0].annotations, Some(accepted.annotations.clone()));
+        assert_eq!(entries[0].slot(Some(accepted), now), *slots.get(&stem).unwrap());
         fs::remove_dir_all(&dir).unwrap();
     }
 

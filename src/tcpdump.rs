@@ -3,33 +3,31 @@
 //! Nothing here waits: the reap is `try_wait`, never `wait`, and standard error is read only as far as it has come.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     ffi::OsString,
-    fs,
-    io::{self, PipeReader, Read},
+    fs, io,
     os::{
         fd::OwnedFd,
         unix::process::{CommandExt, ExitStatusExt},
     },
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
 };
 
-use rustix::{
-    fs::{OFlags, fcntl_setfl},
-    process::{Pid, Signal, WaitOptions, kill_process, waitpid},
-};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, prlimit, waitpid};
 
 use crate::{
     capture::{Counts, Uid},
     slots::Run,
+    stderr::{self, Stderr},
 };
 
-/// How much of tcpdump's standard error is kept: enough for its last words, too little to matter.
-const STDERR_BYTES_MAX: usize = 4096;
+/// How much of a processor tcpdump may take to compile a filter, in seconds. The worst of 512 bytes was measured to take 0.12 s.
+pub const COMPILE_CPU_S: u64 = 1;
 
-/// How much of it is read in one go, so that one that never stops talking delays nobody: as much as a pipe holds.
-const STDERR_BYTES_PER_TURN: usize = 65_536;
+/// How long that may take on a busy machine, until it is ended.
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The tcpdumps of this node, by the pod that they capture.
 #[derive(Debug)]
@@ -38,13 +36,27 @@ pub struct Tcpdumps {
     stderr: HashMap<Uid, Stderr>,
     options: Vec<String>,
     stdin: OwnedFd,
+    compiling: Option<Compiling>,
 }
 
-/// What a tcpdump says, and the end of what it has said.
+/// A tcpdump that compiles expressions, one after the other, and captures nothing.
 #[derive(Debug)]
-struct Stderr {
-    pipe: PipeReader,
-    kept: VecDeque<u8>,
+struct Compiling {
+    child: Child,
+    stderr: Stderr,
+    kill_at: Instant,
+    left: VecDeque<String>,
+}
+
+/// What came of compiling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compiled {
+    /// All can be used.
+    All,
+    /// tcpdump said this against one of them.
+    Rejected(String),
+    /// One of them took too long.
+    TooCostly,
 }
 
 /// How a tcpdump ended.
@@ -63,7 +75,7 @@ impl Tcpdumps {
     #[must_use]
     pub fn new(options: &str, stdin: OwnedFd) -> Self {
         let options = options.split_whitespace().map(str::to_owned).collect();
-        Self { children: HashMap::new(), stderr: HashMap::new(), options, stdin }
+        Self { children: HashMap::new(), stderr: HashMap::new(), options, stdin, compiling: None }
     }
 
     /// Starts tcpdump for a pod, with files that begin with `path`. Returns its process ID. Waits until the program is executed.
@@ -74,17 +86,65 @@ impl Tcpdumps {
         if self.children.contains_key(uid) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the pod has a tcpdump already"));
         }
-        let (pipe, stderr) = io::pipe()?;
-        fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
-        let mut command = Command::new("tcpdump");
-        command.args(arguments(&self.options, run, path)).env("LC_ALL", "C");
-        // A group of its own: what a terminal sends to this process, such as Ctrl-C, must not reach it.
-        command.process_group(0).stdin(self.stdin.try_clone()?).stdout(Stdio::null()).stderr(stderr);
-        let child = command.spawn()?;
+        let stdin = self.stdin.try_clone()?;
+        let (child, stderr) = spawn(arguments(&self.options, run, path), stdin.into())?;
         let pid = child.id();
         self.children.insert(uid.clone(), child);
-        self.stderr.insert(uid.clone(), Stderr { pipe, kept: VecDeque::new() });
+        self.stderr.insert(uid.clone(), stderr);
         Ok(pid)
+    }
+
+    /// Whether expressions are being compiled.
+    #[must_use]
+    pub fn is_compiling(&self) -> bool {
+        self.compiling.is_some()
+    }
+
+    /// Has tcpdump compile expressions, without capturing anything. One call at a time.
+    ///
+    /// # Errors
+    /// If tcpdump could not be started.
+    pub fn compile(&mut self, mut expressions: VecDeque<String>) -> io::Result<()> {
+        let Some(expression) = expressions.pop_front() else { return Ok(()) };
+        let arguments = ["-y", "LINUX_SLL2", "-d", "--", &expression].map(OsString::from);
+        let (child, stderr) = spawn(arguments.into(), Stdio::null())?;
+        let limit = Rlimit { current: Some(COMPILE_CPU_S), maximum: Some(COMPILE_CPU_S) };
+        if let Err(error) = prlimit(Some(Pid::from_child(&child)), Resource::Cpu, limit) {
+            log::debug!("cannot bound the compilation's time pid={} error={error}", child.id());
+        }
+        self.compiling =
+            Some(Compiling { child, stderr, kill_at: Instant::now() + COMPILE_TIMEOUT, left: expressions });
+        Ok(())
+    }
+
+    /// What came of compiling, once that is known; and until then, when to ask again at the latest.
+    ///
+    /// # Errors
+    /// If tcpdump could not be started for one of the expressions.
+    pub fn compiled(&mut self) -> io::Result<Result<Compiled, Option<Instant>>> {
+        let Some(compiling) = &mut self.compiling else { return Ok(Err(None)) };
+        compiling.stderr.read();
+        let Ok(Some(status)) = compiling.child.try_wait() else {
+            if Instant::now() < compiling.kill_at {
+                return Ok(Err(Some(compiling.kill_at)));
+            }
+            // Asked again after SIGCHLD; one that does not die at once is killed again then.
+            compiling.kill_at = Instant::now() + COMPILE_TIMEOUT;
+            let _ = kill_process(Pid::from_child(&compiling.child), Signal::KILL);
+            return Ok(Err(Some(compiling.kill_at)));
+        };
+        let Some(Compiling { stderr, left, .. }) = self.compiling.take() else { return Ok(Err(None)) };
+        if status.signal().is_some() {
+            return Ok(Ok(Compiled::TooCostly));
+        }
+        if !status.success() {
+            return Ok(Ok(Compiled::Rejected(stderr::last_line(&stderr.into_text()))));
+        }
+        if left.is_empty() {
+            return Ok(Ok(Compiled::All));
+        }
+        self.compile(left)?;
+        self.compiled()
     }
 
     /// Asks a tcpdump to end in good order. CONT follows, since one that is stopped takes TERM only when it goes on.
@@ -104,7 +164,8 @@ impl Tcpdumps {
         self.children.retain(|uid, child| {
             let Ok(Some(status)) = child.try_wait() else { return true };
             let said = self.stderr.remove(uid).map(Stderr::into_text).unwrap_or_default();
-            exits.push((uid.clone(), Exit { status, last_line: last_line(&said), counts: counts(&said) }));
+            let (last_line, counts) = (stderr::last_line(&said), stderr::counts(&said));
+            exits.push((uid.clone(), Exit { status, last_line, counts }));
             false
         });
         exits
@@ -117,7 +178,8 @@ impl Tcpdumps {
         }
         let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
         for pid in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
-            if !self.children.values().any(|child| Pid::from_child(child) == pid) {
+            let compiling = self.compiling.iter().map(|compiling| &compiling.child);
+            if !self.children.values().chain(compiling).any(|child| Pid::from_child(child) == pid) {
                 // Still alive, or taken in: both are well.
                 let _ = waitpid(Some(pid), WaitOptions::NOHANG);
             }
@@ -153,60 +215,30 @@ impl Tcpdumps {
     }
 }
 
-/// The command line behind `tcpdump`.
+fn spawn(arguments: Vec<OsString>, stdin: Stdio) -> io::Result<(Child, Stderr)> {
+    let (stderr, end) = Stderr::pipe()?;
+    let mut command = Command::new("tcpdump");
+    // A group of its own: what a terminal sends to this process, such as Ctrl-C, must not reach it.
+    command.args(arguments).env("LC_ALL", "C").process_group(0).stdin(stdin).stdout(Stdio::null()).stderr(end);
+    Ok((command.spawn()?, stderr))
+}
+
+/// The command line behind `tcpdump`. A user's filter goes last and behind `--`, in one argument: it cannot become an option.
 fn arguments(options: &[String], run: &Run, path: &Path) -> Vec<OsString> {
+    let Run { capture, .. } = run;
     let fixed = ["-i", "any", "-C", "1", "-W"].map(OsString::from);
-    let hosts = run.ips.iter().flat_map(|ip| ["or".into(), "host".into(), ip.to_string().into()]).skip(1);
     let mut arguments: Vec<OsString> = options.iter().map(OsString::from).chain(fixed).collect();
-    arguments.extend([run.request.files.to_string().into(), OsString::from("-w"), path.into()]);
-    arguments.extend(hosts);
+    arguments.push(capture.files.to_string().into());
+    for (option, number) in [("-s", capture.snaplen), ("-c", capture.packets)] {
+        arguments.extend(number.iter().flat_map(|number| [option.into(), number.to_string().into()]));
+    }
+    arguments.extend(["-w".into(), path.into()]);
+    let expression = run.expression();
+    match capture.filter {
+        Some(_) => arguments.extend(["--".into(), expression.into()]),
+        None => arguments.extend(expression.split(' ').map(OsString::from)),
+    }
     arguments
-}
-
-impl Stderr {
-    fn read(&mut self) {
-        read_available(&mut self.pipe, &mut self.kept);
-    }
-
-    fn into_text(mut self) -> String {
-        self.read();
-        String::from_utf8_lossy(self.kept.make_contiguous()).into_owned()
-    }
-}
-
-fn read_available(from: &mut impl Read, kept: &mut VecDeque<u8>) {
-    let mut buffer = [0; 4096];
-    for _ in 0..STDERR_BYTES_PER_TURN / buffer.len() {
-        match from.read(&mut buffer) {
-            Ok(0) | Err(_) => return,
-            Ok(bytes) => kept.extend(&buffer[..bytes]),
-        }
-        let surplus = kept.len().saturating_sub(STDERR_BYTES_MAX);
-        kept.drain(..surplus);
-    }
-}
-
-/// What tcpdump said last, but for its counts and what it says at every start.
-fn last_line(said: &str) -> String {
-    let usual = |line: &str| {
-        count(line).is_some()
-            || ["listening on ", "WARNING: ", "data link type "].iter().any(|usual| line.contains(usual))
-    };
-    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !usual(line));
-    let line = lines.next_back().unwrap_or_default();
-    line.strip_prefix("tcpdump: ").unwrap_or(line).to_owned()
-}
-
-/// The counts of tcpdump's last words: `12 packets captured`, `14 packets received by filter`, `0 packets dropped by kernel`.
-fn counts(said: &str) -> Option<Counts> {
-    let counts: BTreeMap<&str, u64> = said.lines().filter_map(count).collect();
-    let captured = *counts.get("captured")?;
-    Some(Counts { captured, dropped: counts.get("dropped by kernel").copied().unwrap_or_default() })
-}
-
-fn count(line: &str) -> Option<(&str, u64)> {
-    let (number, what) = line.split_once(" packet")?;
-    Some((what.strip_prefix('s').unwrap_or(what).trim(), number.parse().ok()?))
 }
 
 impl Exit {
@@ -224,43 +256,34 @@ impl Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Request;
+    use crate::capture::Capture;
 
-    fn arguments_for(options: &str, ips: &[&str]) -> String {
+    const BARE: &str = "-i any -C 1 -W 5 -w /captures/captres-web.pcap host 10.0.0.1";
+
+    fn arguments_for(options: &str, ips: &[&str], capture: Capture) -> Vec<String> {
         let options: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
-        let run = Run { request: Request { files: 5 }, ips: ips.iter().map(|ip| ip.parse().unwrap()).collect() };
+        let run = Run { capture, ips: ips.iter().map(|ip| ip.parse().unwrap()).collect() };
         let arguments = arguments(&options, &run, Path::new("/captures/captres-web.pcap"));
-        arguments.iter().map(|argument| argument.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        arguments.into_iter().map(|argument| argument.into_string().unwrap()).collect()
     }
 
     #[test]
     fn the_command_line_is_the_promised_one() {
-        let bare = "-i any -C 1 -W 5 -w /captures/captres-web.pcap host 10.0.0.1";
-        assert_eq!(arguments_for("", &["10.0.0.1"]), bare);
-        assert_eq!(arguments_for(" -U  -B 16384 ", &["10.0.0.1"]), format!("-U -B 16384 {bare}"));
-        assert_eq!(arguments_for("", &["10.0.0.1", "fd00::1"]), format!("{bare} or host fd00::1"));
+        let plain = Capture { files: 5, filter: None, packets: None, snaplen: None };
+        let arguments = |options, ips: &[&str]| arguments_for(options, ips, plain.clone());
+        assert_eq!(arguments("", &["10.0.0.1"]), BARE.split(' ').collect::<Vec<_>>());
+        assert_eq!(arguments(" -U  -B 16384 ", &["10.0.0.1"]).join(" "), format!("-U -B 16384 {BARE}"));
+        assert_eq!(arguments("", &["10.0.0.1", "fd00::1"]).join(" "), format!("{BARE} or host fd00::1"));
     }
 
     #[test]
-    fn last_words_are_counts_and_a_line_before_them() {
-        let said = "tcpdump: WARNING: any: that device doesn't support promiscuous mode\n\
-                    tcpdump: listening on any, link-type LINUX_SLL2 (Linux cooked v2), snapshot length 262144 bytes\n\
-                    tcpdump: pcap_loop: The interface disappeared\n\
-                    12 packets captured\n14 packets received by filter\n1 packet dropped by kernel\n";
-        assert_eq!(counts(said), Some(Counts { captured: 12, dropped: 1 }));
-        assert_eq!(last_line(said), "pcap_loop: The interface disappeared");
-        assert_eq!(counts("1 packet captured\n"), Some(Counts { captured: 1, dropped: 0 }));
-        assert_eq!(counts("tcpdump: eth9: No such device exists\n"), None);
-        assert_eq!((last_line(""), counts("")), (String::new(), None));
-        assert_eq!(last_line(said.split_once("tcpdump: pcap_loop").unwrap().0), "");
-    }
-
-    #[test]
-    fn only_the_end_of_what_was_said_is_kept() {
-        let mut kept = VecDeque::new();
-        let mut said: Vec<u8> = (0..100_000_u32).flat_map(|n| format!("{n}\n").into_bytes()).collect();
-        said.truncate(STDERR_BYTES_PER_TURN);
-        read_available(&mut said.as_slice(), &mut kept);
-        assert_eq!(kept, &said[said.len() - STDERR_BYTES_MAX..]);
+    fn a_filter_is_the_last_argument_behind_the_options_and_in_brackets_of_its_own() {
+        let filter = Some("tcp port 80 or -w".to_owned());
+        let capture = Capture { files: 5, filter, packets: Some(9), snaplen: Some(64) };
+        let arguments = arguments_for("", &["10.0.0.1", "fd00::1"], capture);
+        let options = "-i any -C 1 -W 5 -s 64 -c 9 -w /captures/captres-web.pcap --";
+        let (last, before) = arguments.split_last().unwrap();
+        assert_eq!(before.join(" "), options);
+        assert_eq!(last, "(host 10.0.0.1 or host fd00::1) and (tcp port 80 or -w)");
     }
 }

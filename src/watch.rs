@@ -16,8 +16,8 @@ use kube::{
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
-    capture::Limits,
     desired::Word,
+    limits::Limits,
     pod::{self, Pod},
 };
 

@@ -24,7 +24,8 @@ fn an_annotated_pod_is_captured_with_the_documented_command_line() {
     assert_eq!(
         message,
         format!(
-            "tcpdump captures host 10.0.0.1 into {path}* of the packet-capture pod on node {}, 5 files of 1 MB",
+            "tcpdump captures host 10.0.0.1 into {path}* of the packet-capture pod on node {}, 5 files of 1 MB: keeps the last 5 MB; \
+             ends 24h after its beginning",
             node.name
         )
     );

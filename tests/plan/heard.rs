@@ -7,8 +7,9 @@ use std::{
 };
 
 use packet_capture::{
-    capture::{Asked, Limits, Place, Request, Stem, Uid},
+    capture::{Asked, Capture, Place, Stem, Uid},
     desired::Word,
+    limits::Limits,
     pod::Seen,
     slots::{Run, Standing, Why},
 };
@@ -66,7 +67,7 @@ impl Heard {
                 self.waits_since.remove(&seen.uid);
             }
             Asked::Request(request) => {
-                self.accepted.insert(seen.uid.clone(), request.files);
+                self.accepted.insert(seen.uid.clone(), request.capture.files);
             }
             Asked::Unreadable(_) => (),
         }
@@ -109,9 +110,10 @@ impl Heard {
             Place::NoAddress => Err(Why::NoAddress),
             Place::Forbidden(_) => Err(Why::Forbidden),
             Place::At(ips) => {
-                let files = files.ok_or(Why::NothingReadable)?;
+                let files = files.ok_or(Why::NothingAdmitted)?;
                 let stale = self.stale_at(limits).is_some_and(|at| now >= at);
-                if stale { Err(Why::Stale) } else { Ok(Run { request: Request { files }, ips: ips.clone() }) }
+                let capture = Capture { files, filter: None, packets: None, snaplen: None };
+                if stale { Err(Why::Stale) } else { Ok(Run { capture, ips: ips.clone() }) }
             }
         }
     }

@@ -71,7 +71,7 @@ fn at(ip: &str) -> Place {
 }
 
 fn started(node: &Node) -> Vec<u16> {
-    node.starts.iter().map(|run| run.request.files).collect()
+    node.starts.iter().map(|run| run.capture.files).collect()
 }
 
 fn change_quickly(node: &mut Node, web: &PodName, values: &[&str]) {

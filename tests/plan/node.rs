@@ -12,10 +12,11 @@ use std::{
 };
 
 use packet_capture::{
-    capture::{Counts, Limits, Stem, Uid},
+    capture::{Counts, Stem, Uid},
     desired::{Desired, Word},
+    limits::{Disk, Limits},
     plan::{Action, World, plan},
-    slots::{Ended, Run, Slots, Standing, Why},
+    slots::{Ended, Moment, Run, Slots, Standing, Why},
     state::StateFile,
 };
 
@@ -93,7 +94,7 @@ impl Node {
         let dir = if shm.is_dir() { shm } else { std::env::temp_dir() };
         let dir = dir.join(format!("packet-capture-plan-{}-{seed}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let limits = Limits { files_max: 100, stale_max: Duration::from_secs(40), host_network_namespaces: [].into() };
+        let limits = Limits { duration_max: None, stale_max: Duration::from_secs(40), ..Limits::default() };
         Self {
             random: Random::new(seed),
             now: Instant::now(),
@@ -238,7 +239,7 @@ impl Node {
             (slot.counts.captured, slot.counts.dropped, slot.uncounted)
         };
         let (captured, dropped, uncounted) = counted(self);
-        let ended = self.slots.exited(&process.stem, counts, self.now);
+        let ended = self.slots.exited(&process.stem, counts.is_some(), counts, self.now);
         let expected = match counts {
             Some(counts) => (captured + counts.captured, dropped + counts.dropped, uncounted),
             None => (captured, dropped, uncounted + 1),
@@ -263,6 +264,7 @@ impl Node {
                 limits: &self.limits,
                 desired: &self.desired,
                 slots: &self.slots,
+                disk: Disk::default(),
                 stopping: self.stopping,
             };
             let plan = plan(&world);
@@ -302,6 +304,12 @@ impl Node {
                 self.slots.open(stem, uid);
                 assert!(slot_is_old || self.slots.get(stem).unwrap().sequence > newest, "{stem} is not the newest");
             }
+            Action::Admit(accepted) => {
+                let asked = self.heard.accepted.get(owner.as_ref().unwrap());
+                assert_eq!(Some(&accepted.request.capture.files), asked, "admits what {stem} does not ask");
+                self.slots.admit(stem, accepted);
+            }
+            Action::End(_) | Action::Retire => panic!("nobody asked for an end, or to keep files"),
             Action::Doom => {
                 let must_go = self.files.get(stem).is_none_or(|files| files.must_go);
                 assert!(must_go && self.heard.is_removal(stem, owner.as_ref()), "dooms {stem}, which is asked for");
@@ -385,8 +393,8 @@ impl Node {
             told: history.told.take(),
             unremoved: None,
         };
-        self.slots.starting(stem, run.clone(), self.now, now_s);
-        assert_eq!(self.slots.get(stem).unwrap().began_s, Some(began_s));
+        self.slots.starting(stem, run.clone(), Moment { at: self.now, unix_s: now_s });
+        assert_eq!(self.slots.get(stem).unwrap().began.map(|began| began.unix_s), Some(began_s));
         self.save();
         if self.faults && self.random.one_in(6) {
             self.history.get_mut(stem).unwrap().failed = true;

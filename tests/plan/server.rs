@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use packet_capture::{
-    capture::{Limits, Place, PodName, Refusal, Uid},
+    annotations::{ANNOTATION, Annotations, asked},
+    capture::{Place, PodName, Uid},
     desired::Word,
-    pod::{ANNOTATION, Annotations, Seen, asked},
+    limits::Limits,
+    pod::Seen,
+    refusal::Refusal,
 };
 
 /// Marsaglia's xorshift: the same sequence for the same seed, on every machine.

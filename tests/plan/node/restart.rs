@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 use packet_capture::{
     capture::Uid,
     desired::Desired,
-    slots::{Slot, Slots},
+    slots::{Moment, Slot, Slots},
     state::StateFile,
 };
 
@@ -21,15 +21,14 @@ impl Node {
         self.saved.clear();
         for (stem, slot) in self.slots.iter() {
             let uid = slot.owner.as_ref();
-            let asking = self.heard.asking(stem).filter(|pod| Some(&pod.uid) == uid);
-            let accepted = asking.and_then(|pod| Some((pod.uid.clone(), *self.heard.accepted.get(&pod.uid)?)));
-            self.saved.extend(accepted);
+            let admitted = slot.admitted.as_ref().map(|accepted| accepted.request.capture.files);
+            self.saved.extend(uid.cloned().zip(admitted));
         }
         for (stem, files) in &mut self.files {
             files.saved = files.must_go && self.slots.get(stem).is_some_and(|slot| slot.doomed);
         }
         if self.crash_in.is_some() {
-            self.state.save(&self.slots, &self.desired).unwrap();
+            self.state.save(&self.slots).unwrap();
         }
     }
 
@@ -52,13 +51,12 @@ impl Node {
         (self.slots, self.desired) = (Slots::default(), Desired::default());
         (self.crash_in, self.stopping, self.wake_at) = (None, false, None);
         for entry in entries.ok().flatten().unwrap_or_default() {
-            if let Some(annotations) = entry.annotations.clone() {
-                self.desired.recall(Uid(entry.uid.clone()), annotations, &self.limits);
-            }
+            let annotations = entry.annotations.clone().unwrap_or_default();
+            let admitted = self.desired.recall(Uid(entry.uid.clone()), annotations, &self.limits);
             let began_s = history.get(&entry.stem()).and_then(|history| history.began_s);
             assert_eq!(entry.began_s, began_s, "forgets when {} began", entry.stem());
             self.history.insert(entry.stem(), History { began_s, ..History::default() });
-            self.slots.restore(entry.stem(), entry.slot());
+            self.slots.restore(entry.stem(), entry.slot(admitted, Moment { at: self.now, unix_s: u64::MAX }));
         }
         for (stem, files) in &mut self.files {
             files.must_go = readable && files.saved;

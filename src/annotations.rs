@@ -1,0 +1,216 @@
+//! The annotations: their keys, and what their values ask for. Nothing else knows the keys. No I/O.
+//!
+//! A value is written in one way only, and one that is not refuses all of them: what cannot be read might have been meant to
+//! narrow the capture, and nobody may get more than was asked for.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    capture::{Asked, Capture, Request},
+    filter,
+    limits::Limits,
+    refusal::Refusal,
+};
+
+/// The annotation that asks for a capture; its value is the number of files.
+pub const ANNOTATION: &str = "tcpdump.antrea.io";
+
+/// The most packets that a capture may end after: some billions would be as good as no end, and tcpdump counts them in an `int`.
+pub const PACKETS_MAX: u32 = 1_000_000_000;
+
+/// The least of each packet that is worth keeping, in bytes: its headers.
+pub const SNAPLEN_MIN: u32 = 64;
+
+/// The most of each packet that tcpdump takes, in bytes (`MAXIMUM_SNAPLEN`), and its own default.
+pub const SNAPLEN_MAX: u32 = 262_144;
+
+/// How much of a value that cannot be read is kept: more than is ever shown of it. Annotations may have 256 KiB.
+const VALUE_CHARS_MAX: usize = 64;
+
+/// The annotations of ours that a pod carries, by key.
+pub type Annotations = BTreeMap<String, String>;
+
+/// A readable request with the annotations that made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The annotations, word for word.
+    pub annotations: Annotations,
+    /// What they ask.
+    pub request: Request,
+}
+
+/// Whether a key is one of ours, known or not.
+#[must_use]
+pub fn is_ours(key: &str) -> bool {
+    key.strip_prefix(ANNOTATION).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What a set of annotations of ours asks: the same for a pod's and for those that the state file remembers.
+#[must_use]
+pub fn asked(annotations: &Annotations, limits: &Limits) -> Asked {
+    match annotations.get(ANNOTATION) {
+        Some(files) => request(files, annotations, limits).map_or_else(Asked::Unreadable, Asked::Request),
+        None => Asked::Nothing,
+    }
+}
+
+fn request(files: &str, annotations: &Annotations, limits: &Limits) -> Result<Request, Refusal> {
+    let max = limits.files_max;
+    let files = number(files).and_then(|files| files.try_into().ok()).filter(|files| (1..=max).contains(files));
+    let files = files.ok_or_else(|| Refusal::FileCount { value: shown(&annotations[ANNOTATION]), max })?;
+    let mut request = Request {
+        capture: Capture { files, filter: None, packets: None, snaplen: limits.snaplen_max },
+        duration: limits.duration_max,
+        paused: false,
+    };
+    for (key, value) in annotations {
+        match key.strip_prefix(ANNOTATION).unwrap_or(key) {
+            "" => (),
+            "/filter" => {
+                filter::check(value).map_err(Refusal::Filter)?;
+                request.capture.filter = Some(value.clone());
+            }
+            "/duration" => {
+                let max = limits.duration_max;
+                let fits = |duration: &Duration| !duration.is_zero() && max.is_none_or(|max| *duration <= max);
+                let duration = duration(value).filter(fits);
+                request.duration = Some(duration.ok_or_else(|| Refusal::Duration { value: shown(value), max })?);
+            }
+            "/packets" => {
+                let max = PACKETS_MAX;
+                let packets = number(value).filter(|packets| (1..=max).contains(packets));
+                request.capture.packets = Some(packets.ok_or_else(|| Refusal::Packets { value: shown(value), max })?);
+            }
+            "/snaplen" => {
+                let (min, max) = (SNAPLEN_MIN, SNAPLEN_MAX);
+                let snaplen = number(value).filter(|snaplen| (min..=max).contains(snaplen));
+                let snaplen = snaplen.ok_or_else(|| Refusal::Snaplen { value: shown(value), min, max })?;
+                request.capture.snaplen = Some(limits.snaplen_max.map_or(snaplen, |max| snaplen.min(max)));
+            }
+            "/pause" if value == "true" => request.paused = true,
+            "/pause" => return Err(Refusal::Pause { value: shown(value) }),
+            _ => return Err(Refusal::UnknownKey { key: shown(key) }),
+        }
+    }
+    Ok(request)
+}
+
+/// Digits only and no leading zero, so that there is one way to write each number.
+fn number(text: &str) -> Option<u32> {
+    let canonical = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|_| canonical)
+}
+
+/// A whole number of seconds, minutes or hours, above zero: `30s`, `5m`, `1h`.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    let units = [("s", 1), ("m", 60), ("h", 3600)];
+    let (digits, seconds) = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))?;
+    Some(Duration::from_secs(number(digits)?.checked_mul(seconds)?.into()))
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(VALUE_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(others: &[(&str, &str)]) -> Annotations {
+        let others = others.iter().map(|(key, value)| (format!("{ANNOTATION}{key}"), (*value).to_owned()));
+        others.chain([(ANNOTATION.to_owned(), "5".to_owned())]).collect()
+    }
+
+    fn readable(others: &[(&str, &str)]) -> Request {
+        match asked(&with(others), &Limits::default()) {
+            Asked::Request(request) => request,
+            other => panic!("{others:?}: {other:?}"),
+        }
+    }
+
+    fn refusal(others: &[(&str, &str)]) -> Refusal {
+        match asked(&with(others), &Limits::default()) {
+            Asked::Unreadable(refusal) => refusal,
+            other => panic!("{others:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_count_is_written_in_one_way_only() {
+        let asked = |value: &str| asked(&[(ANNOTATION.to_owned(), value.to_owned())].into(), &Limits::default());
+        for (value, files) in [("1", 1), ("5", 5), ("100", 100)] {
+            assert!(matches!(asked(value), Asked::Request(request) if request.capture.files == files), "{value:?}");
+        }
+        let bad = "|0|-1|+5|05|5x| 5 |5 |101|abc|5.0|1e1|٥|５|99999999999999999999|5\n|−5|0x5|65541|5\0";
+        for value in bad.split('|') {
+            let refusal = Refusal::FileCount { value: value.into(), max: 100 };
+            assert_eq!(asked(value), Asked::Unreadable(refusal), "{value:?}");
+        }
+        let long = asked(&"٥".repeat(100_000));
+        assert!(matches!(long, Asked::Unreadable(Refusal::FileCount { value, .. }) if value.chars().count() == 64));
+    }
+
+    #[test]
+    fn what_is_asked_beside_the_count_is_what_is_done() {
+        let plain = Capture { files: 5, filter: None, packets: None, snaplen: None };
+        let day = Some(Duration::from_secs(86_400));
+        assert_eq!(readable(&[]), Request { capture: plain.clone(), duration: day, paused: false });
+        let capture = Capture { packets: Some(1_000_000_000), snaplen: Some(64), ..plain };
+        let duration = Some(Duration::from_secs(300));
+        let all = [("/duration", "5m"), ("/packets", "1000000000"), ("/snaplen", "64"), ("/pause", "true")];
+        assert_eq!(readable(&all), Request { capture, duration, paused: true });
+        assert_eq!(readable(&[("/filter", "tcp port 443")]).capture.filter.unwrap(), "tcp port 443");
+        assert_eq!(readable(&[("/duration", "24h")]).duration, day);
+        assert_eq!(readable(&[("/snaplen", "262144")]).capture.snaplen, Some(262_144));
+    }
+
+    #[test]
+    fn one_value_that_cannot_be_read_refuses_all() {
+        for value in "|0s|00s|01s|30|s|1d|1.5h|-1s|+1s|30s |86401s|1441m|25h|99999999h|４s|1h30m".split('|') {
+            let max = Some(Duration::from_secs(86_400));
+            assert_eq!(refusal(&[("/duration", value)]), Refusal::Duration { value: value.into(), max });
+        }
+        for value in "|0|-1|1000000001|1e3|01|all".split('|') {
+            assert_eq!(refusal(&[("/packets", value)]), Refusal::Packets { value: value.into(), max: PACKETS_MAX });
+        }
+        for value in "|0|63|262145|064|-s".split('|') {
+            let (min, max) = (SNAPLEN_MIN, SNAPLEN_MAX);
+            assert_eq!(refusal(&[("/snaplen", value)]), Refusal::Snaplen { value: value.into(), min, max });
+        }
+        for value in "|false|True|true |1|yes".split('|') {
+            assert_eq!(refusal(&[("/pause", value)]), Refusal::Pause { value: value.into() });
+        }
+        assert!(matches!(refusal(&[("/filter", "port 80) or (port 443")]), Refusal::Filter(_)));
+        assert!(matches!(refusal(&[("/filter", "")]), Refusal::Filter(_)));
+        for key in ["/", "/fliter", "/Filter", "/filter/x", "/pause "] {
+            assert_eq!(refusal(&[(key, "x")]), Refusal::UnknownKey { key: format!("{ANNOTATION}{key}") });
+        }
+    }
+
+    #[test]
+    fn the_operators_maxima_hold_also_where_nothing_is_asked() {
+        let limits = Limits {
+            snaplen_max: Some(128),
+            duration_max: Some(Duration::from_secs(60)),
+            files_max: 1000,
+            ..Limits::default()
+        };
+        let asked = |others: &[(&str, &str)]| match asked(&with(others), &limits) {
+            Asked::Request(request) => Some((request.capture.snaplen.unwrap(), request.duration.unwrap().as_secs())),
+            Asked::Nothing | Asked::Unreadable(_) => None,
+        };
+        assert_eq!(asked(&[]), Some((128, 60)));
+        assert_eq!(asked(&[("/snaplen", "262144"), ("/duration", "1m")]), Some((128, 60)));
+        assert_eq!(asked(&[("/snaplen", "64"), ("/duration", "1s")]), Some((64, 1)));
+        assert_eq!(asked(&[("/duration", "61s")]), None);
+    }
+
+    #[test]
+    fn without_the_main_key_nothing_is_asked_and_other_peoples_keys_are_not_ours() {
+        let alone = [(format!("{ANNOTATION}/filter"), "x".to_owned())];
+        assert_eq!(asked(&alone.into(), &Limits::default()), Asked::Nothing);
+        assert!(is_ours(ANNOTATION) && is_ours("tcpdump.antrea.io/x") && is_ours("tcpdump.antrea.io/"));
+        assert!(!["tcpdump.antrea.iox", "a/tcpdump.antrea.io", "tcpdump.antrea", ""].iter().any(|key| is_ours(key)));
+    }
+}

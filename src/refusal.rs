@@ -1,0 +1,138 @@
+//! Why something is not done as it was asked for. The wording is `report`'s.
+
+use std::time::Duration;
+
+use crate::capture::Stem;
+
+/// What is wrong with a filter, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterFault {
+    /// The word that is not let through; empty where it is the filter as a whole.
+    pub word: String,
+    /// Where it begins: the first character is 1.
+    pub place: usize,
+    /// What is wrong with it, as the rest of a sentence, such as `is not a word of the filter language that is allowed here`.
+    pub problem: &'static str,
+}
+
+/// Why a capture is not made as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The annotation's value is not a number of files from 1 to the maximum.
+    FileCount {
+        /// The value as it stands there.
+        value: String,
+        /// The highest number allowed on this node.
+        max: u16,
+    },
+    /// An annotation of ours that does not exist, such as a misspelt one.
+    UnknownKey {
+        /// The whole key.
+        key: String,
+    },
+    /// The duration is not a time from 1 s to the maximum.
+    Duration {
+        /// The value as it stands there.
+        value: String,
+        /// The longest allowed on this node, if there is such a limit.
+        max: Option<Duration>,
+    },
+    /// The number of packets is not one from 1 to the maximum.
+    Packets {
+        /// The value as it stands there.
+        value: String,
+        /// The highest number.
+        max: u32,
+    },
+    /// The length of each packet is not a number of bytes that tcpdump takes.
+    Snaplen {
+        /// The value as it stands there.
+        value: String,
+        /// The least that holds the headers.
+        min: u32,
+        /// The highest number.
+        max: u32,
+    },
+    /// The annotation can only be `true`.
+    Pause {
+        /// The value as it stands there.
+        value: String,
+    },
+    /// A filter that is not let through to tcpdump.
+    Filter(FilterFault),
+    /// A filter that tcpdump does not compile.
+    FilterRejected {
+        /// What tcpdump said.
+        said: String,
+    },
+    /// A filter that tcpdump did not compile in time.
+    FilterTooCostly {
+        /// How long it had, in seconds.
+        limit_s: u64,
+    },
+    /// The pod uses the node's network.
+    HostNetwork,
+    /// The pod reports an address that is not its own.
+    ForeignAddress {
+        /// The address as reported.
+        address: String,
+        /// What it is instead, such as `a loopback address`.
+        what: &'static str,
+    },
+    /// The pod's files would have names longer than the file system takes.
+    NameTooLong {
+        /// Bytes in the longest of them.
+        bytes: usize,
+        /// Bytes that the file system takes.
+        max: usize,
+    },
+}
+
+impl Refusal {
+    /// The refusal of a stem that does not [fit](Stem::fits).
+    #[must_use]
+    pub fn name_too_long(stem: &Stem) -> Self {
+        let (bytes, max) = stem.file_name_bytes();
+        Self::NameTooLong { bytes, max }
+    }
+}
+
+/// What the node has no room for at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// As many captures go on as may.
+    Captures {
+        /// So many.
+        max: u16,
+    },
+    /// The files of all captures together would be too large.
+    Budget {
+        /// What this one needs, in megabytes.
+        needs_mb: u64,
+        /// What the others take.
+        used_mb: u64,
+        /// What there is for all.
+        budget_mb: u32,
+    },
+    /// The file system would have too little free space.
+    Disk {
+        /// What this one needs, in megabytes.
+        needs_mb: u64,
+        /// What is free.
+        free_mb: u64,
+        /// What must stay free, or be free before anything is captured again.
+        floor_mb: u64,
+    },
+}
+
+impl NoRoom {
+    /// Whether it is the same news as `other`: the sums change all the time.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Budget { needs_mb, .. }, Self::Budget { needs_mb: other, .. }) => needs_mb == other,
+            (Self::Captures { .. }, Self::Captures { .. }) | (Self::Disk { .. }, Self::Disk { .. }) => true,
+            (Self::Captures { .. } | Self::Budget { .. } | Self::Disk { .. }, _) => false,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What the planner's actions are: each is carried out, and what came of it goes back into the slots.
+
+use std::time::{Duration, Instant};
+
+use super::{Controller, now};
+use crate::{
+    capture::{Stem, Uid},
+    plan::Action,
+    report::{self, Note, Reason},
+    room,
+    slots::{Ended, Phase, Run, Standing, Why},
+    tcpdump::{Exit, Tcpdumps},
+};
+
+impl Controller {
+    pub(super) fn carry_out(&mut self, stem: &Stem, action: Action) {
+        match action {
+            Action::Open(uid) => self.slots.open(stem, uid),
+            Action::Admit(accepted) => self.slots.admit(stem, accepted),
+            Action::End(by) => {
+                self.slots.end(stem, by);
+                self.tell_stopped(stem, Why::Ended(by));
+            }
+            Action::Retire => self.slots.retire(stem, now()),
+            Action::Doom => self.slots.doom(stem),
+            Action::Tell(standing) => self.tell_standing(stem, standing),
+            Action::Start(run) => self.start(stem, run),
+            Action::Term(why) => {
+                self.slots.terminated(stem, why, Instant::now());
+                self.with_owner(stem, Tcpdumps::term);
+            }
+            Action::Kill => {
+                self.with_owner(stem, Tcpdumps::kill);
+                if let Some(stuck) = self.slots.killed(stem, Instant::now()) {
+                    self.tell(stem, Reason::Stuck, report::stuck(stuck));
+                    self.tell_successor(stem);
+                }
+            }
+            Action::Remove => self.remove(stem),
+        }
+    }
+
+    fn start(&mut self, stem: &Stem, run: Run) {
+        let Some(uid) = self.slots.get(stem).and_then(|slot| slot.owner.clone()) else { return };
+        self.slots.starting(stem, run.clone(), now());
+        match self.try_start(stem, &uid, &run) {
+            Ok((kept, pid)) => {
+                log::debug!("tcpdump runs pid={pid} pod={}", stem.pod());
+                self.slots.counted(stem, kept);
+                self.tell_started(stem, &run, kept);
+            }
+            Err(error) => {
+                self.slots.counted(stem, self.kept(stem));
+                let ended = self.slots.ended(stem, Instant::now());
+                self.tell_failure(stem, ended, |ended, kept| report::not_started(&error, ended, kept));
+            }
+        }
+    }
+
+    /// The state file comes first, so that no file is ever without an owner. Returns the files of before, and the process ID.
+    fn try_start(&mut self, stem: &Stem, uid: &Uid, run: &Run) -> Result<(usize, u32), String> {
+        self.save().map_err(|error| format!("cannot write the state file: {error}"))?;
+        let kept = self.ring.prepare(stem, run.capture.files);
+        let kept = kept.map_err(|error| format!("cannot make the files of before ready: {error}"))?;
+        let mut run = run.clone();
+        run.capture.packets = self.slots.get(stem).and_then(|slot| slot.packets_left());
+        let pid = self.tcpdumps.start(uid, &run, &self.ring.path(stem));
+        Ok((kept, pid.map_err(|error| format!("cannot start tcpdump: {error}"))?))
+    }
+
+    fn remove(&mut self, stem: &Stem) {
+        match self.ring.remove(stem) {
+            Ok(files) => {
+                let Some(slot) = self.slots.removed(stem) else { return };
+                if slot.owner.is_none() {
+                    log::info!("removed files that no pod asks for stem={stem} files={files}");
+                } else if slot.began.is_some() || files > 0 {
+                    let text = report::removed(&slot, files);
+                    if let Some(note) = Note::to_owner(stem, &slot, Reason::Stopped, text) {
+                        self.events.tell(note);
+                    }
+                }
+            }
+            Err(error) => {
+                let failures = self.slots.not_removed(stem, Instant::now());
+                if failures.is_power_of_two() {
+                    self.tell(stem, Reason::Stuck, report::not_removed(&error.to_string(), failures));
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_exit(&mut self, uid: &Uid, exit: &Exit) {
+        let Some(stem) = self.slots.capturing(uid).cloned() else { return };
+        let now = Instant::now();
+        let ran = self.slots.get(&stem).and_then(|slot| slot.started_at).map_or(Duration::ZERO, |at| now - at);
+        log::debug!("tcpdump {} stem={stem} counts={:?}", exit.how(), exit.counts);
+        self.slots.counted(&stem, self.kept(&stem));
+        match self.slots.exited(&stem, exit.status.success(), exit.counts, now) {
+            // Told when the files are gone.
+            Ended::Stopped(Why::Gone) => (),
+            Ended::Stopped(why) => {
+                let why = if self.stopping_since.is_some() { Why::Shutdown } else { why };
+                self.tell_stopped(&stem, why);
+            }
+            failed @ Ended::Failed { .. } => {
+                self.tell_failure(&stem, failed, |ended, kept| report::failed(exit, ran, ended, kept));
+            }
+        }
+    }
+
+    fn tell_standing(&mut self, stem: &Stem, standing: Option<Standing>) {
+        let Some(slot) = self.slots.get(stem) else { return };
+        let running = slot.last.as_ref().filter(|_| slot.phase == Phase::Running).map(|run| run.capture.files);
+        let again_at = match (&standing, &slot.told) {
+            (Some(standing), _) => {
+                let (reason, text) = report::standing(standing, running, self.kept(stem));
+                self.tell(stem, reason, text)
+            }
+            (None, Some(Standing::Refused(_) | Standing::NoRoom(_))) => {
+                self.tell(stem, Reason::Accepted, report::accepted(running))
+            }
+            (None, Some(Standing::Waiting | Standing::Missed) | None) => None,
+        };
+        match again_at {
+            None => self.slots.told(stem, standing),
+            Some(again_at) => self.slots.untold(stem, again_at),
+        }
+    }
+
+    fn tell_started(&mut self, stem: &Stem, run: &Run, kept: usize) {
+        let Some(slot) = self.slots.get(stem) else { return };
+        let text = report::started(run, slot, &self.config.node, &self.ring.path(stem), kept);
+        let had_no_room = matches!(slot.told, Some(Standing::NoRoom(_)));
+        // One that fails again and again is told as rarely as its failures are.
+        if slot.failures == 0 || slot.failures.is_power_of_two() {
+            self.tell(stem, Reason::Started, text);
+        }
+        if had_no_room {
+            self.slots.told(stem, None);
+        }
+    }
+
+    fn tell_stopped(&mut self, stem: &Stem, why: Why) {
+        let kept = self.kept(stem);
+        let Some(slot) = self.slots.get(stem) else { return };
+        let (reason, text) = report::stopped(why, slot, self.disk, kept);
+        let files = slot.admitted.as_ref().map_or(0, |admitted| admitted.request.capture.files);
+        let no_room = room::on_disk(&self.world(), slot, files).err().filter(|_| why == Why::LowDisk);
+        if let (None, Some(no_room)) = (self.tell(stem, reason, text), no_room) {
+            self.slots.told(stem, Some(Standing::NoRoom(no_room)));
+        }
+    }
+
+    /// Where a tcpdump does not end, the next pod of the name waits for it.
+    fn tell_successor(&mut self, stem: &Stem) {
+        let owner = self.slots.get(stem).and_then(|slot| slot.owner.clone());
+        let wish = self.desired.wish_for(stem).filter(|wish| Some(&wish.uid) != owner.as_ref());
+        if let Some(uid) = wish.map(|wish| wish.uid.clone()) {
+            self.events.tell(Note { pod: stem.pod(), uid, reason: Reason::Stuck, text: report::delayed() });
+        }
+    }
+
+    /// The first failure is told, then the second, the fourth, the eighth …
+    fn tell_failure(&mut self, stem: &Stem, ended: Ended, text: impl FnOnce(Ended, usize) -> String) {
+        if let Ended::Failed { failures, .. } = ended
+            && failures.is_power_of_two()
+        {
+            self.tell(stem, Reason::Failed, text(ended, self.kept(stem)));
+        }
+    }
+
+    /// Tells the owner of a stem's pod. Returns when to try again, if that cannot be now.
+    fn tell(&mut self, stem: &Stem, reason: Reason, text: String) -> Option<Instant> {
+        match self.slots.get(stem).and_then(|slot| Note::to_owner(stem, slot, reason, text.clone())) {
+            Some(note) => self.events.tell(note),
+            None => {
+                log::warn!("{text} stem={stem}");
+                None
+            }
+        }
+    }
+
+    fn with_owner(&self, stem: &Stem, act: impl FnOnce(&Tcpdumps, &Uid)) {
+        if let Some(uid) = self.slots.get(stem).and_then(|slot| slot.owner.as_ref()) {
+            act(&self.tcpdumps, uid);
+        }
+    }
+
+    fn kept(&self, stem: &Stem) -> usize {
+        self.ring.files(stem).map_or(0, |files| files.len())
+    }
+}

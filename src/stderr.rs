@@ -1,0 +1,112 @@
+//! What a tcpdump says on standard error: read only as far as it has come, and understood.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::{self, PipeReader, PipeWriter, Read},
+};
+
+use rustix::fs::{OFlags, fcntl_setfl};
+
+use crate::capture::Counts;
+
+/// How much of it is kept: enough for tcpdump's last words, too little to matter.
+const BYTES_MAX: usize = 4096;
+
+/// How much of it is read in one go, so that one that never stops talking delays nobody: as much as a pipe holds.
+const BYTES_PER_TURN: usize = 65_536;
+
+/// The end of what a tcpdump has said so far.
+#[derive(Debug)]
+pub struct Stderr {
+    pipe: PipeReader,
+    kept: VecDeque<u8>,
+}
+
+impl Stderr {
+    /// One that nothing has been said into, and what is to be a process's standard error.
+    ///
+    /// # Errors
+    /// If there can be no more pipes.
+    pub fn pipe() -> io::Result<(Self, PipeWriter)> {
+        let (pipe, end) = io::pipe()?;
+        fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
+        Ok((Self { pipe, kept: VecDeque::new() }, end))
+    }
+
+    /// Reads what has come.
+    pub fn read(&mut self) {
+        read_available(&mut self.pipe, &mut self.kept);
+    }
+
+    /// All of it that is kept, once the process is gone.
+    #[must_use]
+    pub fn into_text(mut self) -> String {
+        self.read();
+        String::from_utf8_lossy(self.kept.make_contiguous()).into_owned()
+    }
+}
+
+fn read_available(from: &mut impl Read, kept: &mut VecDeque<u8>) {
+    let mut buffer = [0; 4096];
+    for _ in 0..BYTES_PER_TURN / buffer.len() {
+        match from.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(bytes) => kept.extend(&buffer[..bytes]),
+        }
+        let surplus = kept.len().saturating_sub(BYTES_MAX);
+        kept.drain(..surplus);
+    }
+}
+
+/// What tcpdump said last, but for its counts and what it says at every start.
+#[must_use]
+pub fn last_line(said: &str) -> String {
+    let usual = |line: &str| {
+        count(line).is_some()
+            || ["listening on ", "WARNING: ", "data link type "].iter().any(|usual| line.contains(usual))
+    };
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !usual(line));
+    let line = lines.next_back().unwrap_or_default();
+    line.strip_prefix("tcpdump: ").unwrap_or(line).to_owned()
+}
+
+/// The counts of tcpdump's last words: `12 packets captured`, `14 packets received by filter`, `0 packets dropped by kernel`.
+#[must_use]
+pub fn counts(said: &str) -> Option<Counts> {
+    let counts: BTreeMap<&str, u64> = said.lines().filter_map(count).collect();
+    let captured = *counts.get("captured")?;
+    Some(Counts { captured, dropped: counts.get("dropped by kernel").copied().unwrap_or_default() })
+}
+
+fn count(line: &str) -> Option<(&str, u64)> {
+    let (number, what) = line.split_once(" packet")?;
+    Some((what.strip_prefix('s').unwrap_or(what).trim(), number.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_counts_and_a_line_before_them() {
+        let said = "tcpdump: WARNING: any: that device doesn't support promiscuous mode\n\
+                    tcpdump: listening on any, link-type LINUX_SLL2 (Linux cooked v2), snapshot length 262144 bytes\n\
+                    tcpdump: pcap_loop: The interface disappeared\n\
+                    12 packets captured\n14 packets received by filter\n1 packet dropped by kernel\n";
+        assert_eq!(counts(said), Some(Counts { captured: 12, dropped: 1 }));
+        assert_eq!(last_line(said), "pcap_loop: The interface disappeared");
+        assert_eq!(counts("1 packet captured\n"), Some(Counts { captured: 1, dropped: 0 }));
+        assert_eq!(counts("tcpdump: eth9: No such device exists\n"), None);
+        assert_eq!((last_line(""), counts("")), (String::new(), None));
+        assert_eq!(last_line(said.split_once("tcpdump: pcap_loop").unwrap().0), "");
+    }
+
+    #[test]
+    fn only_the_end_of_what_was_said_is_kept() {
+        let mut kept = VecDeque::new();
+        let mut said: Vec<u8> = (0..100_000_u32).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+        said.truncate(BYTES_PER_TURN);
+        read_available(&mut said.as_slice(), &mut kept);
+        assert_eq!(kept, &said[said.len() - BYTES_MAX..]);
+    }
+}
