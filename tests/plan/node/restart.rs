@@ -19,7 +19,7 @@ impl Node {
             return;
         }
         self.saved.clear();
-        for (stem, slot) in self.slots.iter() {
+        for (_, slot) in self.slots.iter() {
             let uid = slot.owner.as_ref();
             let admitted = slot.admitted.as_ref().map(|accepted| accepted.request.capture.files);
             self.saved.extend(uid.cloned().zip(admitted));
