@@ -15,6 +15,8 @@ mod changes;
 mod command_line;
 mod events;
 mod instance;
+mod limits;
+mod optional;
 mod outage;
 mod processes;
 mod real;

@@ -32,6 +32,11 @@ impl Pod {
         self.annotated(ANNOTATION, value)
     }
 
+    /// With an optional annotation.
+    pub fn with(self, key: &str, value: &str) -> Self {
+        self.annotated(&format!("{ANNOTATION}/{key}"), value)
+    }
+
     pub fn asks_nothing(mut self) -> Self {
         self.annotations().remove(ANNOTATION);
         self

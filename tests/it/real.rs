@@ -1,4 +1,4 @@
-//! The real tcpdump on addresses of a loopback device, in a network namespace that goes with the test's process.
+//! The real tcpdump on addresses of a loopback device, in namespaces that go with the test's process.
 
 use std::{env, fs, net::UdpSocket, process::Command, time::Duration};
 
@@ -15,7 +15,7 @@ const POD: &str = "198.51.100.7";
 const PEER: &str = "198.51.100.8";
 const STRANGER: &str = "198.51.100.9";
 
-/// Runs a test again as a process in a network namespace of its own; says whether this is that process.
+/// Runs a test again as a process in a network and mount namespace of its own; says whether this is that process.
 fn is_within_namespace(test: &str) -> bool {
     if env::var_os("IT_NAMESPACE").is_some() {
         return true;
@@ -23,7 +23,7 @@ fn is_within_namespace(test: &str) -> bool {
     let addresses = [POD, PEER, STRANGER].map(|ip| format!("ip address add {ip}/32 dev lo")).join(" && ");
     let script = format!("ip link set lo up && {addresses} && exec \"$0\" --exact real::{test} --ignored --nocapture");
     let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", &script]).arg(env::current_exe().unwrap()).env("IT_NAMESPACE", "1");
+    command.args(["--net", "--mount", "sh", "-c", &script]).arg(env::current_exe().unwrap()).env("IT_NAMESPACE", "1");
     let output = command.output().unwrap();
     assert!(
         output.status.success(),
@@ -173,5 +173,91 @@ fn a_ring_never_has_more_files_than_asked_nor_larger_ones() {
         assert_readable(&node);
         let bytes = bytes(&node);
         assert!(holds(&bytes, "the-end-of-round-9") && !holds(&bytes, "the-very-first"));
+    }
+}
+
+#[test]
+#[ignore = "needs root and tcpdump"]
+fn a_filter_narrows_what_is_captured_and_one_that_can_match_nothing_keeps_what_runs() {
+    if is_within_namespace("a_filter_narrows_what_is_captured_and_one_that_can_match_nothing_keeps_what_runs") {
+        let node = node();
+        let _controller = start(&node, "5");
+        let first = next_tcpdump(&node, 0);
+        for (n, (filter, said)) in
+            [("ip6 proto 58", "rejects all packets"), ("tcp port", "syntax error")].into_iter().enumerate()
+        {
+            node.api.put(&captured("5").with("filter", filter));
+            let message = until("the refusal", || node.messages("web", "CaptureRefused").get(n).cloned());
+            assert!(message.contains("tcpdump says") && message.contains(said), "{message}");
+        }
+        assert!(lives(first) && node.tcpdumps() == [first]);
+        node.api.put(&captured("5").with("filter", "src host 198.51.100.7 and udp dst port 9"));
+        next_tcpdump(&node, first);
+        send_until_captured(&node, "asked-for");
+        send(PEER, POD, "not-asked-for");
+        send(STRANGER, PEER, "from-a-stranger");
+        send_until_captured(&node, "and-later");
+        let bytes = bytes(&node);
+        assert!(!holds(&bytes, "not-asked-for") && !holds(&bytes, "from-a-stranger"));
+    }
+}
+
+#[test]
+#[ignore = "needs root and tcpdump"]
+fn a_count_of_packets_is_kept_to_the_packet() {
+    if is_within_namespace("a_count_of_packets_is_kept_to_the_packet") {
+        let node = node();
+        let _controller = start(&node, "5");
+        send_until_captured(&node, "before");
+        node.api.put(&captured("5").with("packets", "7"));
+        next_tcpdump(&node, next_tcpdump(&node, 0));
+        let message = until("the end", || {
+            send(POD, PEER, "one-of-seven");
+            node.messages("web", "CaptureFinished").pop()
+        });
+        assert!(message.starts_with("it has all the packets that it was to have; "), "{message}");
+        assert_readable(&node);
+        assert!(node.tcpdumps().is_empty());
+    }
+}
+
+#[test]
+#[ignore = "needs root and tcpdump"]
+fn at_the_floor_of_the_disk_captures_stop_readable_and_they_go_on_above_twice_of_it() {
+    if is_within_namespace("at_the_floor_of_the_disk_captures_stop_readable_and_they_go_on_above_twice_of_it") {
+        let node = node().with("MIN_FREE_MB", "6");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=20M", "tmpfs"]).arg(node.path("captures")).status();
+        assert!(mounted.unwrap().success());
+        let _controller = start(&node, "3");
+        send_until_captured(&node, "before-the-floor");
+        let first = next_tcpdump(&node, 0);
+        let filler = node.path("captures").join("filler");
+        fs::write(&filler, vec![0; 15_500_000]).unwrap();
+        // It would go on writing until it is ended.
+        let message = until("the stop", || {
+            send(POD, PEER, "at-the-floor");
+            node.messages("web", "CaptureLowDisk").pop()
+        });
+        assert!(message.contains(" MB free, and 6 MB must be (MIN_FREE_MB, MIN_FREE_PERCENT); "), "{message}");
+        assert!(message.contains("; kept: 1 file; goes on when 12 MB are free") && !lives(first), "{message}");
+        assert_readable(&node);
+        assert!(holds(&bytes(&node), "before-the-floor"));
+        // Above the floor, and not twice above.
+        fs::write(&filler, vec![0; 11_000_000]).unwrap();
+        for look in 1..=2 {
+            // Touched after each look at the disk.
+            let touched = || fs::metadata(node.path("run/alive")).unwrap().modified().unwrap();
+            let before = touched();
+            until(&format!("look {look} at the disk"), || (touched() > before).then_some(()));
+        }
+        assert!(node.tcpdumps().is_empty());
+        fs::remove_file(&filler).unwrap();
+        next_tcpdump(&node, first);
+        send_until_captured(&node, "after-the-floor");
+        assert!(holds(&bytes(&node), "before-the-floor"));
+        assert_readable(&node);
+        assert_eq!(node.messages("web", "CaptureRefused"), [""; 0], "the stop has said it");
+        assert_eq!(node.messages("web", "CaptureStarted").len(), 2);
     }
 }

@@ -1,9 +1,18 @@
 #!/bin/sh
 # In tcpdump's place. Takes note of how it was started, writes a file as tcpdump would, and then does what the file
 # $FAKE/<name of its files>.mode says. It waits by reading standard input, which the controller keeps open and silent, so
-# that it needs no process beside its own.
+# that it needs no process beside its own. Asked to compile (-d), it rejects a filter with igmp, never comes to an end with one
+# with pim, and takes any other.
 args=$*
 count=1
+case $args in
+  *'-d -- '*igmp*)
+    echo "tcpdump: syntax error in the script's opinion" >&2
+    exit 1
+    ;;
+  *'-d -- '*pim*) while :; do :; done ;;
+  *'-d -- '*) exit 0 ;;
+esac
 while [ $# -gt 0 ]; do
   case $1 in
     -W) count=$2 ;;
@@ -55,6 +64,10 @@ case $mode in
     exit 1
     ;;
   done) exit 0 ;;
+  enough)
+    printf '%s packets captured\n' 88 >&2
+    exit 0
+    ;;
   chatter)
     trap - TERM
     while :; do say "0123456789 0123456789 0123456789 0123456789 0123456789 0123456789 0123456789"; done

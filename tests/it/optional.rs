@@ -1,0 +1,251 @@
+//! The optional annotations: what tcpdump is given, when it ends, and that a bad value never captures more than was asked.
+
+use std::{
+    fs,
+    time::{Duration, Instant, SystemTime},
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    controller::Controller,
+    node::Node,
+    pod::{Pod, pod, web},
+    process::{lives, signal, until},
+};
+
+/// Ends a node's controller as a crash would, and its tcpdumps with it.
+fn crash(node: &Node, controller: Controller) {
+    controller.crash();
+    node.tcpdumps().into_iter().for_each(|pid| signal(pid, Signal::KILL));
+}
+
+fn until_idle(node: &Node, controller: &Controller) {
+    node.until_heard(controller);
+    until("the end of every tcpdump", || controller.children().is_empty().then_some(()));
+}
+
+#[test]
+fn a_filter_goes_last_in_one_argument_and_only_once_tcpdump_has_compiled_it() {
+    let node = Node::new();
+    let _controller = node.start_ready();
+    node.api.put(&web().with("filter", "tcp port 443").with("packets", "100").with("snaplen", "64"));
+    let path = node.capture("captres-web.pcap").display().to_string();
+    let tcpdump = node.nth_start("web", 1);
+    let expression = "(host 10.0.0.1) and (tcp port 443)";
+    let expected = format!("-U -B 16384 -i any -C 1 -W 5 -s 64 -c 100 -w {path} -- {expression}");
+    assert_eq!(tcpdump.arguments, expected);
+    let arguments = fs::read(format!("/proc/{}/cmdline", tcpdump.pid)).unwrap();
+    assert!(String::from_utf8_lossy(&arguments).ends_with(&format!("\0--\0{expression}\0")));
+    let message = node.until_event("web", "CaptureStarted");
+    assert!(message.starts_with(&format!("tcpdump captures {expression} into ")), "{message}");
+    let rest = "5 files of 1 MB: keeps the last 5 MB; 64 bytes of each packet; ends after 100 packets or 24h after its beginning";
+    assert!(message.ends_with(rest), "{message}");
+}
+
+#[test]
+fn a_filter_that_tcpdump_rejects_starts_nothing_and_stops_nothing() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.api.put(&web().with("filter", "igmp"));
+    let message = node.until_event("web", "CaptureRefused");
+    let said =
+        "annotation tcpdump.antrea.io/filter cannot be used: tcpdump says \"syntax error in the script's opinion\"";
+    assert_eq!(message.replace('\\', ""), format!("{said}; nothing is captured"));
+    node.api.put(&web().with("filter", "udp"));
+    let tcpdump = node.nth_start("web", 1);
+    node.api.put(&web().asks("7").with("filter", "igmp"));
+    let message = until("the second refusal", || node.messages("web", "CaptureRefused").get(1).cloned());
+    assert!(message.ends_with("; kept: the capture with 5 files"), "{message}");
+    node.until_heard(&controller);
+    assert!(lives(tcpdump.pid) && node.starts("web").len() == 1);
+}
+
+#[test]
+fn a_filter_that_takes_for_ever_to_compile_is_refused_and_delays_no_other_pod() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.api.put(&web().with("filter", "pim"));
+    until("the compilation", || (!controller.children().is_empty()).then_some(()));
+    node.api.put(&pod("other").asks("5"));
+    node.nth_start("other", 1);
+    assert_eq!(node.messages("web", "CaptureRefused"), [""; 0]);
+    node.api.put(&pod("third").asks("5").with("filter", "udp"));
+    let message = node.until_event("web", "CaptureRefused");
+    assert!(message.contains("tcpdump did not compile it within 1 s; write it shorter"), "{message}");
+    node.nth_start("third", 1);
+    assert_eq!((node.starts("web").len(), controller.children().len(), controller.zombies()), (0, 2, vec![]));
+}
+
+#[test]
+fn one_bad_value_refuses_a_new_capture_and_keeps_the_one_that_runs() {
+    let bad = [
+        (
+            "filter",
+            "port 80) or (port 443",
+            "/filter cannot be used: \")\" at character 8 closes a bracket that was never",
+        ),
+        ("filter", " ", "/filter cannot be used: at character 1 it is empty"),
+        ("duration", "25h", "/duration=\"25h\" is not a time from 1s to 24h, such as \"30s\", \"5m\" or \"1h\""),
+        ("packets", "0", "/packets=\"0\" is not a number of packets from 1 to 1000000000, such as"),
+        ("snaplen", "63", "/snaplen=\"63\" is not a number of bytes from 64 to 262144, such as"),
+        ("pause", "yes", "/pause=\"yes\" is not \"true\"; remove it to go on"),
+    ];
+    let node = Node::new();
+    let controller = node.start_ready();
+    let web = |n: usize| pod(&format!("web-{n}"));
+    for (n, (key, value, _)) in bad.iter().enumerate() {
+        node.api.put(&web(n).asks("5").with(key, value));
+    }
+    node.until_heard(&controller);
+    for (n, (_, _, text)) in bad.iter().enumerate() {
+        let message = node.until_event(&format!("web-{n}"), "CaptureRefused");
+        assert!(message.contains(text) && message.ends_with("; nothing is captured"), "{message}");
+        node.api.put(&web(n).asks("5"));
+    }
+    let running: Vec<i32> = (0..bad.len()).map(|n| node.nth_start(&format!("web-{n}"), 1).pid).collect();
+    for (n, (key, value, _)) in bad.iter().enumerate() {
+        node.api.put(&web(n).asks("9").with(key, value));
+    }
+    node.until_heard(&controller);
+    for (n, pid) in running.into_iter().enumerate() {
+        let refused =
+            until("the second refusal", || node.messages(&format!("web-{n}"), "CaptureRefused").get(1).cloned());
+        assert!(refused.ends_with("; kept: the capture with 5 files"), "{refused}");
+        assert!(lives(pid) && node.starts(&format!("web-{n}")).len() == 1);
+    }
+}
+
+#[test]
+fn a_capture_ends_a_second_after_its_time_and_begins_anew_only_when_something_else_is_asked() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    let lasting = |time| web().with("duration", time);
+    node.api.put(&lasting("1s"));
+    let (began, first) = (Instant::now(), node.nth_start("web", 1));
+    let message = node.until_event("web", "CaptureFinished");
+    assert!(began.elapsed() >= Duration::from_millis(1900), "{:?}", began.elapsed());
+    let text = "1s have passed since it began; 12 packets captured, 3 dropped by the kernel; kept: 1 file; they stay until the";
+    assert!(message.starts_with(text) && !lives(first.pid), "{message}");
+    node.api.put(&lasting("1s").labelled("changed"));
+    node.until_heard(&controller);
+    crash(&node, controller);
+    let controller = node.start_ready();
+    node.until_heard(&controller);
+    assert_eq!((node.starts("web").len(), node.file_names().len(), controller.children()), (1, 1, vec![]));
+    node.api.put(&lasting("1h"));
+    assert_eq!(node.nth_start("web", 2).found, 1);
+    node.api.put(&lasting("1h").asks_nothing());
+    until("the files' end", || node.file_names().is_empty().then_some(()));
+}
+
+#[test]
+fn a_duration_counts_on_while_the_controller_is_away_and_through_an_edit() {
+    let node = Node::new();
+    let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let entry = |name: &str, began_s: u64| {
+        format!(
+            r#"{{"namespace": "default", "name": "{name}", "uid": "uid-of-{name}", "sequence": 1, "began_s": {began_s},
+            "annotations": {{"tcpdump.antrea.io": "5", "tcpdump.antrea.io/duration": "1m"}}, "running": true}}"#
+        )
+    };
+    let (over, ahead) = (entry("over", now_s - 62), entry("ahead", now_s + 3600));
+    node.leave(".state.json", &format!(r#"{{"version": 1, "captures": [{over}, {ahead}]}}"#));
+    for name in ["over", "ahead"] {
+        node.leave(&format!("captres-{name}.pcap0"), "packets of before, longer than a header");
+        node.api.put(&pod(name).asks("5").with("duration", "1m"));
+    }
+    let controller = node.start_ready();
+    let message = node.until_event("over", "CaptureFinished");
+    assert!(message.starts_with("1m have passed since it began") && message.contains("kept: 1 file"), "{message}");
+    node.nth_start("ahead", 1);
+    node.until_heard(&controller);
+    assert_eq!(node.starts("over"), []);
+    // An edit while it runs counts from the same beginning.
+    node.api.put(&web().with("duration", "1h"));
+    let first = node.nth_start("web", 1);
+    let began_s = node.state()["web"]["began_s"].clone();
+    node.api.put(&web().with("duration", "1s"));
+    node.until_event("web", "CaptureFinished");
+    assert!(!lives(first.pid) && node.starts("web").len() == 1);
+    assert_eq!(node.state()["web"]["began_s"], began_s);
+}
+
+#[test]
+fn packets_are_counted_over_restarts_and_their_end_is_the_end() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    let counting = |count| web().with("packets", count);
+    node.api.put(&counting("100"));
+    assert!(node.nth_start("web", 1).arguments.contains(" -c 100 -w "));
+    node.tcpdump_is("web", "enough");
+    node.api.put(&counting("100").at(&["10.0.0.2"]));
+    assert!(node.nth_start("web", 2).arguments.contains(" -c 88 -w "));
+    let message = node.until_event("web", "CaptureFinished");
+    assert!(message.starts_with("it has all the packets that it was to have; 100 packets captured"), "{message}");
+    node.api.put(&counting("100").at(&["10.0.0.3"]));
+    until_idle(&node, &controller);
+    crash(&node, controller);
+    let controller = node.start_ready();
+    until_idle(&node, &controller);
+    assert_eq!((node.starts("web").len(), node.file_names().len()), (2, 2));
+    node.tcpdump_is("web", "polite");
+    node.api.put(&counting("101"));
+    assert!(node.nth_start("web", 3).arguments.contains(" -c 101 -w "));
+}
+
+#[test]
+fn an_end_that_was_not_asked_for_is_a_failure_although_packets_are_counted() {
+    let node = Node::new();
+    let _controller = node.start_ready();
+    node.tcpdump_is("web", "enough");
+    node.api.put(&web().with("packets", "1000"));
+    let message = node.until_event("web", "CaptureFailed");
+    assert!(message.starts_with("tcpdump exited 0 after "), "{message}");
+    assert!(node.nth_start("web", 2).arguments.contains(" -c 912 -w "));
+}
+
+#[test]
+fn a_pause_stops_and_keeps_and_its_end_goes_on_with_the_ring() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.api.put(&web());
+    let first = node.nth_start("web", 1);
+    let paused: Pod = web().with("pause", "true");
+    node.api.put(&paused);
+    let message = node.until_event("web", "CaptureStopped");
+    assert!(message.starts_with("it is paused; 12 packets captured"), "{message}");
+    until_idle(&node, &controller);
+    crash(&node, controller);
+    let controller = node.start_ready();
+    until_idle(&node, &controller);
+    assert_eq!((node.starts("web").len(), node.file_names().len()), (1, 1));
+    node.api.put(&web());
+    let second = node.nth_start("web", 2);
+    assert!(second.found == 1 && !lives(first.pid));
+}
+
+#[test]
+fn an_ended_capture_begins_anew_after_a_pause() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    let short = || web().with("duration", "1s");
+    node.api.put(&short());
+    node.until_event("web", "CaptureFinished");
+    node.api.put(&short().with("pause", "true"));
+    until_idle(&node, &controller);
+    node.api.put(&short());
+    node.nth_start("web", 2);
+}
+
+#[test]
+fn the_operators_maxima_bound_what_asks_for_no_end() {
+    let node = Node::new().with("MAX_DURATION", "1s").with("MAX_SNAPLEN", "128");
+    let _controller = node.start_ready();
+    node.api.put(&web());
+    node.api.put(&pod("other").asks("5").with("snaplen", "4000"));
+    for name in ["web", "other"] {
+        assert!(node.nth_start(name, 1).arguments.contains(" -s 128 -w "));
+        node.until_event(name, "CaptureFinished");
+    }
+}
