@@ -4,11 +4,15 @@
 //!
 //! A request with a filter counts as readable only when tcpdump has compiled it: until then the one before it stands.
 
+mod wish;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
     time::Instant,
 };
+
+pub use wish::Wish;
 
 use crate::{
     annotations::{self, Accepted, Annotations},
@@ -33,27 +37,6 @@ pub enum Word {
     Gone(Seen),
     /// The connection failed: from now on nothing is known of changes.
     Lost,
-}
-
-/// A pod that asks for something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
-    /// The pod's UID.
-    pub uid: Uid,
-    /// When the pod was created, in seconds since 1970.
-    pub created_s: i64,
-    /// What its annotations ask at the moment; never [`Asked::Nothing`].
-    pub asked: Asked,
-    /// The last request that could be read, which stands until another can be.
-    pub accepted: Option<Accepted>,
-    /// Where the pod is.
-    pub place: Place,
-    /// Since when it has had no address.
-    pub homeless_since: Option<Instant>,
-    /// What waits for tcpdump's verdict on its filter, and since when.
-    unchecked: Option<(Accepted, Instant)>,
-    /// What tcpdump's verdict was against.
-    rejected: Option<(Annotations, Refusal)>,
 }
 
 /// A filter for tcpdump to compile.
@@ -159,19 +142,12 @@ impl Desired {
         Some(Check { stem: stem.clone(), accepted: accepted.clone(), ips: ips.clone() })
     }
 
-    /// Takes in what tcpdump says of a filter. Says nothing of a pod that asks for something else by now.
-    pub fn checked(&mut self, check: Check, verdict: Result<(), Refusal>) {
-        let Some(wish) = self.pods.wishes.get_mut(&check.stem) else { return };
-        if wish.unchecked.as_ref().is_none_or(|(accepted, _)| *accepted != check.accepted) {
-            return;
-        }
-        wish.unchecked = None;
-        match verdict {
-            Ok(()) => wish.accepted = Some(check.accepted),
-            Err(refusal) => {
-                wish.asked = Asked::Unreadable(refusal.clone());
-                wish.rejected = Some((check.accepted.annotations, refusal));
-            }
+    /// Takes in what tcpdump says of a filter, also for a list that is not complete yet. Says nothing of a pod that asks for
+    /// something else by now.
+    pub fn checked(&mut self, check: &Check, verdict: &Result<(), Refusal>) {
+        let lists = [Some(&mut self.pods), self.list.as_mut()];
+        for wish in lists.into_iter().flatten().filter_map(|pods| pods.wishes.get_mut(&check.stem)) {
+            wish.judge(&check.accepted, verdict);
         }
     }
 
@@ -189,42 +165,7 @@ impl Desired {
 
     fn wish(&self, seen: &Seen, now: Instant) -> Option<Wish> {
         let known = self.wish_for(&Stem::of(&seen.pod)).filter(|wish| wish.uid == seen.uid);
-        let before = match known {
-            Some(wish) => wish.accepted.clone(),
-            None => self.recalled.get(&seen.uid).cloned(),
-        };
-        let mut wish = Wish {
-            uid: seen.uid.clone(),
-            created_s: seen.created_s,
-            asked: seen.asked.clone(),
-            accepted: before,
-            place: seen.place.clone(),
-            homeless_since: match seen.place {
-                Place::NoAddress => Some(known.and_then(|wish| wish.homeless_since).unwrap_or(now)),
-                Place::At(_) | Place::Forbidden(_) | Place::Finished => None,
-            },
-            unchecked: None,
-            rejected: known.and_then(|wish| wish.rejected.clone()),
-        };
-        let request = match &seen.asked {
-            Asked::Nothing => return None,
-            Asked::Unreadable(_) => return Some(wish),
-            Asked::Request(request) => request.clone(),
-        };
-        let filter = |accepted: &Accepted| accepted.request.capture.filter.clone();
-        let new = Accepted { annotations: seen.annotations.clone(), request };
-        let proven = filter(&new).is_none() || wish.accepted.as_ref().and_then(filter) == filter(&new);
-        match &wish.rejected {
-            _ if proven => (wish.accepted, wish.rejected) = (Some(new), None),
-            Some((annotations, refusal)) if *annotations == new.annotations => {
-                wish.asked = Asked::Unreadable(refusal.clone());
-            }
-            Some(_) | None => {
-                let since = known.and_then(|wish| Some(wish.unchecked.as_ref()?.1)).unwrap_or(now);
-                (wish.unchecked, wish.rejected) = (Some((new, since)), None);
-            }
-        }
-        Some(wish)
+        Wish::after(known, self.recalled.get(&seen.uid), seen, now)
     }
 }
 
@@ -349,7 +290,7 @@ mod tests {
 
     fn reject(desired: &mut Desired) {
         let check = desired.next_check().unwrap();
-        desired.checked(check, Err(Refusal::FilterRejected { said: "no".into() }));
+        desired.checked(&check, &Err(Refusal::FilterRejected { said: "no".into() }));
     }
 
     fn is_refused(desired: &Desired) -> bool {
@@ -362,7 +303,7 @@ mod tests {
         let mut desired = after([Word::Changed(seen("a", "a", Some("5"))), change("6", "tcp")]);
         assert_eq!(files(&desired, "a"), Some(5));
         let check = desired.next_check().unwrap();
-        desired.checked(check, Ok(()));
+        desired.checked(&check, &Ok(()));
         assert_eq!((files(&desired, "a"), desired.next_check()), (Some(6), None));
         // what is proven is not asked again
         desired.hear(change("7", "tcp"), Instant::now());
@@ -380,14 +321,24 @@ mod tests {
     }
 
     #[test]
+    fn a_verdict_that_comes_amid_a_list_outlives_it() {
+        let mut desired = after([Word::Changed(filtering("a", "5", "tcp")), Word::Listing]);
+        desired.hear(Word::Listed(filtering("a", "5", "tcp")), Instant::now());
+        let check = desired.next_check().unwrap();
+        desired.checked(&check, &Ok(()));
+        desired.hear(Word::ListDone, Instant::now());
+        assert_eq!((files(&desired, "a"), desired.next_check()), (Some(5), None));
+    }
+
+    #[test]
     fn a_verdict_on_what_is_no_longer_asked_changes_nothing() {
         let mut desired = after([Word::Changed(filtering("a", "5", "tcp"))]);
         let check = desired.next_check().unwrap();
         desired.hear(Word::Changed(filtering("a", "5", "udp")), Instant::now());
-        desired.checked(check.clone(), Ok(()));
+        desired.checked(&check, &Ok(()));
         assert_eq!(files(&desired, "a"), None);
         desired.hear(Word::Gone(filtering("a", "5", "udp")), Instant::now());
-        desired.checked(check, Ok(()));
+        desired.checked(&check, &Ok(()));
         assert!(desired.wishes().next().is_none());
     }
 
@@ -404,7 +355,7 @@ mod tests {
         let mut order = Vec::new();
         while let Some(check) = desired.next_check() {
             order.push(check.stem.pod().name);
-            desired.checked(check, Ok(()));
+            desired.checked(&check, &Ok(()));
         }
         assert_eq!(order, ["c", "b"]);
         desired.hear(Word::Changed(filtering("a", "5", "tcp")), start + Duration::from_secs(4));

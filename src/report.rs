@@ -2,13 +2,16 @@
 //!
 //! Text that a user wrote is quoted, escaped to ASCII and cut, so that it cannot pass for ours or break a terminal.
 
+mod note;
+mod refusals;
+
 use std::{fmt::Write, path::Path, time::Duration};
 
+pub use note::{Note, Reason};
+
 use crate::{
-    annotations::ANNOTATION,
-    capture::{Counts, PodName, Request, Stem, Uid},
+    capture::{Counts, Request},
     limits::Disk,
-    refusal::{FilterFault, NoRoom, Refusal},
     slots::{End, Ended, Run, Slot, Standing, Why},
     tcpdump::Exit,
 };
@@ -18,102 +21,6 @@ const QUOTED_CHARS_MAX: usize = 60;
 
 const LIFE_OF_FILES: &str = "the files live as long as this DaemonSet's pod: they survive a restart of its container, but not an \
                              upgrade, an eviction or an uninstall";
-
-/// Something that a pod's owner is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// The pod's namespace and name.
-    pub pod: PodName,
-    /// Its UID.
-    pub uid: Uid,
-    /// What kind of news it is.
-    pub reason: Reason,
-    /// The news.
-    pub text: String,
-}
-
-/// The kinds of news, as an Event's `reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// tcpdump runs.
-    Started,
-    /// It was stopped.
-    Stopped,
-    /// It was stopped for good: it came to its end, or the pod has finished.
-    Finished,
-    /// It was stopped for want of disk.
-    LowDisk,
-    /// It ended by itself, or could not be started.
-    Failed,
-    /// What was asked is not done.
-    Refused,
-    /// What is asked can be done again, after it could not.
-    Accepted,
-    /// The capture waits for the pod's address.
-    Waiting,
-    /// There was nothing left to capture.
-    Missed,
-    /// tcpdump does not end, or the files cannot be removed.
-    Stuck,
-}
-
-impl Reason {
-    /// The Event's `reason`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Started => "CaptureStarted",
-            Self::Stopped => "CaptureStopped",
-            Self::Finished => "CaptureFinished",
-            Self::LowDisk => "CaptureLowDisk",
-            Self::Failed => "CaptureFailed",
-            Self::Refused => "CaptureRefused",
-            Self::Accepted => "CaptureAccepted",
-            Self::Waiting => "CaptureWaiting",
-            Self::Missed => "CaptureMissed",
-            Self::Stuck => "CaptureStuck",
-        }
-    }
-
-    /// Whether someone must look.
-    #[must_use]
-    pub fn is_warning(self) -> bool {
-        match self {
-            Self::LowDisk | Self::Failed | Self::Refused | Self::Missed | Self::Stuck => true,
-            Self::Started | Self::Stopped | Self::Finished | Self::Accepted | Self::Waiting => false,
-        }
-    }
-
-    fn sentence(self) -> &'static str {
-        match self {
-            Self::Started => "capture started",
-            Self::Stopped => "capture stopped",
-            Self::Finished => "capture finished",
-            Self::LowDisk => "capture stopped for want of disk",
-            Self::Failed => "capture failed",
-            Self::Refused => "capture refused",
-            Self::Accepted => "capture accepted",
-            Self::Waiting => "capture waiting",
-            Self::Missed => "capture missed",
-            Self::Stuck => "capture stuck",
-        }
-    }
-}
-
-impl Note {
-    /// A note to the owner of a slot's pod; `None` where that is not known, or gone.
-    #[must_use]
-    pub fn to_owner(stem: &Stem, slot: &Slot, reason: Reason, text: String) -> Option<Self> {
-        Some(Self { pod: stem.pod(), uid: slot.owner.clone()?, reason, text })
-    }
-
-    /// Writes it to the log.
-    pub fn log(&self) {
-        let level = if self.reason.is_warning() { log::Level::Warn } else { log::Level::Info };
-        let Self { pod, uid, reason, text } = self;
-        log::log!(level, "{} pod={pod} uid={uid} note={text:?}", reason.sentence());
-    }
-}
 
 /// tcpdump runs, and found so many files of before.
 #[must_use]
@@ -243,83 +150,10 @@ pub fn standing(standing: &Standing, running: Option<u16>, kept: usize) -> (Reas
         (None, kept) => format!("nothing is captured; kept: {}", files_counted(kept)),
     };
     match standing {
-        Standing::Refused(refusal) => (Reason::Refused, format!("{}; {kept}", refused(refusal))),
-        Standing::NoRoom(no_room) => (Reason::Refused, format!("{}; {kept}", lacking(*no_room))),
+        Standing::Refused(refusal) => (Reason::Refused, format!("{}; {kept}", refusals::refused(refusal))),
+        Standing::NoRoom(no_room) => (Reason::Refused, format!("{}; {kept}", refusals::lacking(*no_room))),
         Standing::Waiting => (Reason::Waiting, "the capture begins as soon as the pod has an IP address".to_owned()),
         Standing::Missed => (Reason::Missed, format!("the pod finished before its packets could be captured; {kept}")),
-    }
-}
-
-fn lacking(no_room: NoRoom) -> String {
-    match no_room {
-        NoRoom::Captures { max } => format!(
-            "{} on this node already, and more may not be (MAX_CAPTURES); done as soon as one of them ends",
-            counted(max.into(), "capture goes on", "captures go on")
-        ),
-        NoRoom::Budget { needs_mb, used_mb, budget_mb } => format!(
-            "{needs_mb} MB are asked for, and other captures of this node take {used_mb} MB: {} MB of {budget_mb} MB \
-             (NODE_BUDGET_MB); done as soon as there is room",
-            needs_mb.saturating_add(used_mb)
-        ),
-        NoRoom::Disk { needs_mb, free_mb, floor_mb } => format!(
-            "{needs_mb} MB are needed, and of the {free_mb} MB that the node's disk has free {floor_mb} MB must stay so \
-             (MIN_FREE_MB, MIN_FREE_PERCENT); done as soon as there is room"
-        ),
-    }
-}
-
-fn refused(refusal: &Refusal) -> String {
-    let not =
-        |key: &str, value: &str, what: &str| format!("annotation {ANNOTATION}{key}={} is not {what}", quoted(value));
-    match refusal {
-        Refusal::FileCount { value, max } => {
-            let what =
-                format!("a number of files from 1 to {max}, written in digits without a leading zero, such as \"5\"");
-            not("", value, &what)
-        }
-        Refusal::Duration { value, max } => {
-            let max = max.map_or("some years".to_owned(), time);
-            not("/duration", value, &format!("a time from 1s to {max}, such as \"30s\", \"5m\" or \"1h\""))
-        }
-        Refusal::Packets { value, max } => {
-            not("/packets", value, &format!("a number of packets from 1 to {max}, such as \"1000\""))
-        }
-        Refusal::Snaplen { value, min, max } => {
-            not("/snaplen", value, &format!("a number of bytes from {min} to {max}, such as \"128\""))
-        }
-        Refusal::Pause { value } => not("/pause", value, "\"true\"; remove it to go on"),
-        Refusal::Filter(FilterFault { word, place, problem }) if word.is_empty() => {
-            format!("annotation {ANNOTATION}/filter cannot be used: at character {place} it {problem}")
-        }
-        Refusal::Filter(FilterFault { word, place, problem }) => {
-            format!("annotation {ANNOTATION}/filter cannot be used: {} at character {place} {problem}", quoted(word))
-        }
-        Refusal::FilterRejected { said } => {
-            format!("annotation {ANNOTATION}/filter cannot be used: tcpdump says {}", quoted(said))
-        }
-        Refusal::FilterTooCostly { limit_s } => format!(
-            "annotation {ANNOTATION}/filter cannot be used: tcpdump did not compile it within {limit_s} s; write it shorter"
-        ),
-        Refusal::UnknownKey { key } => {
-            format!(
-                "annotation {} is not known, and might have been meant to narrow the capture; remove it",
-                quoted(key)
-            )
-        }
-        Refusal::HostNetwork => {
-            "the pod uses the node's network: its capture would show the whole node's packets; an operator \
-                                 can allow that by namespace (HOST_NETWORK_NAMESPACES)"
-                .to_owned()
-        }
-        Refusal::ForeignAddress { address, what } => {
-            format!(
-                "the pod's address {} is {what}: its capture would show other packets than the pod's",
-                quoted(address)
-            )
-        }
-        Refusal::NameTooLong { bytes, max } => {
-            format!("the pod's name and namespace make a file name of {bytes} bytes, and the file system takes {max}")
-        }
     }
 }
 
@@ -404,6 +238,7 @@ pub fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refusal::Refusal;
 
     #[test]
     fn a_users_text_is_quoted_escaped_and_cut() {

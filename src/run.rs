@@ -203,7 +203,7 @@ impl Controller {
                 }
             };
             if let (Some(check), Some(verdict)) = (self.checking.take(), verdict) {
-                self.desired.checked(check, verdict);
+                self.desired.checked(&check, &verdict);
             }
             if self.stopping_since.is_some() {
                 return None;
@@ -215,7 +215,7 @@ impl Controller {
             if let Err(error) = self.tcpdumps.compile([alone, run.expression()].into()) {
                 log::warn!("cannot have a filter compiled error={error}");
                 let check = self.checking.take()?;
-                self.desired.checked(check, Ok(()));
+                self.desired.checked(&check, &Ok(()));
             }
         }
     }

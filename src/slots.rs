@@ -1,18 +1,18 @@
 //! What is actual: one slot per stem, since the files are what can have one writer only. Each method is one fact that came
 //! about, and moves a slot from one phase to the next. No I/O, no clock.
 
+mod slot;
+
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
+pub use slot::{End, Moment, Phase, Run, Slot, Standing, Why};
 
 use crate::{
     annotations::Accepted,
-    capture::{Capture, Counts, Stem, Uid},
-    refusal::{NoRoom, Refusal},
+    capture::{Counts, Stem, Uid},
 };
 
 /// How long tcpdump has to write what it holds after TERM; it was measured to take 30 ms.
@@ -31,177 +31,6 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
 pub const END_GRACE: Duration = Duration::from_secs(1);
 /// A capture that ran as long as this has recovered: the next failure counts as its first.
 pub const RECOVERED_AFTER: Duration = Duration::from_secs(60);
-
-/// What a tcpdump is started for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// What was asked.
-    pub capture: Capture,
-    /// The pod's addresses.
-    pub ips: Vec<IpAddr>,
-}
-
-impl Run {
-    /// Which packets: those of the pod, and of these what the filter matches.
-    #[must_use]
-    pub fn expression(&self) -> String {
-        let hosts = self.ips.iter().map(|ip| format!("host {ip}")).collect::<Vec<_>>().join(" or ");
-        match &self.capture.filter {
-            Some(filter) => format!("({hosts}) and ({filter})"),
-            None => hosts,
-        }
-    }
-}
-
-/// A moment, by the clock that only goes on and by the one that the next process will have, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// The monotonic clock.
-    pub at: Instant,
-    /// Seconds since 1970.
-    pub unix_s: u64,
-}
-
-impl Moment {
-    /// The moment that the clock on the wall showed `unix_s`, seen from now; one that seems to lie ahead is now.
-    #[must_use]
-    pub fn recall(self, unix_s: u64) -> Self {
-        let ago = Duration::from_secs(self.unix_s.saturating_sub(unix_s));
-        Self { at: self.at.checked_sub(ago).unwrap_or(self.at), unix_s }
-    }
-}
-
-/// What brought a capture to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum End {
-    /// It lasted as long as it was to.
-    Duration,
-    /// It has as many packets as it was to have.
-    Packets,
-}
-
-/// Why a capture does not run, or is about to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The annotation or the pod is gone: the files go too.
-    Gone,
-    /// The request changed; it starts again at once.
-    Changed,
-    /// The pod's addresses changed; it starts again at once.
-    Moved,
-    /// The pod has no address.
-    NoAddress,
-    /// The pod is where it may not be captured.
-    Forbidden,
-    /// The pod has finished.
-    Finished,
-    /// Nothing was asked that is readable and has room.
-    NothingAdmitted,
-    /// It was asked to pause.
-    Paused,
-    /// It came to its end.
-    Ended(End),
-    /// The file system has too little free space.
-    LowDisk,
-    /// The pod is gone, and its files are kept for a time.
-    Retired,
-    /// There has been no word from the API server for too long.
-    Stale,
-    /// This process is asked to end.
-    Shutdown,
-}
-
-/// What a pod's owner must know for as long as it holds; told when it begins to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// What the pod asks now is not done.
-    Refused(Refusal),
-    /// It will be done when there is room.
-    NoRoom(NoRoom),
-    /// The capture waits for the pod's address.
-    Waiting,
-    /// The pod finished before it could be captured.
-    Missed,
-}
-
-/// Where the process of a slot is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// There is none.
-    Idle,
-    /// It captures.
-    Running,
-    /// It was sent TERM.
-    Terminating {
-        /// What for.
-        why: Why,
-        /// When.
-        since: Instant,
-        /// When it is sent KILL.
-        kill_at: Instant,
-    },
-    /// It was sent KILL.
-    Killing {
-        /// What for.
-        why: Why,
-        /// When TERM was sent.
-        since: Instant,
-        /// When KILL is sent again.
-        again_at: Instant,
-        /// When it is reported as stuck.
-        warn_at: Instant,
-    },
-    /// There is none: it failed, and is tried again later.
-    Backoff {
-        /// When.
-        until: Instant,
-    },
-    /// There is none, and the files could not be removed.
-    Removing {
-        /// When that is tried again.
-        retry_at: Instant,
-        /// How often it failed.
-        failures: u32,
-    },
-}
-
-/// One stem's files, and who writes them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
-    /// The pod that they belong to; `None` where that is not known.
-    pub owner: Option<Uid>,
-    /// The place in the order of all slots.
-    pub sequence: u64,
-    /// The last request that there was room for: what is done.
-    pub admitted: Option<Accepted>,
-    /// What was last started, or tried to.
-    pub last: Option<Run>,
-    /// When `last` was.
-    pub started_at: Option<Instant>,
-    /// When the first tcpdump was started of what is done now.
-    pub began: Option<Moment>,
-    /// What brought it to its end, if anything has.
-    pub ended: Option<End>,
-    /// How many files there are while no process writes them.
-    pub files: usize,
-    /// Since when the pod has been gone, where its files are kept all the same.
-    pub retired: Option<Moment>,
-    /// How often in a row it failed.
-    pub failures: u32,
-    /// What all tcpdumps since it began counted together.
-    pub counts: Counts,
-    /// How many of them ended without saying what they counted.
-    pub uncounted: u32,
-    /// The files are to go, whatever is asked from now on.
-    pub doomed: bool,
-    /// What its pod's owner was last told.
-    pub told: Option<Standing>,
-    /// When there may be more to tell, where there has been too much already.
-    pub quiet_until: Option<Instant>,
-    /// Where its process is.
-    pub phase: Phase,
-}
 
 /// How a process ended, as far as the slot is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -403,59 +232,6 @@ impl Slots {
     }
 }
 
-impl Slot {
-    /// Whether a process writes the files, or may still do so.
-    #[must_use]
-    pub fn has_process(&self) -> bool {
-        match self.phase {
-            Phase::Running | Phase::Terminating { .. } | Phase::Killing { .. } => true,
-            Phase::Idle | Phase::Backoff { .. } | Phase::Removing { .. } => false,
-        }
-    }
-
-    /// How many packets it was to have and has not.
-    #[must_use]
-    pub fn packets_left(&self) -> Option<u32> {
-        let packets = self.admitted.as_ref()?.request.capture.packets?;
-        Some(packets.saturating_sub(u32::try_from(self.counts.captured).unwrap_or(u32::MAX)))
-    }
-
-    /// Whether it has as many packets as it was to have.
-    #[must_use]
-    pub fn has_its_packets(&self) -> bool {
-        self.packets_left() == Some(0)
-    }
-
-    /// When it has lasted as long as it was to.
-    #[must_use]
-    pub fn ends_at(&self) -> Option<Instant> {
-        self.began?.at.checked_add(self.admitted.as_ref()?.request.duration?)
-    }
-}
-
-impl Default for Slot {
-    fn default() -> Self {
-        Self {
-            owner: None,
-            sequence: 0,
-            admitted: None,
-            last: None,
-            started_at: None,
-            began: None,
-            ended: None,
-            files: 0,
-            retired: None,
-            failures: 0,
-            counts: Counts::default(),
-            uncounted: 0,
-            doomed: false,
-            told: None,
-            quiet_until: None,
-            phase: Phase::Idle,
-        }
-    }
-}
-
 /// 1, 2, 4 … seconds after the first, second, third … failure, up to the maximum.
 fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
@@ -467,7 +243,7 @@ mod tests {
     use super::*;
     use crate::{
         annotations::Annotations,
-        capture::{PodName, Request},
+        capture::{Capture, PodName, Request},
     };
 
     fn run(files: u16) -> Run {
@@ -508,13 +284,6 @@ mod tests {
             .filter_map(|now| slots.killed(&stem, now).map(|stuck| stuck.as_secs()))
             .collect();
         assert_eq!(reports, [30, 60, 120, 240]);
-    }
-
-    #[test]
-    fn a_moment_is_recalled_as_long_ago_as_the_clock_on_the_wall_says_and_never_ahead() {
-        let now = Moment { at: Instant::now(), unix_s: 1000 };
-        assert_eq!(now.recall(940).at, now.at - Duration::from_secs(60));
-        assert_eq!(now.recall(1060).at, now.at);
     }
 
     #[test]

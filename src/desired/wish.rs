@@ -1,0 +1,85 @@
+//! What one pod asks for, and what of it stands.
+
+use std::time::Instant;
+
+use crate::{
+    annotations::{Accepted, Annotations},
+    capture::{Asked, Place, Uid},
+    pod::Seen,
+    refusal::Refusal,
+};
+
+/// A pod that asks for something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The pod's UID.
+    pub uid: Uid,
+    /// When the pod was created, in seconds since 1970.
+    pub created_s: i64,
+    /// What its annotations ask at the moment; never [`Asked::Nothing`].
+    pub asked: Asked,
+    /// The last request that could be read, which stands until another can be.
+    pub accepted: Option<Accepted>,
+    /// Where the pod is.
+    pub place: Place,
+    /// Since when it has had no address.
+    pub homeless_since: Option<Instant>,
+    /// What waits for tcpdump's verdict on its filter, and since when.
+    pub(super) unchecked: Option<(Accepted, Instant)>,
+    /// What tcpdump's verdict was against.
+    rejected: Option<(Annotations, Refusal)>,
+}
+
+impl Wish {
+    /// What a look at a pod makes of the wish that was known of it, or of what it asked before this process began.
+    #[must_use]
+    pub fn after(known: Option<&Self>, recalled: Option<&Accepted>, seen: &Seen, now: Instant) -> Option<Self> {
+        let mut wish = Self {
+            uid: seen.uid.clone(),
+            created_s: seen.created_s,
+            asked: seen.asked.clone(),
+            accepted: known.map_or(recalled, |wish| wish.accepted.as_ref()).cloned(),
+            place: seen.place.clone(),
+            homeless_since: match seen.place {
+                Place::NoAddress => Some(known.and_then(|wish| wish.homeless_since).unwrap_or(now)),
+                Place::At(_) | Place::Forbidden(_) | Place::Finished => None,
+            },
+            unchecked: None,
+            rejected: known.and_then(|wish| wish.rejected.clone()),
+        };
+        let request = match &seen.asked {
+            Asked::Nothing => return None,
+            Asked::Unreadable(_) => return Some(wish),
+            Asked::Request(request) => request.clone(),
+        };
+        let filter = |accepted: &Accepted| accepted.request.capture.filter.clone();
+        let new = Accepted { annotations: seen.annotations.clone(), request };
+        let proven = filter(&new).is_none() || wish.accepted.as_ref().and_then(filter) == filter(&new);
+        match &wish.rejected {
+            _ if proven => (wish.accepted, wish.rejected) = (Some(new), None),
+            Some((annotations, refusal)) if *annotations == new.annotations => {
+                wish.asked = Asked::Unreadable(refusal.clone());
+            }
+            Some(_) | None => {
+                let since = known.and_then(|wish| Some(wish.unchecked.as_ref()?.1)).unwrap_or(now);
+                (wish.unchecked, wish.rejected) = (Some((new, since)), None);
+            }
+        }
+        Some(wish)
+    }
+
+    /// Takes in tcpdump's verdict on a request, if it still waits for that.
+    pub(super) fn judge(&mut self, judged: &Accepted, verdict: &Result<(), Refusal>) {
+        if self.unchecked.as_ref().is_none_or(|(accepted, _)| accepted != judged) {
+            return;
+        }
+        self.unchecked = None;
+        match verdict {
+            Ok(()) => self.accepted = Some(judged.clone()),
+            Err(refusal) => {
+                self.asked = Asked::Unreadable(refusal.clone());
+                self.rejected = Some((judged.annotations.clone(), refusal.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A piece of news for a pod's owner, and what kind of news there is.
+
+use crate::{
+    capture::{PodName, Stem, Uid},
+    slots::Slot,
+};
+
+/// Something that a pod's owner is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The pod's namespace and name.
+    pub pod: PodName,
+    /// Its UID.
+    pub uid: Uid,
+    /// What kind of news it is.
+    pub reason: Reason,
+    /// The news.
+    pub text: String,
+}
+
+/// The kinds of news, as an Event's `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// tcpdump runs.
+    Started,
+    /// It was stopped.
+    Stopped,
+    /// It was stopped for good: it came to its end, or the pod has finished.
+    Finished,
+    /// It was stopped for want of disk.
+    LowDisk,
+    /// It ended by itself, or could not be started.
+    Failed,
+    /// What was asked is not done.
+    Refused,
+    /// What is asked can be done again, after it could not.
+    Accepted,
+    /// The capture waits for the pod's address.
+    Waiting,
+    /// There was nothing left to capture.
+    Missed,
+    /// tcpdump does not end, or the files cannot be removed.
+    Stuck,
+}
+
+impl Reason {
+    /// The Event's `reason`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Started => "CaptureStarted",
+            Self::Stopped => "CaptureStopped",
+            Self::Finished => "CaptureFinished",
+            Self::LowDisk => "CaptureLowDisk",
+            Self::Failed => "CaptureFailed",
+            Self::Refused => "CaptureRefused",
+            Self::Accepted => "CaptureAccepted",
+            Self::Waiting => "CaptureWaiting",
+            Self::Missed => "CaptureMissed",
+            Self::Stuck => "CaptureStuck",
+        }
+    }
+
+    /// Whether someone must look.
+    #[must_use]
+    pub fn is_warning(self) -> bool {
+        match self {
+            Self::LowDisk | Self::Failed | Self::Refused | Self::Missed | Self::Stuck => true,
+            Self::Started | Self::Stopped | Self::Finished | Self::Accepted | Self::Waiting => false,
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Started => "capture started",
+            Self::Stopped => "capture stopped",
+            Self::Finished => "capture finished",
+            Self::LowDisk => "capture stopped for want of disk",
+            Self::Failed => "capture failed",
+            Self::Refused => "capture refused",
+            Self::Accepted => "capture accepted",
+            Self::Waiting => "capture waiting",
+            Self::Missed => "capture missed",
+            Self::Stuck => "capture stuck",
+        }
+    }
+}
+
+impl Note {
+    /// A note to the owner of a slot's pod; `None` where that is not known, or gone.
+    #[must_use]
+    pub fn to_owner(stem: &Stem, slot: &Slot, reason: Reason, text: String) -> Option<Self> {
+        Some(Self { pod: stem.pod(), uid: slot.owner.clone()?, reason, text })
+    }
+
+    /// Writes it to the log.
+    pub fn log(&self) {
+        let level = if self.reason.is_warning() { log::Level::Warn } else { log::Level::Info };
+        let Self { pod, uid, reason, text } = self;
+        log::log!(level, "{} pod={pod} uid={uid} note={text:?}", reason.sentence());
+    }
+}

@@ -1,0 +1,80 @@
+//! The wording of what is not done: what was wrong or is lacking, and what would do.
+
+use super::{counted, quoted, time};
+use crate::{
+    annotations::ANNOTATION,
+    refusal::{FilterFault, NoRoom, Refusal},
+};
+
+pub(super) fn lacking(no_room: NoRoom) -> String {
+    match no_room {
+        NoRoom::Captures { max } => format!(
+            "{} on this node already, and more may not be (MAX_CAPTURES); done as soon as one of them ends",
+            counted(max.into(), "capture goes on", "captures go on")
+        ),
+        NoRoom::Budget { needs_mb, used_mb, budget_mb } => format!(
+            "{needs_mb} MB are asked for, and other captures of this node take {used_mb} MB: {} MB of {budget_mb} MB \
+             (NODE_BUDGET_MB); done as soon as there is room",
+            needs_mb.saturating_add(used_mb)
+        ),
+        NoRoom::Disk { needs_mb, free_mb, floor_mb } => format!(
+            "{needs_mb} MB are needed, and of the {free_mb} MB that the node's disk has free {floor_mb} MB must stay so \
+             (MIN_FREE_MB, MIN_FREE_PERCENT); done as soon as there is room"
+        ),
+    }
+}
+
+pub(super) fn refused(refusal: &Refusal) -> String {
+    let not =
+        |key: &str, value: &str, what: &str| format!("annotation {ANNOTATION}{key}={} is not {what}", quoted(value));
+    match refusal {
+        Refusal::FileCount { value, max } => {
+            let what =
+                format!("a number of files from 1 to {max}, written in digits without a leading zero, such as \"5\"");
+            not("", value, &what)
+        }
+        Refusal::Duration { value, max } => {
+            let max = max.map_or("some years".to_owned(), time);
+            not("/duration", value, &format!("a time from 1s to {max}, such as \"30s\", \"5m\" or \"1h\""))
+        }
+        Refusal::Packets { value, max } => {
+            not("/packets", value, &format!("a number of packets from 1 to {max}, such as \"1000\""))
+        }
+        Refusal::Snaplen { value, min, max } => {
+            not("/snaplen", value, &format!("a number of bytes from {min} to {max}, such as \"128\""))
+        }
+        Refusal::Pause { value } => not("/pause", value, "\"true\"; remove it to go on"),
+        Refusal::Filter(FilterFault { word, place, problem }) if word.is_empty() => {
+            format!("annotation {ANNOTATION}/filter cannot be used: at character {place} it {problem}")
+        }
+        Refusal::Filter(FilterFault { word, place, problem }) => {
+            format!("annotation {ANNOTATION}/filter cannot be used: {} at character {place} {problem}", quoted(word))
+        }
+        Refusal::FilterRejected { said } => {
+            format!("annotation {ANNOTATION}/filter cannot be used: tcpdump says {}", quoted(said))
+        }
+        Refusal::FilterTooCostly { limit_s } => format!(
+            "annotation {ANNOTATION}/filter cannot be used: tcpdump did not compile it within {limit_s} s; write it shorter"
+        ),
+        Refusal::UnknownKey { key } => {
+            format!(
+                "annotation {} is not known, and might have been meant to narrow the capture; remove it",
+                quoted(key)
+            )
+        }
+        Refusal::HostNetwork => {
+            "the pod uses the node's network: its capture would show the whole node's packets; an operator \
+                                 can allow that by namespace (HOST_NETWORK_NAMESPACES)"
+                .to_owned()
+        }
+        Refusal::ForeignAddress { address, what } => {
+            format!(
+                "the pod's address {} is {what}: its capture would show other packets than the pod's",
+                quoted(address)
+            )
+        }
+        Refusal::NameTooLong { bytes, max } => {
+            format!("the pod's name and namespace make a file name of {bytes} bytes, and the file system takes {max}")
+        }
+    }
+}
