@@ -1,0 +1,299 @@
+# shellcheck shell=bash disable=SC2154
+# What policy.yaml adds: who may start, change and stop captures, and who may read them. One at a time: it is for the whole cluster.
+
+# May edit, and do whatever else reaches a pod's annotations.
+editor() { # PERSON
+  kubectl apply -f - >/dev/null <<YAML
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: all-about-pods, namespace: $NS}
+rules:
+  - {apiGroups: [""], resources: [bindings, pods, pods/binding, pods/ephemeralcontainers, pods/status, podtemplates], verbs: ["*"]}
+YAML
+  give "$1" clusterrole=edit "$NS"
+  give "$1" role=all-about-pods "$NS"
+}
+
+annotate_as() { as "$1" annotate pod "$2" --overwrite "${@:3}"; } # PERSON POD ANNOTATION...
+patch_status_as() { as "$1" patch pod "$2" --subresource=status -p "{$3}"; } # PERSON POD FIELDS
+generate_as() { pod_yaml web "${@:2}" | sed 's/^  name: web$/  generateName: web-/' | as "$1" create -f -; } # PERSON [FILES]
+apply_as() { pod_yaml "${@:2}" | as "$1" apply --server-side --force-conflicts -f -; } # PERSON POD [FILES]
+
+replace_as() { # PERSON POD ANNOTATION
+  kubectl -n "$NS" get pod "$2" -o yaml | sed '/^  resourceVersion: /d' | kubectl annotate --local --overwrite -f - "$3" -o yaml |
+    as "$1" replace -f -
+}
+
+bind_as() { # PERSON PATH POD ANNOTATION
+  kubectl --as="$1" create --raw "/api/v1/namespaces/$NS/$2" -f - <<<"{\"apiVersion\": \"v1\", \"kind\": \"Binding\",
+    \"metadata\": {\"name\": \"$3\", \"annotations\": {\"$4\": \"5\"}}, \"target\": {\"kind\": \"Node\", \"name\": \"$NODE\"}}"
+}
+
+without_the_right_an_editor_starts_changes_and_stops_nothing() {
+  apply_policy
+  editor ed
+  capture web 5
+  pods plain
+  pod_with unbound '' '{"op": "remove", "path": "/spec/nodeName"}' '{"op": "add", "path": "/spec/schedulerName", "value": "none"}'
+  local pid pod
+  pid=$(pid_of web)
+  denied starting ed
+  denied generate_as ed 5
+  denied apply_as ed new 5
+  denied apply_as ed plain 5
+  denied apply_as ed web 6
+  denied annotate_as ed plain tcpdump.antrea.io=5
+  denied annotate_as ed plain tcpdump.antrea.io/filter=tcp
+  denied annotate_as ed web tcpdump.antrea.io=6
+  denied annotate_as ed web tcpdump.antrea.io=6 another=6
+  denied annotate_as ed web tcpdump.antrea.io-
+  denied annotate_as ed web tcpdump.antrea.io/pause=true
+  denied replace_as ed web tcpdump.antrea.io=6
+  denied patch_status_as ed web '"metadata": {"annotations": {"tcpdump.antrea.io": "6"}}'
+  denied patch_status_as ed web '"metadata": {"annotations": null}'
+  denied bind_as ed pods/unbound/binding unbound tcpdump.antrea.io
+  denied bind_as ed bindings unbound tcpdump.antrea.io/filter
+
+  for pod in web plain; do
+    annotate_as ed "$pod" another=5 tcpdump.antrea.io.example/key=5 >/dev/null
+    as ed label pod "$pod" another=5 >/dev/null
+    patch_status_as ed "$pod" '"status": {"conditions": [{"type": "example.com/seen", "status": "True"}]}' >/dev/null
+    as ed debug "$pod" --image="$BUSYBOX" --image-pull-policy=IfNotPresent -- true >/dev/null 2>&1
+    replace_as ed "$pod" another=6 >/dev/null
+  done
+  bind_as ed pods/unbound/binding unbound another >/dev/null
+  generate_as ed >/dev/null
+  apply_as ed new >/dev/null
+  same_tcpdump web "$pid"
+  as ed delete pod web >/dev/null
+  within 20 gone web
+}
+
+with_the_right_in_one_namespace_an_editor_captures_there_and_only_there() {
+  apply_policy
+  editor ed
+  give ed clusterrole=packet-capture-user "$NS"
+  pods web
+  within 10 annotate_as ed web tcpdump.antrea.io=5
+  within 20 capturing web 5
+  annotate_as ed web tcpdump.antrea.io=6 >/dev/null
+  within 20 capturing web 6
+  starting ed >/dev/null
+  annotate_as ed web tcpdump.antrea.io- >/dev/null
+  within 20 gone web
+  take ed clusterrole=packet-capture-user "$NS"
+  within 10 denied annotate_as ed web tcpdump.antrea.io=5
+  give ed clusterrole=packet-capture-user "$NS"
+  within 10 starting ed
+  NS=$NS-b
+  namespace "$NS"
+  give ed clusterrole=edit "$NS"
+  pods web
+  within 10 annotate_as ed web another=5
+  denied annotate_as ed web tcpdump.antrea.io=5
+  denied starting ed
+}
+
+# Every kind that Kubernetes itself makes pods from, with an annotation for them.
+workload() { # KIND [FILES]
+  local template group=apps/v1 asked=${2:+"tcpdump.antrea.io: '$2'"} restart=Always
+  local selector="selector: {matchLabels: {app: $1}}"
+  case $1 in
+    CronJob | Job) group=batch/v1 selector='' restart=Never ;;
+    PodTemplate) group=v1 ;;
+    ReplicationController) group=v1 selector="selector: {app: $1}" ;;
+  esac
+  template="{metadata: {labels: {app: $1, e2e: $ID}, annotations: {$asked}}, spec: {restartPolicy: $restart,
+    automountServiceAccountToken: false, terminationGracePeriodSeconds: 1, nodeSelector: {kubernetes.io/hostname: $NODE},
+    containers: [{name: main, image: $BUSYBOX, imagePullPolicy: IfNotPresent, command: [sleep, '3600']}]}}"
+  echo "{apiVersion: $group, kind: $1, metadata: {name: ${1,,}, namespace: $NS},"
+  case $1 in
+    CronJob) echo "spec: {schedule: '* * * * *', concurrencyPolicy: Forbid, jobTemplate: {spec: {template: $template}}}}" ;;
+    Job) echo "spec: {template: $template}}" ;;
+    PodTemplate) echo "template: $template}" ;;
+    *) echo "spec: {$selector, template: $template}}" ;;
+  esac
+}
+
+create_workload_as() { workload "${@:2}" | as "$1" create -f -; } # PERSON KIND [FILES]
+pods_of() { # KIND COUNT: so many have the annotation
+  is "$(kubectl -n "$NS" get pods -l "app=$1" -o 'jsonpath={.items[*].metadata.annotations.tcpdump\.antrea\.io}' | wc -w)" "$2"
+}
+patch_template_as() { # PERSON ANNOTATION
+  as "$1" patch deployment deployment -p "{\"spec\": {\"template\": {\"metadata\": {\"annotations\": {$2}}}}}"
+}
+template_asks_for() { # FILES
+  is "$(kubectl -n "$NS" get deployment deployment -o 'jsonpath={.spec.template.metadata.annotations.tcpdump\.antrea\.io}')" "$1"
+}
+
+a_template_is_judged_when_it_is_applied_and_its_pods_are_not_judged_again() {
+  local kind makers='DaemonSet Deployment ReplicaSet StatefulSet CronJob Job ReplicationController'
+  apply_policy
+  editor ed
+  editor owner
+  give owner clusterrole=packet-capture-user "$NS"
+  within 10 starting owner
+  for kind in $makers PodTemplate; do
+    denied create_workload_as ed "$kind" 5
+    create_workload_as owner "$kind" 5 >/dev/null
+  done
+  # A run that was missed is made up for at once.
+  kubectl -n "$NS" patch cronjob cronjob --subresource=status \
+    -p "{\"status\": {\"lastScheduleTime\": \"$(date -u -d -3minutes +%FT%TZ)\"}}" >/dev/null
+  for kind in $makers; do within 60 pods_of "$kind" 1; done
+
+  # Who applied it may lose the right: nothing of it hangs.
+  take owner clusterrole=packet-capture-user "$NS"
+  within 10 denied starting owner
+  kubectl -n "$NS" delete pods -l 'app in (DaemonSet, ReplicaSet, StatefulSet, ReplicationController)' >/dev/null
+  for kind in DaemonSet ReplicaSet StatefulSet ReplicationController; do within 30 pods_of "$kind" 1; done
+  as ed scale deployment deployment --replicas=2 >/dev/null
+  as ed set env deployment deployment another=5 >/dev/null
+  as ed rollout status deployment deployment --timeout=60s >/dev/null
+  within 30 pods_of Deployment 2
+
+  denied as ed create job again --from=cronjob/cronjob
+  denied patch_template_as ed '"tcpdump.antrea.io": "6"'
+  denied patch_template_as ed '"tcpdump.antrea.io/filter": "tcp"'
+  denied patch_template_as ed '"tcpdump.antrea.io": null'
+  patch_template_as ed '"another": "5"' >/dev/null
+  # Nor does a former template come back, whoever is asked to fetch it.
+  kubectl -n "$NS" patch deployment deployment --type=json \
+    -p '[{"op": "remove", "path": "/spec/template/metadata/annotations"}]' >/dev/null
+  denied as ed rollout undo deployment deployment
+  as ed annotate deployment deployment deprecated.deployment.rollback.to=1 >/dev/null
+  holds_for 5 template_asks_for ''
+}
+
+# With nearly as many bytes of annotations as a pod may have.
+annotated_pod() { # NAME [FILES]
+  local yaml many='' text i
+  text=$(printf '%0800d' 0)
+  for i in {1..300}; do many+="example.com/$i: '$text', "; done
+  yaml=$(pod_yaml "$@")
+  echo "${yaml/'annotations: {'/"annotations: {$many"}" | kubectl create -f - >/dev/null
+}
+
+three_hundred_annotations_are_judged_like_one() {
+  apply_policy
+  editor ed
+  annotated_pod plain
+  annotated_pod web 5
+  annotate_as ed plain another=5 >/dev/null
+  annotate_as ed web another=5 >/dev/null
+  denied annotate_as ed plain tcpdump.antrea.io=5
+  denied annotate_as ed web tcpdump.antrea.io-
+  kubectl -n "$NS" wait --for=condition=Ready pod plain web --timeout=60s >/dev/null
+  within 20 capturing web 5
+}
+
+# A right in every namespace.
+give_everywhere() { # PERSON CLUSTERROLE
+  afterwards kubectl delete --ignore-not-found clusterrolebinding "$1-$ID"
+  kubectl create clusterrolebinding "$1-$ID" "--clusterrole=$2" "--user=$1" >/dev/null
+}
+
+read_as() { exec_as "$1" "$CONTROLLER" packet-capture "${@:2}"; } # PERSON ARGUMENT...
+pod_of_kube_system() { kubectl -n kube-system get pods -l "$1" -o 'jsonpath={.items[0].metadata.name}'; } # LABEL
+
+a_reader_runs_the_reading_commands_for_its_namespace_and_nothing_else() {
+  local pod=$NS/none newline=$'\n' websockets
+  apply_policy
+  give reader role=packet-capture-reader kube-system
+  within 10 denied read_as reader get "$pod"
+  give reader clusterrole=packet-capture-user "$NS"
+  within 10 let_in read_as reader get "$pod"
+  for websockets in true false; do # by GET, and by POST
+    export KUBECTL_REMOTE_COMMAND_WEBSOCKETS=$websockets
+    let_in read_as reader get "$pod"
+    denied read_as reader get default/none
+    denied exec_as reader "$CONTROLLER" sh -c id
+  done
+  let_in read_as reader get "$pod" --all
+  let_in read_as reader follow "$pod"
+  let_in read_as reader follow "$pod" --all
+  let_in read_as reader status -n "$NS"
+  let_in read_as reader status -n "$NS" -o wide
+  let_in read_as reader status -n "$NS" -o json
+  let_in exec_as reader "$CONTROLLER" /usr/bin/packet-capture get "$pod"
+
+  denied read_as reader follow default/none --all
+  denied read_as reader status -n default
+  denied read_as reader status
+  denied read_as reader status -o json
+  denied read_as reader status "$NS"
+  denied read_as reader status -n "$NS" -n default
+  denied read_as reader status -n "$NS" -o yaml
+  denied read_as reader get none
+  denied read_as reader get /none
+  denied read_as reader get "$NS/"
+  denied read_as reader get "$NS/../default/none"
+  denied read_as reader get "$NS/.."
+  denied read_as reader get "../$pod"
+  denied read_as reader get "$pod" default/none
+  denied read_as reader get "$pod" --all --all
+  denied read_as reader get --all "$pod"
+  denied read_as reader get --all=true "$pod"
+  denied read_as reader get -- "$pod"
+  denied read_as reader get "$pod" ''
+  denied read_as reader '' get "$pod"
+  denied read_as reader get "$pod$newline"
+  denied read_as reader get "$pod${newline}default/none"
+  denied read_as reader "get $pod"
+  denied read_as reader get "$pod --all"
+  denied read_as reader get "$pod;id"
+  denied read_as reader GET "$pod"
+  denied read_as reader
+  denied read_as reader health
+  denied exec_as reader "$CONTROLLER" "packet-capture get $pod"
+  denied exec_as reader "$CONTROLLER" /captures/packet-capture get "$pod"
+  denied exec_as reader "$CONTROLLER" tcpdump -r /captures/none
+  denied exec_as reader "$CONTROLLER" cat /captures/.state.json
+  denied exec_as reader "$CONTROLLER" ls
+  denied exec_as reader "$CONTROLLER" tar -x
+  denied kubectl --as=reader cp "kube-system/$CONTROLLER:/captures/.state.json" "$TMP/copy"
+  denied kubectl -n kube-system --as=reader exec "$CONTROLLER" -c debugger -- packet-capture get "$pod"
+
+  give_everywhere reader packet-capture-user
+  within 10 let_in read_as reader status
+  let_in read_as reader get default/none
+  denied exec_as reader "$CONTROLLER" ls
+}
+
+ephemeral_as() { # PERSON POD
+  kubectl -n kube-system --as="$1" patch pod "$2" --subresource=ephemeralcontainers --dry-run=server \
+    -p "{\"spec\": {\"ephemeralContainers\": [{\"name\": \"debugger\", \"image\": \"$BUSYBOX\"}]}}"
+}
+attach_as() { timeout 10 kubectl -n kube-system --as="$1" attach "$2"; }                        # PERSON POD
+forward_as() { timeout 10 kubectl -n kube-system --as="$1" port-forward "pod/$2" :10249; } # PERSON POD
+
+a_capture_pod_is_closed_and_the_others_are_as_open_as_before() {
+  local proxy dns
+  proxy=$(pod_of_kube_system k8s-app=kube-proxy) dns=$(pod_of_kube_system k8s-app=kube-dns)
+  apply_policy
+  kubectl -n kube-system create role "support-$ID" --verb=get,list,create,patch \
+    --resource=pods,pods/attach,pods/ephemeralcontainers,pods/exec,pods/portforward >/dev/null
+  afterwards kubectl -n kube-system delete role "support-$ID"
+  give support "role=support-$ID" kube-system
+  within 10 exec_as support "$proxy" kube-proxy --version
+  ephemeral_as support "$proxy" >/dev/null
+  denied exec_as support "$CONTROLLER" ls
+  denied read_as support status -n "$NS"
+  denied ephemeral_as support "$CONTROLLER"
+  denied attach_as support "$CONTROLLER"
+  denied forward_as support "$CONTROLLER"
+
+  # Who may exec for the sake of captures alone gets into no other pod.
+  give reader clusterrole=packet-capture-user "$NS"
+  give reader role=packet-capture-reader kube-system
+  within 10 let_in read_as reader get "$NS/none"
+  denied exec_as reader "$proxy" kube-proxy --version
+  denied exec_as reader "$proxy" packet-capture get "$NS/none"
+  denied exec_as reader "$dns" /coredns -version
+
+  give support clusterrole=packet-capture-operator kube-system
+  give support role=packet-capture-reader kube-system
+  within 10 exec_as support "$CONTROLLER" ls /captures
+  ephemeral_as support "$CONTROLLER" >/dev/null
+  exec_as support "$proxy" kube-proxy --version >/dev/null
+}

@@ -1,0 +1,36 @@
+# shellcheck shell=bash disable=SC2154
+# policy.yaml, and people with few rights. Sourced by case.sh.
+# A person is a name alone: what it may do is what the case gives it.
+
+# Until the case is over. The policies take a moment to be in force.
+apply_policy() {
+  afterwards kubectl delete --ignore-not-found -f "$HERE/../policy.yaml"
+  kubectl apply -f "$HERE/../policy.yaml" >/dev/null
+  give probe clusterrole=edit "$NS"
+  give probe role=packet-capture-reader kube-system
+  within 30 denied starting probe
+  within 30 denied exec_as probe "$CONTROLLER" ls
+}
+
+give() { # PERSON KIND=ROLE NAMESPACE
+  afterwards take "$@"
+  kubectl -n "$3" create rolebinding "$1-$ID-${2#*=}" "--$2" "--user=$1" >/dev/null
+}
+take() { kubectl -n "$3" delete --ignore-not-found rolebinding "$1-$ID-${2#*=}" >/dev/null; } # PERSON KIND=ROLE NAMESPACE
+
+as() { kubectl -n "$NS" --as="$1" "${@:2}"; } # PERSON ARGUMENT...
+starting() { pod_yaml started 5 | as "$1" create --dry-run=server -f -; } # PERSON
+exec_as() { kubectl -n kube-system --as="$1" exec "$2" -- "${@:3}"; } # PERSON POD COMMAND...
+
+# By the policy, not for want of an ordinary right.
+denied() { # COMMAND...
+  local said
+  if said=$("$@" 2>&1); then fail "let through: $*" || return; fi
+  [[ $said == *"ValidatingAdmissionPolicy 'packet-capture-"*' denied request: '* ]] || fail "not by the policy: $*"$'\n'"$said"
+}
+
+# What the command says and how it ends is its own affair.
+let_in() { # COMMAND...
+  local said
+  said=$("$@" 2>&1) || [[ $said == *'command terminated with exit code'* ]] || fail "not let in: $*"$'\n'"$said"
+}
