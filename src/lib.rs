@@ -5,24 +5,28 @@
 //! ```text
 //! API server --watch--> run --hear--> Desired --+
 //! SIGCHLD ----pipe----> run --reap--> Slots ----+--> plan(&World) -> actions -> run -> tcpdump / ring / state / events
-//! one deadline -timer-> run --------------------+          ^------ what came of them, back into Slots ------+
+//! disk, deadline -----> run --------------------+          ^------ what came of them, back into Slots ------+
 //! ```
 //!
 //! [`desired`] folds what the API server says into what each pod last readably asked for, and where it is. [`slots`] holds what
 //! there is: one slot for each *stem*, the beginning of a capture's file names, since files are what can have one writer only.
+//! [`annotations`] and [`filter`] say what a text asks for, [`room`] which of it the node has room for, within its [`limits`].
 //! [`plan`] compares the two and names what is to be done. [`run`] waits for one thing, records it, has it planned and carries
 //! it out, until there is nothing left to do. So a missed event, a crash, a failed removal, a new list and a tcpdump that will not
 //! die are one code path: compare and act again.
 //!
-//! [`capture`], [`pod`], [`desired`], [`slots`] and [`plan`] do no I/O, read no clock and write no log. The others keep one secret
-//! each: [`watch`] how the stream is opened anew, [`tcpdump`] the processes, [`ring`] the files, [`state`] what the next process
-//! must know, [`report`] the wording, [`events`] the way to the API server, [`signals`], [`health`], [`instance`] and [`config`] theirs.
+//! These, [`capture`], [`refusal`] and [`pod`] do no I/O, read no clock and write no log. The others keep one secret each: [`watch`]
+//! how the stream is opened anew, [`tcpdump`] the processes, [`stderr`] their words, [`ring`] the files, [`state`] what the next
+//! process must know, [`report`] the wording, [`events`] the way to the API server, [`signals`], [`health`], [`instance`] and [`config`]
+//! theirs.
 //!
 //! # What is promised
 //!
 //! - A file is removed only when its writer was reaped, and only after a complete list of pods was seen.
 //! - A removal that was seen is carried out, also by the next process, and whatever the pod asks meanwhile.
 //! - What cannot be read changes nothing: the last readable request stands.
+//! - Nobody gets more than was asked for: one value that cannot be read refuses all of them, and no filter widens a capture.
+//! - What was let in stays in, and what finds no room is refused, the newest first.
 //! - One writer per file name, one controller per node ([`instance`]).
 //! - Every wait has a deadline, every retry a longest wait, every buffer a bound: named constants, each with its reason.
 //!
