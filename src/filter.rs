@@ -6,7 +6,7 @@
 //! - *Leave our bracket.* Its own are closed in the order they were opened, never one more, and a bracket is a bracket for
 //!   libpcap too: the only tokens of its scanner that swallow one, `\name` and `$name`, are not let through. In its grammar
 //!   each `(` has its `)` within one production, so what it reads is `(…) and (…)`: one conjunction, whose left side is ours.
-//! - *Move the offsets.* Only the words `vlan mpls pppoed pppoes geneve vxlan` do, and they are not in [`WORDS`].
+//! - *Move the offsets.* Only the words `vlan mpls pppoed pppoes geneve vxlan` do, and they are not in `WORDS`.
 //! - *Have a name looked up.* libpcap asks DNS and the files of /etc only for a token of its kind ID, EID or AID. Of those, one gets
 //!   through: an ID of two numbers right behind `portrange`, which it reads as two numbers.
 //! - *See another pod's packet.* That follows from the first two. `fuzz/` looks for what may be wrong with this, or with libpcap.

@@ -20,7 +20,7 @@ use crate::{
     instance,
     limits::Disk,
     plan::{self, World},
-    refusal::Refusal,
+    refusal::{NoRoom, Refusal},
     report,
     ring::Ring,
     signals::Signals,
@@ -183,7 +183,7 @@ impl Controller {
     }
 
     fn needs_disk(&self) -> bool {
-        let waits = |slot: &Slot| matches!(slot.told, Some(Standing::NoRoom(_)));
+        let waits = |slot: &Slot| matches!(slot.told, Some(Standing::NoRoom(NoRoom::Disk { .. })));
         !self.tcpdumps.is_empty() || self.disk.low || self.slots.iter().any(|(_, slot)| waits(slot))
     }
 
