@@ -137,7 +137,10 @@ async fn create(api: &Api<Event>, event: &Event, told_at: Timestamp) -> Result<(
             Ok(Err(kube::Error::Api(status))) => {
                 answers += 1;
                 if is_final(status.code) || answers >= ANSWERED_MAX {
-                    return Err(status.message);
+                    // A namespace that is about to go answers so, too, and nothing is wrong then.
+                    let unbound = status.code == 403 && !status.message.contains("being terminated");
+                    let hint = if unbound { "; hint: apply the ClusterRole in daemonset.yaml" } else { "" };
+                    return Err(format!("{}{hint}", status.message));
                 }
                 status.message
             }

@@ -32,11 +32,13 @@ pub fn started(run: &Run, slot: &Slot, node: &str, path: &Path, kept: usize) -> 
         path.display(),
         counted(files.into(), "file of 1 MB", "files of 1 MB"),
     );
-    match files {
-        1 => text.push_str(
+    match (files, kept) {
+        // Said when it begins, not at each restart.
+        (1, 0) => text.push_str(
             ": a single file is emptied whenever it is full: ask for 2 or more to keep the packets before that",
         ),
-        _ => {
+        (1, _) => (),
+        (_, _) => {
             let _ = write!(text, ": keeps the last {files} MB");
         }
     }

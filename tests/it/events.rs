@@ -23,6 +23,7 @@ fn an_event_that_is_refused_for_good_is_not_sent_again() {
         node.until_event("later", "CaptureStarted");
         assert_eq!((node.api.events("web").len(), controller.logged("no event")), (1, 1), "{code}");
         assert_eq!(controller.children().len(), 2, "{code}");
+        assert_eq!(controller.logged("hint: apply the ClusterRole"), usize::from(code == 403));
     };
     thread::scope(|scope| [403, 404, 422].into_iter().for_each(|code| drop(scope.spawn(move || refuse(code)))));
 }
