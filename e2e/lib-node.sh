@@ -21,17 +21,25 @@ renew_controller() { # so that the kubelet's patience with it is new, too
 }
 
 apply_daemonset() {
-  kubectl apply -f "$HERE/../daemonset.yaml" >/dev/null
+  kubectl apply -f "$MANIFEST" >/dev/null
   kubectl -n kube-system rollout status daemonset/packet-capture --timeout=120s >/dev/null
 }
 
-set_environment() { # NAME=VALUE: of every controller, until the case is over
+change_controllers() { # PATCH: of the spec of every controller's pod, a strategic one, until the case is over
   afterwards apply_daemonset
-  afterwards kubectl -n kube-system set env daemonset/packet-capture "${1%%=*}-"
-  kubectl -n kube-system set env daemonset/packet-capture "$1" >/dev/null
+  awk -v RS='---\n' '/\nkind: DaemonSet/' "$MANIFEST" |
+    kubectl patch --local -f - -p "{\"spec\": {\"template\": {\"spec\": $1}}}" -o yaml | kubectl apply -f - >/dev/null
   kubectl -n kube-system rollout status daemonset/packet-capture --timeout=120s >/dev/null
   find_controller
 }
+
+environment() { # NAME=VALUE...: the patch that sets these
+  local each list=''
+  for each; do list+=", {\"name\": \"${each%%=*}\", \"value\": \"${each#*=}\"}"; done
+  echo "\"containers\": [{\"name\": \"packet-capture\", \"env\": [${list#, }]}]"
+}
+
+set_environment() { change_controllers "{$(environment "$@")}"; } # NAME=VALUE...: of every controller, until the case is over
 
 on() ( # NODE COMMAND...: with another node as the one looked at
   NODE=$1
@@ -43,6 +51,22 @@ in_controller() { kubectl -n kube-system exec "$CONTROLLER" -- "$@"; } # COMMAND
 controller_says() { [[ $(controller_log) == *"$1"* ]]; } # WORDS
 controller_log() { kubectl -n kube-system logs "$CONTROLLER" "$@"; }
 restarts() { kubectl -n kube-system get pod "$CONTROLLER" -o 'jsonpath={.status.containerStatuses[0].restartCount}'; }
+
+kill_controller() { docker exec "$NODE" kill -KILL "$(controller_pid)"; }
+
+# The memory of the controller's container, in bytes: its limit, the most that there was at once, and what now is not a file's.
+memory() {
+  local group
+  group=$(docker exec "$NODE" cat "/proc/$(controller_pid)/cgroup") || return
+  if [[ $group =~ [0-9]+:memory:([^$'\n']+) ]]; then
+    in_group "/memory${BASH_REMATCH[1]}" memory.limit_in_bytes memory.max_usage_in_bytes total_rss
+  else
+    in_group "${group#0::}" memory.max memory.peak anon
+  fi
+}
+in_group() { # GROUP FILE FILE KEY
+  docker exec "$NODE" awk -v "key=$4" 'NF == 1 {print} $1 == key {print $2}' "/sys/fs/cgroup$1/"{"$2","$3",memory.stat} | xargs
+}
 
 # pid, state and command line of every process on the node; the columns after the second are the command line.
 processes() { docker exec "$NODE" ps -ww -e -o pid=,stat=,args=; }
@@ -75,7 +99,15 @@ pid_of() { # POD: its tcpdump's; fails unless there is exactly one
 
 capturing() { # POD [FILES]: one tcpdump runs for it, with a ring of so many files
   local found
-  found=$(tcpdumps "$1") && [[ $found && $found != *$'\n'* && (! ${2:-} || $found == *" -W $2 -w "*) ]]
+  found=$(tcpdumps "$1") && [[ $found && $found != *$'\n'* && (! ${2:-} || $found == *" -W $2 "*) ]]
+}
+
+# The arguments of the pod's tcpdump, one a line.
+arguments() { local pid; pid=$(pid_of "$1") && docker exec "$NODE" cat "/proc/$pid/cmdline" | tr '\0' '\n'; } # POD
+
+capturing_only() { # POD HOSTS FILTER: of the packets of these hosts, what the filter matches
+  local found
+  found=$(tcpdumps "$1") && [[ $found == *".pcap -- ($2) and ($3)" ]]
 }
 
 not_capturing() { # POD
@@ -129,6 +161,14 @@ packets() { # POD [FILTER]
   said=$(sed 's,^,/captures/,' <<<"$names" | kubectl -n kube-system exec -i "$CONTROLLER" -- tcpdump -n --count -V - ${2:+"$2"} 2>"$TMP/tcpdump") || true
   [[ $said =~ ^([0-9]+)' packet' ]] || fail "$(cat "$TMP/tcpdump")" || return
   echo "${BASH_REMATCH[1]}"
+}
+
+intact() { # POD: each of its files ends with a whole packet
+  local names said
+  names=$(files "$1") && [[ $names ]] || return
+  # shellcheck disable=SC2001
+  said=$(sed 's,^,/captures/,' <<<"$names" | kubectl -n kube-system exec -i "$CONTROLLER" -- tcpdump -n --count -V - 2>&1) || return
+  [[ $said != *'tcpdump: '* ]] || fail "$said" # of a file with half a packet, it goes on to the next
 }
 
 captured() { local count; count=$(packets "$1" "${2:-}") && ((count > 0)); }    # POD [FILTER]

@@ -58,6 +58,10 @@ pod_with() { # NAME FILES OPERATION...
 
 annotate() { kubectl -n "$NS" annotate pod "${@:1:$#-1}" --overwrite "tcpdump.antrea.io=${*: -1}" >/dev/null; } # POD... FILES
 unannotate() { kubectl -n "$NS" annotate pod "$1" tcpdump.antrea.io- >/dev/null; } # POD
+optional() { # POD KEY=VALUE|KEY-...: sets or removes the annotations beside the main one
+  local keys=("${@:2}")
+  kubectl -n "$NS" annotate pod "$1" --overwrite "${keys[@]/#/tcpdump.antrea.io/}" >/dev/null
+}
 finish() { kubectl -n "$NS" exec "$1" -- touch /tmp/done; }                         # POD
 
 delete_pod() { kubectl -n "$NS" delete pod "$1" >/dev/null; } # POD
@@ -91,10 +95,18 @@ has_event() { # POD REASON [WORDS...]: one Event has them all
   [[ $messages ]]
 }
 
+event_time() { # POD REASON: of the first, in seconds since 1970
+  local times
+  times=$(kubectl -n "$NS" get events --field-selector "involvedObject.name=$1,reason=$2" -o 'jsonpath={range .items[*]}{.firstTimestamp}{"\n"}{end}')
+  [[ $times ]] && date -d "$(sort <<<"$times" | head -n 1)" +%s
+}
+
 event_count_is() { # POD REASON COUNT
   local messages
   messages=$(events "$1" "$2") && [[ $(grep --count . <<<"$messages") == "$3" ]]
 }
+
+refusals_are() { is "$(kubectl -n "$NS" get events --field-selector reason=CaptureRefused -o name | grep --count .)" "$1"; } # COUNT: of all pods
 
 pod_says() { [[ $(kubectl -n "$NS" logs "$1") == *"$2"* ]]; } # POD WORDS
 
