@@ -1,0 +1,139 @@
+# shellcheck shell=bash disable=SC2154
+# What the operator of the node allows, and what the node has room for. One at a time: each changes every controller, or fills one.
+
+# Pods of earlier cases may still be on their way out, and what they have counts.
+nobody_else_captures() { is "$(listing)" ''; }
+
+the_newest_wish_waits_for_room_and_a_restart_keeps_the_order() {
+  set_environment MAX_CAPTURES=3 NODE_BUDGET_MB=20 MAX_DURATION=1h MAX_SNAPLEN=128 KEEP_AFTER_POD=10s
+  within 60 nobody_else_captures
+  local pid deleted
+  pods one two three four
+  annotate one two 5
+  within 20 capturing one 5
+  within 20 capturing two 5
+  within 20 has_event one CaptureStarted '128 bytes of each packet' 'ends 1h after its beginning'
+  [[ $(arguments one | xargs) == *' -W 5 -s 128 -w '* ]]
+
+  annotate three 11
+  within 20 has_event three CaptureRefused '11 MB are asked for' 'take 10 MB: 21 MB of 20 MB (NODE_BUDGET_MB)'
+  pid=$(pid_of one)
+  annotate one 16
+  within 20 has_event one CaptureRefused '16 MB are asked for' 'take 5 MB: 21 MB of 20 MB (NODE_BUDGET_MB)' 'kept: the capture with 5 files'
+  same_tcpdump one "$pid"
+  annotate one 5
+  within 20 has_event one CaptureAccepted
+  same_tcpdump one "$pid"
+  gone three
+
+  kill_controller
+  within 60 capturing one 5
+  within 20 capturing two 5
+  within 20 event_count_is three CaptureRefused 2
+  gone three
+
+  unannotate two
+  within 20 capturing three 11
+  annotate four 2
+  within 20 capturing four 2
+  annotate two 1
+  within 20 has_event two CaptureRefused '3 captures go on on this node already' '(MAX_CAPTURES)'
+  gone two
+  within 20 captured four
+  deleted=$SECONDS
+  delete_pod four
+  within 20 capturing two 1
+  has_files four
+  within 30 has_no_files four
+  ((SECONDS - deleted >= 10)) || fail "its files were kept for $((SECONDS - deleted)) s"
+}
+
+a_restart_starts_no_ended_capture_again_and_prolongs_none() {
+  afterwards renew_controller
+  local pod count lasted
+  pods counted brief long
+  optional counted packets=10
+  optional brief duration=2s
+  optional long duration=15s
+  annotate counted brief long 5
+  within 20 has_event counted CaptureFinished
+  within 20 has_event brief CaptureFinished
+  count=$(restarts)
+  kill_controller
+  within 40 has_event long CaptureFinished '15s have passed'
+  is "$(restarts)" $((count + 1))
+  lasted=$(($(event_time long CaptureFinished) - $(event_time long CaptureStarted)))
+  ((lasted >= 15 && lasted <= 18)) || fail "it lasted $lasted s"
+  for pod in counted brief long; do
+    not_capturing "$pod"
+    captured "$pod"
+  done
+  is "$(starts counted) $(starts brief)" '0 0' # of this controller
+  is "$(packets counted)" 10
+}
+
+at_the_disks_floor_all_captures_stop_in_order_and_go_on_when_there_is_space() {
+  local pod
+  change_controllers "{$(environment MIN_FREE_MB=5 MIN_FREE_PERCENT=0), \"volumes\": [{\"name\": \"captures\",
+    \"emptyDir\": {\"medium\": \"Memory\", \"sizeLimit\": \"20Mi\"}}]}" # 21 MB
+  within 60 nobody_else_captures
+  pods fat lean late
+  annotate fat 15
+  annotate lean 5
+  within 20 captured fat
+  within 20 captured lean
+  for pod in {1..5}; do download fat; done # more would go round in the ring
+  until has_event fat CaptureLowDisk; do
+    ((SECONDS < 150)) || fail 'the disk does not fill'
+    download lean
+  done
+  within 20 has_event lean CaptureLowDisk '5 MB must be (MIN_FREE_MB' 'goes on when 10 MB are free'
+  for pod in fat lean; do
+    not_capturing "$pod"
+    intact "$pod"
+  done
+  annotate late 1
+  within 20 has_event late CaptureRefused '10 MB must stay' '(MIN_FREE_MB'
+  holds_for 5 not_capturing lean
+  is "$(starts fat) $(starts lean) $(starts late)" '1 1 0'
+
+  unannotate fat
+  within 20 capturing lean 5
+  within 20 capturing late 1
+  gone fat
+  mark lean 7001
+  within 20 captured lean 'tcp port 7001'
+  event_count_is lean CaptureLowDisk 1
+  is "$(starts lean) $(starts late)" '2 1'
+}
+
+all_tcpdumps() { processes | awk '$3 == "tcpdump" {print $1}'; }
+sixteen_run() { is "$(captures_here | grep --count .)" 16; }
+
+as_many_captures_as_are_allowed_keep_within_the_memory_limit() {
+  local i pids restarted limit most=0 own own_most=0 until
+  renew_controller # its memory has seen nothing yet
+  within 60 nobody_else_captures
+  restarted=$(restarts)
+  for i in {1..16}; do
+    pod_yaml "web$i" 10 | sed 's,:8080/;,:8080/3MB;,'
+    echo ---
+  done | kubectl create -f - >/dev/null
+  within 90 sixteen_run
+  pids=$(all_tcpdumps)
+  read -r limit most own < <(memory)
+  until=$((SECONDS + 60))
+  while ((most < limit - 4194304)); do # until what they wrote fills the limit, and the kernel has to take pages back
+    ((SECONDS < until)) || fail "only $most bytes after a minute"
+    read -r limit most own < <(memory)
+  done
+  until=$((SECONDS + 5))
+  while ((SECONDS < until)); do
+    read -r limit most own < <(memory)
+    ((own <= own_most)) || own_most=$own
+  done
+  is "$(all_tcpdumps)" "$pids"
+  is "$(restarts)" "$restarted"
+  echo "16 captures under load: of $limit bytes at the most $most at once, written pages included, and $own_most without them"
+  ((own_most > 0 && own_most < limit / 2))
+}

@@ -1,0 +1,52 @@
+# shellcheck shell=bash disable=SC2154
+# Annotations of someone who wants more than a capture of the pod.
+
+# shellcheck disable=SC2034 # the texts of each pod, by name
+no_hostile_text_starts_anything() {
+  local pods=(one two three) pod text file=pwned-$NS round name
+  # Few for each pod, since one has no more than ten Events at once. Not here: NUL, which no API server lets in.
+  local one=("-w /captures/$file" 'port 80) or (port 443' $'udp\nor tcp' 'vlan and port 80' 'host example.com' 'port ８０')
+  local two=('-z /bin/sh udp' "udp; cat /etc/passwd >/captures/$file" 'vxlan 5 or mpls' 'port http' 'tcp[13] − 1 = 1' 'tcp[0)]=1(')
+  # shellcheck disable=SC2016 # not for this shell
+  local three=('$(cat /etc/passwd)' '`id`' "udp -w /run/packet-capture/$file" 'geneve 5' 'ip protochain 6' 'tcp udp')
+  pods other "${pods[@]}"
+  for round in {0..5}; do
+    for pod in "${pods[@]}"; do
+      name=$pod"[round]" text=${!name}
+      optional "$pod" "filter=$text"
+      ((round > 0)) || annotate "$pod" 5
+    done
+    within 20 refusals_are $((3 * (round + 1)))
+  done
+  has_event one CaptureRefused '")" at character 8 closes a bracket that was never opened'
+  has_event one CaptureRefused '"example.com" at character 6 is a name'
+  has_event two CaptureRefused '"vxlan" at character 1 moves the offsets'
+  has_event three CaptureRefused 'tcpdump says "' 'syntax error'
+
+  # As much as the API server takes, and more than kubectl can be given as an argument.
+  printf '{"metadata": {"annotations": {"tcpdump.antrea.io/filter": "%s"}}}' "$(printf 'udp or %.0s' {1..35000})" >"$TMP/long"
+  kubectl -n "$NS" patch pod one --type=merge --patch-file "$TMP/long" >/dev/null
+  printf '{"metadata": {"annotations": {"tcpdump.antrea.io": "%0250000d"}}}' 5 >"$TMP/long"
+  kubectl -n "$NS" patch pod two --type=merge --patch-file "$TMP/long" >/dev/null
+  within 20 has_event one CaptureRefused 'longer than 512 bytes'
+  within 20 has_event two CaptureRefused '"000000000000' 'from 1 to 100'
+
+  annotate other 5
+  within 10 capturing other 5
+  for pod in "${pods[@]}"; do
+    gone "$pod"
+    is "$(starts "$pod")" 0
+  done
+  is "$(in_controller ls -R /captures /run/packet-capture | grep --count "$file")" 0
+}
+
+a_filter_that_takes_long_to_compile_delays_nobody() {
+  local bomb='portrange 1-2'
+  while ((${#bomb} + 15 <= 512)); do bomb+='||portrange 1-2'; done # the worst that is known
+  pods web other
+  optional web "filter=$bomb"
+  annotate web 5
+  annotate other 5
+  within 10 capturing other 5
+  within 20 capturing_only web "$(hosts web)" "$bomb" || has_event web CaptureRefused 'did not compile it'
+}

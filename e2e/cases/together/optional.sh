@@ -1,0 +1,139 @@
+# shellcheck shell=bash disable=SC2154
+# What the annotations beside the main one ask for: a filter, an end, less of each packet, a pause.
+
+a_filter_goes_last_in_one_argument_and_only_what_it_matches_is_captured() {
+  local filter='tcp port 7001 or tcp port 7002' pid
+  pods web
+  optional web "filter=$filter"
+  annotate web 5
+  within 20 capturing web 5
+  pid=$(pid_of web)
+  is "$(docker exec "$NODE" cat "/proc/$pid/cmdline" | tr '\0' '\n')" \
+    "$(printf '%s\n' tcpdump -U -B 16384 -i any -C 1 -W 5 -w "/captures/$(stem web).pcap" -- "($(hosts web)) and ($filter)")"
+  within 20 has_event web CaptureStarted "captures ($(hosts web)) and ($filter) into" 'keeps the last 5 MB'
+  mark web 7003
+  mark web 7001
+  within 20 captured web 'tcp port 7001'
+  mark web 7002
+  within 20 captured web 'tcp port 7002'
+  is "$(packets web "not ($filter)")" 0
+}
+
+filters_of_every_day_are_let_through() {
+  local pods=(one two three) own=() pod i
+  local filters=('tcp port 443' 'udp and port 53' 'icmp or icmp6' 'net 10.0.0.0/8' 'tcp[tcpflags] & (tcp-syn|tcp-fin) != 0' 'tcp[13] - 1 = 1'
+    'portrange 8000-9000' 'not port 22' 'greater 1000' 'ip6 proto 58' 'src host 10.0.0.1 and dst port 80' 'ether proto 0x0806')
+  pods "${pods[@]}"
+  for pod in 0 1 2; do own[pod]=$(hosts "${pods[pod]}"); done
+  annotate "${pods[@]}" 3
+  for ((i = 0; i < ${#filters[@]}; i += ${#pods[@]})); do # four each, since a pod has no more than ten Events at once
+    for pod in 0 1 2; do optional "${pods[pod]}" "filter=${filters[i + pod]}"; done
+    for pod in 0 1 2; do within 20 capturing_only "${pods[pod]}" "${own[pod]}" "${filters[i + pod]}"; done
+  done
+}
+
+a_capture_with_a_duration_ends_by_itself_and_a_changed_one_begins_anew() {
+  pods web beacon
+  optional web duration=4s
+  annotate web 5
+  within 20 has_event web CaptureStarted 'ends 4s after its beginning'
+  mark web 7001
+  within 20 has_event web CaptureFinished '4s have passed' ' packets captured' 'kept: 1 file'
+  local lasted=$(($(event_time web CaptureFinished) - $(event_time web CaptureStarted)))
+  ((lasted >= 4 && lasted <= 10)) || fail "it lasted $lasted s"
+  not_capturing web
+  captured web 'tcp port 7001'
+  kubectl -n "$NS" label pod web colour=green >/dev/null
+  annotate beacon 5
+  within 20 capturing beacon 5 # so the label was seen, too
+  not_capturing web
+
+  optional web duration=1h
+  within 20 capturing web 5
+  mark web 7002
+  within 20 captured web 'tcp port 7002'
+  captured web 'tcp port 7001'
+  unannotate web
+  within 20 gone web
+}
+
+a_capture_of_so_many_packets_ends_with_exactly_these() {
+  pods web
+  optional web packets=20
+  annotate web 5
+  within 20 has_event web CaptureStarted 'ends after 20 packets'
+  within 20 has_event web CaptureFinished 'all the packets' '20 packets captured' 'kept: 1 file'
+  not_capturing web
+  is "$(packets web)" 20
+}
+
+no_more_of_each_packet_is_kept_than_was_asked_for() {
+  pods web
+  optional web snaplen=64
+  annotate web 5
+  within 20 captured web
+  [[ $(arguments web | xargs) == *' -W 5 -s 64 -w '* ]]
+  optional web pause=true # so that the file does not change any more
+  within 20 not_capturing web
+  # A record: the time (8 bytes), how much was kept, how much there was, and the packet. The longest of each of the two.
+  is "$(in_controller cat "/captures/$(files web)" | od -A n -v -t u1 -w1 | awk '
+    NR <= 24 {next}
+    {at++}
+    at > 8 && at <= 12 {kept += $1 * 256 ^ (at - 9)}
+    at > 12 && at <= 16 {was += $1 * 256 ^ (at - 13)}
+    at >= 16 && at == 16 + kept {if (kept > most) most = kept; if (was > more) more = was; at = kept = was = 0}
+    END {print "at the most", most, "kept; cut packets:", (more > 64), "left over:", at + 0}')" 'at the most 64 kept; cut packets: 1 left over: 0'
+}
+
+a_paused_capture_keeps_its_files_and_goes_on() {
+  capture web 5
+  mark web 7001
+  within 20 captured web 'tcp port 7001'
+  optional web pause=true
+  within 20 not_capturing web
+  within 20 has_event web CaptureStopped paused 'kept: 1 file'
+  captured web 'tcp port 7001'
+  mark web 7003
+  optional web pause-
+  within 20 capturing web 5
+  mark web 7002
+  within 20 captured web 'tcp port 7002'
+  captured web 'tcp port 7001'
+  is "$(packets web 'tcp port 7003')" 0
+}
+
+an_optional_value_that_cannot_be_read_refuses_all_and_the_capture_goes_on() {
+  local key=tcpdump.antrea.io/ pid wrong pod last='' refused=0
+  pods running new
+  annotate running 5
+  within 20 capturing running 5
+  pid=$(pid_of running)
+  for wrong in 'filter=port 80) or (port 443' duration=1d packets=0 snaplen=63 pause=yes fliter=udp; do
+    kubectl -n "$NS" annotate pod running new --overwrite "$key$wrong" ${last:+"$key$last-"} >/dev/null
+    ((refused > 0)) || annotate new 5
+    within 20 refusals_are $((refused += 2))
+    last=${wrong%%=*}
+  done
+  has_event running CaptureRefused 'tcpdump.antrea.io/filter' '")" at character 8' 'kept: the capture with 5 files'
+  for pod in running new; do
+    has_event "$pod" CaptureRefused 'tcpdump.antrea.io/duration="1d"' '1s to 24h'
+    has_event "$pod" CaptureRefused 'tcpdump.antrea.io/packets="0"' 'from 1 to'
+    has_event "$pod" CaptureRefused 'tcpdump.antrea.io/snaplen="63"' 'from 64 to'
+    has_event "$pod" CaptureRefused 'tcpdump.antrea.io/pause="yes"' '"true"'
+    has_event "$pod" CaptureRefused '"tcpdump.antrea.io/fliter"'
+  done
+  same_tcpdump running "$pid"
+  is "$(starts running)" 1
+  is "$(starts new)" 0
+  optional new fliter-
+  within 20 capturing new 5
+}
+
+a_capture_that_saw_no_packet_says_where_to_read_why() {
+  pods web
+  optional web 'filter=tcp port 9'
+  annotate web 5
+  within 20 capturing web 5
+  optional web pause=true
+  within 20 has_event web CaptureStopped '0 packets captured' 'Nothing captured?'
+}
