@@ -13,7 +13,7 @@ apply_policy() {
 }
 
 give() { # PERSON KIND=ROLE NAMESPACE
-  afterwards take "$@"
+  [[ $3 == "$NS" ]] || afterwards take "$@" # what is in the case's own goes with it
   kubectl -n "$3" create rolebinding "$1-$ID-${2#*=}" "--$2" "--user=$1" >/dev/null
 }
 take() { kubectl -n "$3" delete --ignore-not-found rolebinding "$1-$ID-${2#*=}" >/dev/null; } # PERSON KIND=ROLE NAMESPACE
@@ -26,7 +26,7 @@ exec_as() { kubectl -n kube-system --as="$1" exec "$2" -- "${@:3}"; } # PERSON P
 denied() { # COMMAND...
   local said
   if said=$("$@" 2>&1); then fail "let through: $*" || return; fi
-  [[ $said == *"ValidatingAdmissionPolicy 'packet-capture-"*' denied request: '* ]] || fail "not by the policy: $*"$'\n'"$said"
+  [[ $said == *"ValidatingAdmissionPolicy 'packet-capture-"*' denied request: '*'; hint: '* ]] || fail "not by the policy: $*"$'\n'"$said"
 }
 
 # What the command says and how it ends is its own affair.

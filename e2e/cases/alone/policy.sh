@@ -290,6 +290,8 @@ a_capture_pod_is_closed_and_the_others_are_as_open_as_before() {
   denied exec_as reader "$proxy" kube-proxy --version
   denied exec_as reader "$proxy" packet-capture get "$NS/none"
   denied exec_as reader "$dns" /coredns -version
+  denied kubectl --as=reader get --raw \
+    "/api/v1/namespaces/kube-system/pods/$proxy/exec?command=packet-capture&command=get&command=$NS/none"
 
   give support clusterrole=packet-capture-operator kube-system
   give support role=packet-capture-reader kube-system
