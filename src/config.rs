@@ -50,8 +50,8 @@ impl Config {
         let node = env("NODE_NAME").filter(|node| is_name(node)).ok_or(error("NODE_NAME", node_expected))?;
         let tcpdump_options = or("TCPDUMP_OPTIONS", TCPDUMP_OPTIONS);
         if !are_options(&tcpdump_options) {
-            let expected =
-                "options that only tune a capture: -U -n -p -q -v --immediate-mode, -B KIB, -s BYTES, -y TYPE, -Z USER";
+            let expected = "options that only tune a capture: -U -n -p -q -v --immediate-mode, -B KIB, -y TYPE, -Z USER (for -s \
+                            there is MAX_SNAPLEN)";
             return Err(error("TCPDUMP_OPTIONS", expected));
         }
         let path = |name, default| {
@@ -99,7 +99,7 @@ fn limits(env: &impl Fn(&str) -> Option<String>) -> Result<Limits, Error> {
             Some(_) => Some(number("MAX_SNAPLEN", 0, snaplen, annotations::SNAPLEN_MIN..=annotations::SNAPLEN_MAX)?),
         },
         free_mb_min: number("MIN_FREE_MB", default.free_mb_min, "a number from 0 to 100000000", 0..=100_000_000)?,
-        free_percent_min: number("MIN_FREE_PERCENT", default.free_percent_min.into(), "a number from 0 to 99", 0..=99)?
+        free_percent_min: number("MIN_FREE_PERCENT", default.free_percent_min.into(), "a number from 0 to 49", 0..=49)?
             .try_into()
             .unwrap_or(u8::MAX),
         stale_max: time("MAX_STALE", default.stale_max, "a time such as 90s, 10m or 1h", false)?,
@@ -126,7 +126,7 @@ fn are_options(text: &str) -> bool {
         let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         let fits = match option {
             "-U" | "-n" | "-p" | "-q" | "-v" | "--immediate-mode" => true,
-            "-B" | "-s" => words.next().is_some_and(number),
+            "-B" => words.next().is_some_and(number),
             "-y" | "-Z" => words.next().is_some_and(word),
             _ => false,
         };
@@ -179,7 +179,7 @@ mod tests {
             ("MAX_DURATION", ""),
             ("MAX_SNAPLEN", "63"),
             ("MIN_FREE_MB", "5%"),
-            ("MIN_FREE_PERCENT", "100"),
+            ("MIN_FREE_PERCENT", "50"),
             ("KEEP_AFTER_POD", "5"),
             ("MAX_STALE", "0"),
             ("MAX_STALE", "10"),
@@ -188,7 +188,7 @@ mod tests {
             ("MAX_STALE", "99999999999h"),
             ("HOST_NETWORK_NAMESPACES", "kube-system,A"),
             ("TCPDUMP_OPTIONS", "-B"),
-            ("TCPDUMP_OPTIONS", "-s -i"),
+            ("TCPDUMP_OPTIONS", "-s 128"),
             ("TCPDUMP_OPTIONS", "-U -w /tmp/x"),
             ("TCPDUMP_OPTIONS", "-z/bin/sh"),
             ("TCPDUMP_OPTIONS", "port 80"),
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_set_is_taken() {
-        let real = "-Z root -U -B 16384 -s 2048";
+        let real = "-Z root -U -B 16384";
         assert_eq!(read(&[("NODE_NAME", "n"), ("TCPDUMP_OPTIONS", real)]).unwrap().tcpdump_options, real);
         let env = [
             ("NODE_NAME", "n"),

@@ -144,10 +144,10 @@ impl Desired {
 
     /// Takes in what tcpdump says of a filter, also for a list that is not complete yet. Says nothing of a pod that asks for
     /// something else by now.
-    pub fn checked(&mut self, check: &Check, verdict: &Result<(), Refusal>) {
+    pub fn checked(&mut self, check: &Check, verdict: &Result<(), Refusal>, now: Instant) {
         let lists = [Some(&mut self.pods), self.list.as_mut()];
         for wish in lists.into_iter().flatten().filter_map(|pods| pods.wishes.get_mut(&check.stem)) {
-            wish.judge(&check.accepted, verdict);
+            wish.judge(&check.accepted, verdict, now);
         }
     }
 
@@ -290,7 +290,7 @@ mod tests {
 
     fn reject(desired: &mut Desired) {
         let check = desired.next_check().unwrap();
-        desired.checked(&check, &Err(Refusal::FilterRejected { said: "no".into() }));
+        desired.checked(&check, &Err(Refusal::FilterRejected { said: "no".into() }), Instant::now());
     }
 
     fn is_refused(desired: &Desired) -> bool {
@@ -303,7 +303,7 @@ mod tests {
         let mut desired = after([Word::Changed(seen("a", "a", Some("5"))), change("6", "tcp")]);
         assert_eq!(files(&desired, "a"), Some(5));
         let check = desired.next_check().unwrap();
-        desired.checked(&check, &Ok(()));
+        desired.checked(&check, &Ok(()), Instant::now());
         assert_eq!((files(&desired, "a"), desired.next_check()), (Some(6), None));
         // what is proven is not asked again
         desired.hear(change("7", "tcp"), Instant::now());
@@ -325,7 +325,7 @@ mod tests {
         let mut desired = after([Word::Changed(filtering("a", "5", "tcp")), Word::Listing]);
         desired.hear(Word::Listed(filtering("a", "5", "tcp")), Instant::now());
         let check = desired.next_check().unwrap();
-        desired.checked(&check, &Ok(()));
+        desired.checked(&check, &Ok(()), Instant::now());
         desired.hear(Word::ListDone, Instant::now());
         assert_eq!((files(&desired, "a"), desired.next_check()), (Some(5), None));
     }
@@ -335,10 +335,10 @@ mod tests {
         let mut desired = after([Word::Changed(filtering("a", "5", "tcp"))]);
         let check = desired.next_check().unwrap();
         desired.hear(Word::Changed(filtering("a", "5", "udp")), Instant::now());
-        desired.checked(&check, &Ok(()));
+        desired.checked(&check, &Ok(()), Instant::now());
         assert_eq!(files(&desired, "a"), None);
         desired.hear(Word::Gone(filtering("a", "5", "udp")), Instant::now());
-        desired.checked(&check, &Ok(()));
+        desired.checked(&check, &Ok(()), Instant::now());
         assert!(desired.wishes().next().is_none());
     }
 
@@ -355,10 +355,18 @@ mod tests {
         let mut order = Vec::new();
         while let Some(check) = desired.next_check() {
             order.push(check.stem.pod().name);
-            desired.checked(&check, &Ok(()));
+            desired.checked(&check, &Ok(()), Instant::now());
         }
         assert_eq!(order, ["c", "b"]);
-        desired.hear(Word::Changed(filtering("a", "5", "tcp")), start + Duration::from_secs(4));
+        // and one that changes while it is being compiled waits behind the others
+        for (after_s, name) in [(4, "c"), (5, "b")] {
+            desired.hear(Word::Changed(filtering(name, "5", "arp")), start + Duration::from_secs(after_s));
+        }
+        let check = desired.next_check().unwrap();
+        desired.hear(Word::Changed(filtering("c", "5", "sctp")), start + Duration::from_secs(6));
+        desired.checked(&check, &Ok(()), start + Duration::from_secs(7));
+        assert_eq!(desired.next_check().unwrap().stem.pod().name, "b");
+        desired.hear(Word::Changed(filtering("a", "5", "tcp")), start);
         assert_eq!(desired.next_check().unwrap().stem.pod().name, "a");
     }
 

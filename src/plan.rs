@@ -10,7 +10,6 @@ use crate::{
     capture::{Asked, Place, Stem, Uid},
     desired::{Desired, Wish},
     limits::{Disk, Limits},
-    refusal::NoRoom,
     room::{self, Room},
     slots::{END_GRACE, End, Phase, Run, START_INTERVAL, Slot, Slots, Standing, Why},
 };
@@ -79,8 +78,8 @@ enum Wanted {
 #[must_use]
 pub fn plan(world: &World) -> Plan {
     let known = world.desired.is_complete();
-    let room = if known { room::room(world) } else { Room::new() };
-    let mut planner = Planner { world, first_to_go: first_to_go(world, &room), room, wake_at: None };
+    let room = if known { room::room(world) } else { Room::default() };
+    let mut planner = Planner { world, room, wake_at: None };
     let mut actions = Vec::new();
     if known && !world.stopping {
         let ownerless = |slot: &Slot| slot.owner.is_none() && !slot.doomed;
@@ -96,23 +95,9 @@ pub fn plan(world: &World) -> Plan {
     Plan { actions, wake_at: planner.wake_at }
 }
 
-/// The files of a pod that is gone which are to go now because someone else needs the room: the oldest, one after the other.
-fn first_to_go<'a>(world: &World<'a>, room: &Room) -> Option<&'a Stem> {
-    let waits = |slot: &Slot| matches!(slot.told, Some(Standing::NoRoom(NoRoom::Disk { .. })));
-    let needed = world.disk.low
-        || room.values().any(|verdict| matches!(verdict, Err(NoRoom::Budget { .. } | NoRoom::Disk { .. })))
-        || world.slots.iter().any(|(_, slot)| waits(slot));
-    if !needed || world.slots.iter().any(|(_, slot)| slot.doomed) {
-        return None;
-    }
-    let retired = world.slots.iter().filter_map(|(stem, slot)| Some((slot.retired?.at, stem)));
-    retired.min().map(|(_, stem)| stem)
-}
-
 struct Planner<'a> {
     world: &'a World<'a>,
-    room: Room,
-    first_to_go: Option<&'a Stem>,
+    room: Room<'a>,
     wake_at: Option<Instant>,
 }
 
@@ -125,13 +110,13 @@ impl Planner<'_> {
         match (wish, &slot.owner) {
             (Some(_), None) => None,
             (Some(wish), Some(owner)) if wish.uid == *owner && slot.retired.is_none() => {
-                if let (Some(Ok(accepted)), false) = (self.room.get(stem), self.world.stopping) {
-                    return Some(Action::Admit(accepted.clone()));
+                if let (Some(Ok(accepted)), false) = (self.room.verdicts.get(stem), self.world.stopping) {
+                    return Some(Action::Admit((*accepted).clone()));
                 }
                 // Told last, so that what is said of the capture is what has become of it.
                 self.move_on(slot, Some(wish)).or_else(|| self.tell(stem, slot, wish))
             }
-            (None, Some(owner)) if slot.began.is_some() && !self.world.desired.is_content(owner) => {
+            (None, Some(owner)) if slot.has_captured() && !self.world.desired.is_content(owner) => {
                 self.keep(stem, slot)
             }
             (Some(_) | None, _) => Some(Action::Doom),
@@ -144,7 +129,7 @@ impl Planner<'_> {
         let Some(retired) = slot.retired else {
             return Some(if keep.is_zero() { Action::Doom } else { Action::Retire });
         };
-        if self.first_to_go == Some(stem) || self.due(retired.at + keep) {
+        if self.room.first_to_go.contains(stem) || self.due(retired.at + keep) {
             return Some(Action::Doom);
         }
         self.move_on(slot, None)
@@ -195,6 +180,9 @@ impl Planner<'_> {
         if slot.retired.is_some() {
             return Wanted::Halt(Why::Retired);
         }
+        if wish.is_some_and(|wish| wish.place == Place::Finished) {
+            return Wanted::Halt(Why::Finished);
+        }
         if let Some(by) = self.ended(slot) {
             return Wanted::Halt(Why::Ended(by));
         }
@@ -234,11 +222,12 @@ impl Planner<'_> {
             (Asked::Unreadable(refusal), _) | (_, Place::Forbidden(refusal)) => {
                 return Some(Standing::Refused(refusal.clone()));
             }
-            (_, Place::Finished) => return slot.began.is_none().then_some(Standing::Missed),
+            (_, Place::Finished) => return (!slot.has_captured()).then_some(Standing::Missed),
             (_, Place::NoAddress | Place::At(_)) => (),
         }
-        if let Some(Err(no_room)) = self.room.get(stem) {
-            return Some(Standing::NoRoom(*no_room));
+        if let Some(Err(no_room)) = self.room.verdicts.get(stem) {
+            // What may be done in a moment is not refused now.
+            return if self.room.is_coming { slot.told.clone() } else { Some(Standing::NoRoom(*no_room)) };
         }
         if wish.place == Place::NoAddress {
             let since = wish.homeless_since.unwrap_or(self.world.now);

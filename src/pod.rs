@@ -67,7 +67,8 @@ fn place(pod: &Pod, name: &PodName, limits: &Limits) -> Place {
         return Place::Finished;
     }
     if !stem.fits() {
-        return Place::Forbidden(Refusal::name_too_long(&stem));
+        let (bytes, max) = stem.file_name_bytes();
+        return Place::Forbidden(Refusal::NameTooLong { bytes, max });
     }
     if pod.host_network && !host_network_allowed {
         return Place::Forbidden(Refusal::HostNetwork);

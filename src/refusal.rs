@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::capture::Stem;
-
 /// What is wrong with a filter, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterFault {
@@ -88,21 +86,14 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
-    /// The refusal of a stem that does not [fit](Stem::fits).
-    #[must_use]
-    pub fn name_too_long(stem: &Stem) -> Self {
-        let (bytes, max) = stem.file_name_bytes();
-        Self::NameTooLong { bytes, max }
-    }
-}
-
 /// What the node has no room for at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoom {
     /// As many captures go on as may.
     Captures {
-        /// So many.
+        /// How many go on.
+        captures: u16,
+        /// How many may.
         max: u16,
     },
     /// The files of all captures together would be too large.

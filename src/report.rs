@@ -105,7 +105,7 @@ fn ended(by: End, slot: &Slot, kept: usize) -> String {
 fn low_disk(slot: &Slot, disk: Disk, kept: usize) -> String {
     let Disk { free_mb, floor_mb, .. } = disk;
     format!(
-        "the node's disk has {free_mb} MB free, and {floor_mb} MB must be (MIN_FREE_MB, MIN_FREE_PERCENT); {}; kept: {}; goes on \
+        "the node's disk ran low: it has {free_mb} MB free, and {floor_mb} MB must be (MIN_FREE_MB, MIN_FREE_PERCENT); {}; kept: {}; goes on \
          when {} MB are free",
         packets(slot),
         files_counted(kept),

@@ -4,40 +4,96 @@
 //! remembered. A change that needs no more than there is always has room; one that needs more is refused, and what runs goes on.
 //! The files of a capture count as what is on the disk or what it may still write, whichever is more, until they are removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     annotations::Accepted,
     capture::{Place, Stem},
+    limits::Disk,
     plan::World,
     refusal::NoRoom,
-    slots::Slot,
+    slots::{Phase, Slot, Standing, Why},
 };
 
-/// What is to be said of each slot whose pod asks for something else than what is done.
-pub type Room = BTreeMap<Stem, Result<Accepted, NoRoom>>;
+/// What there is room for.
+#[derive(Debug, Default)]
+pub struct Room<'a> {
+    /// What is to be said of each slot whose pod asks for something else than what is done.
+    pub verdicts: BTreeMap<&'a Stem, Result<&'a Accepted, NoRoom>>,
+    /// The files of pods that are gone which are to go now, because someone else needs the room: the oldest.
+    pub first_to_go: BTreeSet<&'a Stem>,
+    /// Files are about to go: what finds no room may have some in a moment.
+    pub is_coming: bool,
+}
 
 /// Who asks for something that is not done yet, and whether there is room for it.
 #[must_use]
-pub fn room(world: &World) -> Room {
-    let slots: BTreeMap<&Stem, &Slot> = world.slots.iter().collect();
+pub fn room<'a>(world: &World<'a>) -> Room<'a> {
     let mut taken: BTreeMap<&Stem, Taken> =
-        slots.iter().map(|(stem, slot)| (*stem, taken(world, stem, slot))).collect();
-    let mut asking: Vec<(&Stem, &Slot, &Accepted)> =
-        slots.iter().filter_map(|(stem, slot)| Some((*stem, *slot, asks(world, stem, slot)?))).collect();
+        world.slots.iter().map(|(stem, slot)| (stem, taken(world, stem, slot))).collect();
+    let mut asking: Vec<(&Stem, &Slot, Asks)> =
+        world.slots.iter().filter_map(|(stem, slot)| Some((stem, slot, asks(world, stem, slot)?))).collect();
     asking.sort_by_key(|(_, slot, _)| slot.sequence);
-    let mut room = Room::new();
-    for (stem, slot, accepted) in asking {
+    let mut verdicts = BTreeMap::new();
+    for (stem, slot, asks) in asking {
         let others = taken.iter().filter(|(other, _)| **other != stem).map(|(_, taken)| taken);
-        let verdict = fits(world, slot, accepted, others);
+        let verdict = fits(world, slot, asks.accepted, others);
         if verdict.is_ok() {
-            let files = u64::from(accepted.request.capture.files);
+            let files = u64::from(asks.accepted.request.capture.files);
             let mb = taken.get(stem).map_or(files, |taken| taken.mb.max(files));
             taken.insert(stem, Taken { mb, goes_on: true });
         }
-        room.insert(stem.clone(), verdict.map(|()| accepted.clone()));
+        if !asks.is_pending {
+            verdicts.insert(stem, verdict.map(|()| asks.accepted));
+        }
     }
-    room
+    let first_to_go = first_to_go(world, &verdicts);
+    let is_coming = !first_to_go.is_empty() || world.slots.iter().any(|(_, slot)| goes_soon(slot));
+    Room { verdicts, first_to_go, is_coming }
+}
+
+/// Whether a slot is doomed, and nothing seems to keep it from going.
+fn goes_soon(slot: &Slot) -> bool {
+    slot.doomed && !matches!(slot.phase, Phase::Killing { .. } | Phase::Removing { .. })
+}
+
+fn first_to_go<'a>(world: &World<'a>, verdicts: &BTreeMap<&Stem, Result<&Accepted, NoRoom>>) -> BTreeSet<&'a Stem> {
+    let mut retired: Vec<(&Stem, &Slot)> =
+        world.slots.iter().filter(|(_, slot)| slot.retired.is_some() && !slot.doomed).collect();
+    retired.sort_by_key(|(_, slot)| slot.retired.map(|retired| retired.at));
+    let files = |slot: &Slot| u64::try_from(slot.files).unwrap_or(u64::MAX);
+    let all_mb: u64 = retired.iter().map(|(_, slot)| files(slot)).sum();
+    let waiting = world.slots.iter().filter_map(|(_, slot)| match slot.told {
+        Some(Standing::NoRoom(no_room @ NoRoom::Disk { .. })) if slot.retired.is_none() => Some(no_room),
+        Some(_) | None => None,
+    });
+    let missing = verdicts.values().filter_map(|verdict| verdict.err()).chain(waiting).map(|no_room| lacks(&no_room));
+    // What would not be enough is not given.
+    let enough = missing.filter(|mb| *mb <= all_mb).max().unwrap_or_default();
+    let Disk { free_mb, floor_mb, low } = world.disk;
+    let for_disk = if low { floor_mb.saturating_mul(2).saturating_sub(free_mb) } else { 0 };
+    let coming: u64 = world.slots.iter().filter(|(_, slot)| goes_soon(slot)).map(|(_, slot)| files(slot)).sum();
+    let mut missing_mb = enough.max(for_disk).saturating_sub(coming);
+    let mut first = BTreeSet::new();
+    for (stem, slot) in retired {
+        if missing_mb == 0 {
+            break;
+        }
+        first.insert(stem);
+        missing_mb = missing_mb.saturating_sub(files(slot));
+    }
+    first
+}
+
+/// How many megabytes more would do.
+fn lacks(no_room: &NoRoom) -> u64 {
+    match no_room {
+        NoRoom::Captures { .. } => 0,
+        NoRoom::Budget { needs_mb, used_mb, budget_mb } => {
+            used_mb.saturating_add(*needs_mb).saturating_sub((*budget_mb).into())
+        }
+        NoRoom::Disk { needs_mb, free_mb, floor_mb } => floor_mb.saturating_add(*needs_mb).saturating_sub(*free_mb),
+    }
 }
 
 /// What a start of these files would lack on the disk.
@@ -45,10 +101,8 @@ pub fn room(world: &World) -> Room {
 /// # Errors
 /// If the floor would be crossed.
 pub fn on_disk(world: &World, slot: &Slot, files: u16) -> Result<(), NoRoom> {
-    let written = match (&slot.last, slot.has_process()) {
-        (Some(run), true) => run.capture.files.into(),
-        (Some(_) | None, _) => slot.files,
-    };
+    // What it ran with once was let in, and is not revoked.
+    let written = slot.last.as_ref().map_or(0, |run| run.capture.files.into()).max(slot.files);
     let needs_mb = u64::from(files).saturating_sub(u64::try_from(written).unwrap_or(u64::MAX));
     let disk = world.disk;
     if disk.has_room_for(needs_mb) {
@@ -77,14 +131,27 @@ fn taken(world: &World, stem: &Stem, slot: &Slot) -> Taken {
 }
 
 /// What a slot's pod asks for and is not done.
-fn asks<'a>(world: &'a World, stem: &Stem, slot: &Slot) -> Option<&'a Accepted> {
+struct Asks<'a> {
+    accepted: &'a Accepted,
+    /// Its filter is still to be compiled: it holds its place until then.
+    is_pending: bool,
+}
+
+fn asks<'a>(world: &World<'a>, stem: &Stem, slot: &Slot) -> Option<Asks<'a>> {
     let wish = world.desired.wish_for(stem).filter(|wish| slot.owner.as_ref() == Some(&wish.uid))?;
     let somewhere = match wish.place {
         Place::At(_) | Place::NoAddress => true,
         Place::Forbidden(_) | Place::Finished => false,
     };
-    let idle = slot.doomed || slot.retired.is_some() || !somewhere;
-    wish.accepted.as_ref().filter(|accepted| !idle && slot.admitted.as_ref() != Some(accepted))
+    // Once it is about to end, a change is for after the end: it begins anew.
+    let is_ending =
+        matches!(slot.phase, Phase::Terminating { why: Why::Ended(_), .. } | Phase::Killing { why: Why::Ended(_), .. });
+    if slot.doomed || slot.retired.is_some() || !somewhere || is_ending {
+        return None;
+    }
+    let pending = wish.pending().map(|accepted| Asks { accepted, is_pending: true });
+    let accepted = wish.accepted.as_ref().filter(|accepted| slot.admitted.as_ref() != Some(accepted));
+    pending.or(accepted.map(|accepted| Asks { accepted, is_pending: false }))
 }
 
 fn fits<'a>(
@@ -105,7 +172,7 @@ fn fits<'a>(
     }
     let limits = world.limits;
     if captures >= limits.captures_max {
-        return Err(NoRoom::Captures { max: limits.captures_max });
+        return Err(NoRoom::Captures { captures, max: limits.captures_max });
     }
     let needs_mb = u64::from(files);
     if used_mb.saturating_add(needs_mb) > u64::from(limits.budget_mb) {

@@ -20,11 +20,11 @@ use crate::{
     instance,
     limits::Disk,
     plan::{self, World},
-    refusal::{NoRoom, Refusal},
+    refusal::Refusal,
     report,
     ring::Ring,
     signals::Signals,
-    slots::{Moment, Run, Slot, Slots, Standing},
+    slots::{Moment, Run, Slot, Slots},
     state::StateFile,
     tcpdump::{COMPILE_CPU_S, Compiled, Tcpdumps},
     watch::{Failure, Watch},
@@ -35,6 +35,9 @@ const TURN_MAX: Duration = Duration::from_secs(10);
 
 /// The time between two looks at the disk while captures run, or wait for room on it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The wait before a filter is tried again that tcpdump could not be started for.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Passes of the planner in one turn. A slot needs at most six: doom, remove, open, admit, start, tell.
 const PASSES_MAX: usize = 16;
@@ -56,6 +59,7 @@ struct Controller {
     slots: Slots,
     disk: Disk,
     checking: Option<Check>,
+    check_after: Option<Instant>,
     stopping_since: Option<Instant>,
     aborted: bool,
     outage_told: bool,
@@ -92,6 +96,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         slots: Slots::default(),
         disk: Disk::default(),
         checking: None,
+        check_after: None,
         stopping_since: None,
         aborted: false,
         outage_told: false,
@@ -138,7 +143,8 @@ impl Controller {
             }
         };
         for entry in entries {
-            let annotations = entry.annotations.clone().unwrap_or_default();
+            // What is to be removed is not to be asked for again.
+            let annotations = entry.annotations.clone().filter(|_| !entry.doomed).unwrap_or_default();
             let admitted = self.desired.recall(Uid(entry.uid.clone()), annotations, &self.config.limits);
             self.slots.restore(entry.stem(), entry.slot(admitted, now()));
         }
@@ -183,41 +189,43 @@ impl Controller {
     }
 
     fn needs_disk(&self) -> bool {
-        let waits = |slot: &Slot| matches!(slot.told, Some(Standing::NoRoom(NoRoom::Disk { .. })));
-        !self.tcpdumps.is_empty() || self.disk.low || self.slots.iter().any(|(_, slot)| waits(slot))
+        !self.tcpdumps.is_empty() || self.disk.low || self.slots.iter().any(|(_, slot)| slot.waits_for_disk())
     }
 
     /// Has tcpdump compile the filters that are new, one at a time. Returns when to look again at the latest.
     fn check_filters(&mut self) -> Option<Instant> {
         loop {
-            let verdict = match (self.tcpdumps.compiled(), &self.checking) {
-                (Ok(Err(look_at)), Some(_)) if self.tcpdumps.is_compiling() => return look_at,
-                (_, None) | (Ok(Err(_)), _) => None,
-                (Ok(Ok(Compiled::All)), _) => Some(Ok(())),
-                (Ok(Ok(Compiled::Rejected(said))), _) => Some(Err(Refusal::FilterRejected { said })),
-                (Ok(Ok(Compiled::TooCostly)), _) => Some(Err(Refusal::FilterTooCostly { limit_s: COMPILE_CPU_S })),
-                (Err(error), _) => {
-                    // The start itself will fail the same way, and be tried again.
-                    log::warn!("cannot have a filter compiled error={error}");
-                    Some(Ok(()))
-                }
-            };
-            if let (Some(check), Some(verdict)) = (self.checking.take(), verdict) {
-                self.desired.checked(&check, &verdict);
+            if let Some(check) = self.checking.take() {
+                let verdict = match self.tcpdumps.compiled() {
+                    Ok(Err(look_at)) => {
+                        self.checking = Some(check);
+                        return look_at;
+                    }
+                    Ok(Ok(Compiled::All)) => Ok(()),
+                    Ok(Ok(Compiled::Rejected(said))) => Err(Refusal::FilterRejected { said }),
+                    Ok(Ok(Compiled::TooCostly)) => Err(Refusal::FilterTooCostly { limit_s: COMPILE_CPU_S }),
+                    Err(error) => return Some(self.check_later(&error)),
+                };
+                self.desired.checked(&check, &verdict, Instant::now());
             }
-            if self.stopping_since.is_some() {
-                return None;
+            if self.stopping_since.is_some() || self.check_after.is_some_and(|after| after > Instant::now()) {
+                return self.check_after;
             }
+            self.check_after = None;
             let check = self.desired.next_check()?;
             let run = Run { capture: check.accepted.request.capture.clone(), ips: check.ips.clone() };
             let alone = run.capture.filter.clone().unwrap_or_default();
-            self.checking = Some(check);
             if let Err(error) = self.tcpdumps.compile([alone, run.expression()].into()) {
-                log::warn!("cannot have a filter compiled error={error}");
-                let check = self.checking.take()?;
-                self.desired.checked(&check, &Ok(()));
+                return Some(self.check_later(&error));
             }
+            self.checking = Some(check);
         }
+    }
+
+    /// That tcpdump could not be started says nothing about a filter: it waits.
+    fn check_later(&mut self, error: &io::Error) -> Instant {
+        log::warn!("cannot have a filter compiled; trying again in {} s error={error}", CHECK_INTERVAL.as_secs());
+        *self.check_after.insert(Instant::now() + CHECK_INTERVAL)
     }
 
     fn world(&self) -> World<'_> {

@@ -80,7 +80,8 @@ impl Slots {
 
     /// A pod asks for a capture for the first time, or for files that were left over.
     pub fn open(&mut self, stem: &Stem, uid: Uid) {
-        self.sequence += 1;
+        // One that the state file made up may be the highest there is.
+        self.sequence = self.sequence.saturating_add(1);
         let slot = self.slots.entry(stem.clone()).or_default();
         (slot.owner, slot.sequence) = (Some(uid), self.sequence);
     }
@@ -174,8 +175,12 @@ impl Slots {
             None => slot.uncounted = slot.uncounted.saturating_add(1),
         });
         match self.slots.get_mut(stem) {
-            Some(slot) if slot.phase == Phase::Running && in_order && slot.has_its_packets() => {
-                (slot.ended, slot.phase) = (Some(End::Packets), Phase::Idle);
+            Some(slot) if slot.phase == Phase::Running && in_order && slot.has_what_it_was_started_for() => {
+                slot.phase = Phase::Idle;
+                if !slot.has_its_packets() {
+                    return Ended::Stopped(Why::Changed);
+                }
+                slot.ended = Some(End::Packets);
                 Ended::Stopped(Why::Ended(End::Packets))
             }
             Some(_) | None => self.ended(stem, now),
@@ -295,18 +300,24 @@ mod tests {
         };
         let now = Moment { at: Instant::now(), unix_s: 7 };
         let counts = Some(Counts { captured: 60, dropped: 0 });
+        let started = || Run { capture: Capture { packets: Some(100), ..run(5).capture }, ips: vec![] };
         let mut slots = Slots::default();
         slots.open(&stem, Uid("1".into()));
         slots.admit(&stem, accepted(100));
-        slots.starting(&stem, run(5), now);
+        slots.starting(&stem, started(), now);
         slots.terminated(&stem, Why::Moved, now.at);
         assert_eq!(slots.exited(&stem, true, counts, now.at), Ended::Stopped(Why::Moved));
         assert_eq!(slots.get(&stem).unwrap().packets_left(), Some(40));
-        slots.starting(&stem, run(5), now);
+        slots.starting(&stem, started(), now);
         assert_eq!(slots.exited(&stem, true, counts, now.at), Ended::Stopped(Why::Ended(End::Packets)));
         assert_eq!(slots.get(&stem).unwrap().ended, Some(End::Packets));
         slots.admit(&stem, accepted(200));
         let slot = slots.get(&stem).unwrap();
         assert_eq!((slot.ended, slot.began, slot.packets_left()), (None, None, Some(200)));
+        // More is asked for just before it has all that it was started for.
+        let counts = Some(Counts { captured: 100, dropped: 0 });
+        slots.starting(&stem, started(), now);
+        assert_eq!(slots.exited(&stem, true, counts, now.at), Ended::Stopped(Why::Changed));
+        assert_eq!(slots.get(&stem).unwrap().packets_left(), Some(100));
     }
 }

@@ -68,10 +68,19 @@ impl Wish {
         Some(wish)
     }
 
-    /// Takes in tcpdump's verdict on a request, if it still waits for that.
-    pub(super) fn judge(&mut self, judged: &Accepted, verdict: &Result<(), Refusal>) {
-        if self.unchecked.as_ref().is_none_or(|(accepted, _)| accepted != judged) {
-            return;
+    /// The request that waits for tcpdump's verdict on its filter.
+    #[must_use]
+    pub fn pending(&self) -> Option<&Accepted> {
+        self.unchecked.as_ref().map(|(accepted, _)| accepted)
+    }
+
+    /// Takes in tcpdump's verdict on a request, if it still waits for that. One that asks for something else by now has had its
+    /// turn, and waits behind all others: else who changes its filter again and again would be the only one to be compiled.
+    pub(super) fn judge(&mut self, judged: &Accepted, verdict: &Result<(), Refusal>, now: Instant) {
+        match &mut self.unchecked {
+            Some((accepted, _)) if accepted == judged => (),
+            Some((_, since)) => return *since = now,
+            None => return,
         }
         self.unchecked = None;
         match verdict {

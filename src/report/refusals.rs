@@ -8,9 +8,9 @@ use crate::{
 
 pub(super) fn lacking(no_room: NoRoom) -> String {
     match no_room {
-        NoRoom::Captures { max } => format!(
-            "{} on this node already, and more may not be (MAX_CAPTURES); done as soon as one of them ends",
-            counted(max.into(), "capture goes on", "captures go on")
+        NoRoom::Captures { captures, max } => format!(
+            "{} on this node already, and {max} may (MAX_CAPTURES); done as soon as one of them ends",
+            counted(captures.into(), "capture goes on", "captures go on")
         ),
         NoRoom::Budget { needs_mb, used_mb, budget_mb } => format!(
             "{needs_mb} MB are asked for, and other captures of this node take {used_mb} MB: {} MB of {budget_mb} MB \
@@ -44,8 +44,8 @@ pub(super) fn refused(refusal: &Refusal) -> String {
             not("/snaplen", value, &format!("a number of bytes from {min} to {max}, such as \"128\""))
         }
         Refusal::Pause { value } => not("/pause", value, "\"true\"; remove it to go on"),
-        Refusal::Filter(FilterFault { word, place, problem }) if word.is_empty() => {
-            format!("annotation {ANNOTATION}/filter cannot be used: at character {place} it {problem}")
+        Refusal::Filter(FilterFault { word, problem, .. }) if word.is_empty() => {
+            format!("annotation {ANNOTATION}/filter cannot be used: it {problem}")
         }
         Refusal::Filter(FilterFault { word, place, problem }) => {
             format!("annotation {ANNOTATION}/filter cannot be used: {} at character {place} {problem}", quoted(word))

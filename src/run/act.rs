@@ -100,7 +100,11 @@ impl Controller {
             // Told when the files are gone.
             Ended::Stopped(Why::Gone) => (),
             Ended::Stopped(why) => {
-                let why = if self.stopping_since.is_some() { Why::Shutdown } else { why };
+                let why = match why {
+                    Why::Ended(_) => why,
+                    _ if self.stopping_since.is_some() => Why::Shutdown,
+                    _ => why,
+                };
                 self.tell_stopped(&stem, why);
             }
             failed @ Ended::Failed { .. } => {
@@ -117,10 +121,12 @@ impl Controller {
                 let (reason, text) = report::standing(standing, running, self.kept(stem));
                 self.tell(stem, reason, text)
             }
-            (None, Some(Standing::Refused(_) | Standing::NoRoom(_))) => {
+            (None, Some(Standing::Refused(_))) => self.tell(stem, Reason::Accepted, report::accepted(running)),
+            // Of what starts only now, the start says enough.
+            (None, Some(Standing::NoRoom(_))) if running.is_some() => {
                 self.tell(stem, Reason::Accepted, report::accepted(running))
             }
-            (None, Some(Standing::Waiting | Standing::Missed) | None) => None,
+            (None, Some(Standing::NoRoom(_) | Standing::Waiting | Standing::Missed) | None) => None,
         };
         match again_at {
             None => self.slots.told(stem, standing),

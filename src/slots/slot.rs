@@ -194,6 +194,18 @@ impl Slot {
         }
     }
 
+    /// Whether there is, or has been, anything to keep.
+    #[must_use]
+    pub fn has_captured(&self) -> bool {
+        self.began.is_some() || self.files > 0
+    }
+
+    /// Whether it waits for free space on the disk.
+    #[must_use]
+    pub fn waits_for_disk(&self) -> bool {
+        matches!(self.told, Some(Standing::NoRoom(NoRoom::Disk { .. })))
+    }
+
     /// How many packets it was to have and has not.
     #[must_use]
     pub fn packets_left(&self) -> Option<u32> {
@@ -205,6 +217,13 @@ impl Slot {
     #[must_use]
     pub fn has_its_packets(&self) -> bool {
         self.packets_left() == Some(0)
+    }
+
+    /// Whether the last tcpdump was to end after so many packets as there are by now; more may have been asked for meanwhile.
+    #[must_use]
+    pub fn has_what_it_was_started_for(&self) -> bool {
+        let packets = self.last.as_ref().and_then(|run| run.capture.packets);
+        packets.is_some_and(|packets| self.counts.captured >= packets.into())
     }
 
     /// When it has lasted as long as it was to.

@@ -22,7 +22,7 @@ fn more_captures_than_may_be_are_refused_newest_first_and_start_when_one_ends() 
     }
     let controller = node.start_ready();
     let message = node.until_event("a", "CaptureRefused");
-    let text = "2 captures go on on this node already, and more may not be (MAX_CAPTURES); done as soon as one of them ends; \
+    let text = "2 captures go on on this node already, and 2 may (MAX_CAPTURES); done as soon as one of them ends; \
                 nothing is captured";
     assert_eq!(message, text);
     node.until_heard(&controller);
@@ -49,7 +49,7 @@ fn a_capture_that_ended_makes_room_for_another_but_its_files_count() {
     node.until_event("next", "CaptureRefused");
     // Of the five files one was written.
     node.nth_start("next", 1);
-    assert_eq!(node.messages("short", "CaptureFinished").len(), 1);
+    node.until_event("short", "CaptureFinished");
     node.api.put(&pod("third").asks("1"));
     node.until_event("third", "CaptureRefused");
 }
@@ -105,7 +105,7 @@ fn nothing_starts_on_a_disk_with_too_little_free_space() {
 
 #[test]
 fn the_files_of_a_deleted_pod_are_kept_for_as_long_as_the_operator_says() {
-    let node = Node::new().with("KEEP_AFTER_POD", "2s");
+    let node = Node::new().with("KEEP_AFTER_POD", "5s");
     let controller = node.start_ready();
     for name in ["web", "other"] {
         node.api.put(&pod(name).asks("5"));

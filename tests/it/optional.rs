@@ -85,7 +85,7 @@ fn one_bad_value_refuses_a_new_capture_and_keeps_the_one_that_runs() {
             "port 80) or (port 443",
             "/filter cannot be used: \")\" at character 8 closes a bracket that was never",
         ),
-        ("filter", " ", "/filter cannot be used: at character 1 it is empty"),
+        ("filter", " ", "/filter cannot be used: it is empty"),
         ("duration", "25h", "/duration=\"25h\" is not a time from 1s to 24h, such as \"30s\", \"5m\" or \"1h\""),
         ("packets", "0", "/packets=\"0\" is not a number of packets from 1 to 1000000000, such as"),
         ("snaplen", "63", "/snaplen=\"63\" is not a number of bytes from 64 to 262144, such as"),

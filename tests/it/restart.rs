@@ -51,6 +51,23 @@ fn files_of_a_pod_that_was_reborn_meanwhile_are_not_its_successors() {
 }
 
 #[test]
+fn what_a_removed_annotation_asked_is_not_recalled_by_the_next_process() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.hold("web");
+    node.api.put(&web());
+    node.nth_start("web", 1);
+    node.api.put(&web().asks_nothing());
+    until("the removal in the state file", || (node.state()["web"]["doomed"] == true).then_some(()));
+    node.api.put(&web().asks("abc"));
+    node.until_heard(&controller);
+    crash(&node, controller);
+    let controller = node.start_ready();
+    node.until_heard(&controller);
+    assert_eq!((node.starts("web").len(), node.file_names()), (1, vec![]));
+}
+
+#[test]
 fn a_removal_that_was_seen_is_carried_out_by_the_next_process() {
     let node = Node::new();
     let controller = node.start_ready();
