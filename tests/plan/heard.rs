@@ -7,11 +7,12 @@ use std::{
 };
 
 use packet_capture::{
-    capture::{Asked, Capture, Place, Stem, Uid},
-    desired::Word,
+    annotations::{Accepted, Annotations},
+    capture::{Asked, Place, Stem, Uid},
+    desired::{Check, Word},
     limits::Limits,
     pod::Seen,
-    slots::{Run, Standing, Why},
+    refusal::Refusal,
 };
 
 /// All pods as they were last heard of, whether they ask for something or not.
@@ -23,12 +24,27 @@ pub struct Heard {
     lost_since: Option<Instant>,
     waits_since: BTreeMap<Uid, Instant>,
     /// The last readable request of each pod that has asked ever since.
-    pub accepted: BTreeMap<Uid, u16>,
+    pub accepted: BTreeMap<Uid, Accepted>,
+    /// Requests with a filter that tcpdump has not compiled, and since when they wait for that.
+    unchecked: BTreeMap<Uid, (Accepted, Instant)>,
+    /// Annotations with a filter that tcpdump does not compile.
+    rejected: BTreeMap<Uid, (Annotations, Refusal)>,
+}
+
+/// What the words so far say of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Its pod asks for it.
+    Asked,
+    /// Its pod is gone, and nobody else asks for the files of that name.
+    PodGone,
+    /// Its files are to go.
+    MustGo,
 }
 
 impl Heard {
     /// What a controller that begins knows: the requests that an earlier one wrote down.
-    pub fn after_restart(accepted: BTreeMap<Uid, u16>) -> Self {
+    pub fn after_restart(accepted: BTreeMap<Uid, Accepted>) -> Self {
         Self { accepted, ..Self::default() }
     }
 
@@ -44,11 +60,14 @@ impl Heard {
                 for (seen, at) in self.list.take().expect("a list has begun").into_values() {
                     self.look(&seen, at);
                 }
+                let there = |uid: &Uid| self.pods.values().any(|pod| pod.uid == *uid);
+                self.unchecked.retain(|uid, _| there(uid));
                 self.complete = true;
                 self.lost_since = None;
             }
             Word::Changed(seen) => self.look(seen, now),
             Word::Gone(seen) => {
+                self.unchecked.remove(&seen.uid);
                 if self.pod(&Stem::of(&seen.pod)).is_some_and(|pod| pod.uid == seen.uid) {
                     self.pods.remove(&Stem::of(&seen.pod));
                 }
@@ -61,20 +80,37 @@ impl Heard {
     }
 
     fn look(&mut self, seen: &Seen, at: Instant) {
+        let uid = &seen.uid;
         match &seen.asked {
             Asked::Nothing => {
-                self.accepted.remove(&seen.uid);
-                self.waits_since.remove(&seen.uid);
+                self.accepted.remove(uid);
+                self.waits_since.remove(uid);
+                self.unchecked.remove(uid);
+                self.rejected.remove(uid);
             }
             Asked::Request(request) => {
-                self.accepted.insert(seen.uid.clone(), request.capture.files);
+                let new = Accepted { annotations: seen.annotations.clone(), request: request.clone() };
+                let filter = new.request.capture.filter.as_ref();
+                let before = self.accepted.get(uid).and_then(|accepted| accepted.request.capture.filter.as_ref());
+                if filter.is_none() || filter == before {
+                    self.unchecked.remove(uid);
+                    self.rejected.remove(uid);
+                    self.accepted.insert(uid.clone(), new);
+                } else if self.rejected.get(uid).is_some_and(|(rejected, _)| *rejected == new.annotations) {
+                    self.unchecked.remove(uid);
+                } else {
+                    self.rejected.remove(uid);
+                    self.unchecked.entry(uid.clone()).or_insert_with(|| (new.clone(), at)).0 = new.clone();
+                }
             }
-            Asked::Unreadable(_) => (),
+            Asked::Unreadable(_) => {
+                self.unchecked.remove(uid);
+            }
         }
         if seen.place != Place::NoAddress {
-            self.waits_since.remove(&seen.uid);
+            self.waits_since.remove(uid);
         } else if seen.asked != Asked::Nothing {
-            self.waits_since.entry(seen.uid.clone()).or_insert(at);
+            self.waits_since.entry(uid.clone()).or_insert(at);
         }
         self.pods.insert(Stem::of(&seen.pod), seen.clone());
     }
@@ -91,9 +127,19 @@ impl Heard {
         self.pod(stem).filter(|pod| pod.asked != Asked::Nothing)
     }
 
-    /// Whether the words so far say that the files of `owner` are to go.
-    pub fn is_removal(&self, stem: &Stem, owner: Option<&Uid>) -> bool {
-        self.complete && self.asking(stem).is_none_or(|pod| owner.is_some_and(|owner| *owner != pod.uid))
+    /// What the words so far say of the capture of `owner`.
+    pub fn fate(&self, stem: &Stem, owner: Option<&Uid>) -> Fate {
+        match (self.pod(stem), owner) {
+            _ if !self.complete => Fate::Asked,
+            (Some(pod), None) if pod.asked != Asked::Nothing => Fate::Asked,
+            (_, None) => Fate::MustGo,
+            (Some(pod), Some(owner)) => match (pod.asked != Asked::Nothing, pod.uid == *owner) {
+                (true, true) => Fate::Asked,
+                (true, false) | (false, true) => Fate::MustGo,
+                (false, false) => Fate::PodGone,
+            },
+            (None, Some(_)) => Fate::PodGone,
+        }
     }
 
     /// Since when it has been too long without a word.
@@ -101,40 +147,46 @@ impl Heard {
         Some(self.lost_since? + limits.stale_max)
     }
 
-    /// What is to run for a stem, or why nothing is.
-    pub fn wanted(&self, stem: &Stem, now: Instant, limits: &Limits) -> Result<Run, Why> {
-        let pod = self.asking(stem).ok_or(Why::Gone)?;
-        let files = self.accepted.get(&pod.uid).copied();
-        match &pod.place {
-            Place::Finished => Err(Why::Finished),
-            Place::NoAddress => Err(Why::NoAddress),
-            Place::Forbidden(_) => Err(Why::Forbidden),
-            Place::At(ips) => {
-                let files = files.ok_or(Why::NothingAdmitted)?;
-                let stale = self.stale_at(limits).is_some_and(|at| now >= at);
-                let capture = Capture { files, filter: None, packets: None, snaplen: None };
-                if stale { Err(Why::Stale) } else { Ok(Run { capture, ips: ips.clone() }) }
-            }
-        }
-    }
-
-    /// What the pod's owner is to know.
-    pub fn standing(&self, stem: &Stem, began: bool, now: Instant) -> Option<Standing> {
+    /// Why what the pod asks now is refused for good.
+    pub fn refusal(&self, stem: &Stem) -> Option<&Refusal> {
         let pod = self.asking(stem)?;
-        if let Asked::Unreadable(refusal) = &pod.asked {
-            return Some(Standing::Refused(refusal.clone()));
-        }
-        match &pod.place {
-            Place::Forbidden(refusal) => Some(Standing::Refused(refusal.clone())),
-            Place::Finished => (!began).then_some(Standing::Missed),
-            Place::NoAddress => (now >= self.told_of_wait_at(stem)?).then_some(Standing::Waiting),
-            Place::At(_) => None,
+        let rejected = self.rejected.get(&pod.uid).filter(|(annotations, _)| *annotations == pod.annotations);
+        match (&pod.asked, &pod.place) {
+            (Asked::Unreadable(refusal), _) => Some(refusal),
+            (_, place) => match (rejected, place) {
+                (Some((_, refusal)), _) | (None, Place::Forbidden(refusal)) => Some(refusal),
+                (None, _) => None,
+            },
         }
     }
 
     /// When a pod that has no address is to be told that it waits.
     pub fn told_of_wait_at(&self, stem: &Stem) -> Option<Instant> {
-        let pod = self.asking(stem).filter(|pod| matches!(pod.asked, Asked::Request(_)))?;
+        let pod = self.asking(stem).filter(|_| self.refusal(stem).is_none())?;
         Some(*self.waits_since.get(&pod.uid)? + Duration::from_secs(10))
+    }
+
+    /// Those whose filter can be compiled now, and since when they wait for it.
+    pub fn to_check(&self) -> BTreeMap<Stem, (Accepted, Instant)> {
+        let at = |pod: &&Seen| matches!(pod.place, Place::At(_));
+        let pods = self.pods.values().filter(at);
+        pods.filter_map(|pod| Some((Stem::of(&pod.pod), self.unchecked.get(&pod.uid)?.clone()))).collect()
+    }
+
+    pub fn checked(&mut self, check: &Check, verdict: &Result<(), Refusal>) {
+        let Some(pod) = self.pods.get(&check.stem) else { return };
+        let uid = pod.uid.clone();
+        if self.unchecked.get(&uid).is_none_or(|(accepted, _)| *accepted != check.accepted) {
+            return;
+        }
+        let (accepted, _) = self.unchecked.remove(&uid).unwrap();
+        match verdict {
+            Ok(()) => {
+                self.accepted.insert(uid, accepted);
+            }
+            Err(refusal) => {
+                self.rejected.insert(uid, (accepted.annotations, refusal.clone()));
+            }
+        }
     }
 }

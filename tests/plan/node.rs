@@ -1,8 +1,14 @@
 //! A node in miniature: what `run` does with the planner's actions, carried out on processes and files that exist in these maps
 //! only, on a clock that is set by hand. Each action, and each state in which nothing is left to do, is held against the contract.
 
+mod act;
+mod book;
 mod check;
+mod converged;
+mod disk;
+mod process;
 mod restart;
+mod room;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,109 +18,111 @@ use std::{
 };
 
 use packet_capture::{
-    capture::{Counts, Stem, Uid},
-    desired::{Desired, Word},
-    limits::{Disk, Limits},
+    capture::{Stem, Uid},
+    desired::{Check, Desired, Word},
+    limits::Limits,
     plan::{Action, World, plan},
-    slots::{Ended, Moment, Run, Slots, Standing, Why},
+    refusal::Refusal,
+    slots::{Moment, Run, Slots},
     state::StateFile,
 };
 
 use crate::{
-    heard::Heard,
+    heard::{Fate, Heard},
     server::{Random, Server},
 };
+use book::{Book, Saved};
+pub use disk::FLOOR_MB;
+use disk::Space;
+use process::{Files, Process};
+use room::Verdicts;
 
 const PASSES_MAX: usize = 16;
 const GRACE: Duration = Duration::from_secs(5);
 const START_INTERVAL: Duration = Duration::from_secs(2);
-
-/// A tcpdump.
-#[derive(Clone)]
-struct Process {
-    stem: Stem,
-    run: Run,
-    /// How long after TERM it ends; `None`: not at all.
-    term_takes: Option<Duration>,
-    kill_takes: Duration,
-    term_at: Option<Instant>,
-    kill_at: Option<Instant>,
-    dies_at: Option<Instant>,
-}
-
-/// The files of a stem.
-struct Files {
-    owner: Option<Uid>,
-    /// A removal was seen: nothing may be added to them.
-    must_go: bool,
-    /// Even a controller that starts anew will know.
-    saved: bool,
-}
-
-/// One slot's life so far, in the words of the contract.
-#[derive(Default)]
-struct History {
-    started: Option<(Instant, Run)>,
-    failed: bool,
-    /// When the first tcpdump was started.
-    began_s: Option<u64>,
-    told: Option<Standing>,
-    /// How often in a row the files could not be removed, and when that was last tried.
-    unremoved: Option<(u32, Instant)>,
-}
+/// What the clock on the wall shows at first.
+const UNIX_S: u64 = 1_800_000_000;
+/// What an owner may be told of one change at the most: how it stands, and that it no longer stands so.
+const TELLS_MAX: usize = 3;
 
 pub struct Node {
     pub random: Random,
+    epoch: Instant,
     now: Instant,
-    limits: Limits,
+    wall_shift_s: u64,
+    pub limits: Limits,
     pub server: Server,
     slots: Slots,
     processes: BTreeMap<Uid, Process>,
     files: BTreeMap<Stem, Files>,
+    space: Space,
+    checking: Option<(Check, Instant, Result<(), Refusal>)>,
     /// Each start so far.
-    pub starts: Vec<Run>,
+    pub starts: Vec<(Stem, Run)>,
     wake_at: Option<Instant>,
     faults: bool,
     heard: Heard,
     desired: Desired,
     stopping: bool,
-    history: BTreeMap<Stem, History>,
+    books: BTreeMap<Stem, Book>,
+    /// What the contract says of those that ask for more than is done, as of the plan that is carried out.
+    verdicts: Verdicts,
     dir: PathBuf,
     state: StateFile,
-    saved: BTreeMap<Uid, u16>,
+    saved: BTreeMap<Stem, Saved>,
     /// After how many more actions the controller is killed. Until that is set, the state file need not be written.
     crash_in: Option<u64>,
     trace: bool,
 }
 
 impl Node {
-    pub fn new(seed: u64, trace: bool) -> Self {
+    pub fn new(seed: u64, limits: Limits, trace: bool) -> Self {
         // In memory where there is such a place: thousands of state files are written and renamed.
         let shm = PathBuf::from("/dev/shm");
         let dir = if shm.is_dir() { shm } else { std::env::temp_dir() };
         let dir = dir.join(format!("packet-capture-plan-{}-{seed}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let limits = Limits { duration_max: None, stale_max: Duration::from_secs(40), ..Limits::default() };
+        // So that hours ago is a time that the clock knows.
+        let epoch = Instant::now() + Duration::from_secs(100 * 3600);
         Self {
             random: Random::new(seed),
-            now: Instant::now(),
+            epoch,
+            now: epoch,
+            wall_shift_s: 100 * 3600,
             server: Server::new(&limits),
             limits,
             slots: Slots::default(),
             processes: BTreeMap::new(),
             files: BTreeMap::new(),
+            space: Space::default(),
+            checking: None,
             starts: Vec::new(),
             wake_at: None,
             faults: true,
             heard: Heard::default(),
             desired: Desired::default(),
             stopping: false,
-            history: BTreeMap::new(),
+            books: BTreeMap::new(),
+            verdicts: Verdicts::new(),
             state: StateFile::at(&dir),
             dir,
             saved: BTreeMap::new(),
             crash_in: None,
             trace,
+        }
+    }
+
+    /// The limits of a node on which not everything has room.
+    pub fn limits(random: &mut Random) -> Limits {
+        Limits {
+            budget_mb: random.pick(&[8, 12, 12, 1000]),
+            captures_max: random.pick(&[2, 2, 3, 100]),
+            duration_max: random.pick(&[None, None, Some(Duration::from_secs(120))]),
+            free_mb_min: u32::try_from(FLOOR_MB).unwrap(),
+            free_percent_min: 2,
+            stale_max: Duration::from_secs(40),
+            keep_after_pod: Duration::from_secs(random.pick(&[0, 30])),
+            ..Limits::default()
         }
     }
 
@@ -124,9 +132,14 @@ impl Node {
         }
     }
 
+    fn moment(&self) -> Moment {
+        let unix_s = UNIX_S + self.wall_shift_s + (self.now - self.epoch).as_secs();
+        Moment { at: self.now, unix_s }
+    }
+
     /// One of the things that can happen, and the loop's turn that it wakes.
     pub fn step(&mut self) {
-        match self.random.below(20) {
+        match self.random.below(22) {
             0..=5 => self.server.change(&mut self.random),
             6..=10 => return self.hear_some(),
             11 if self.server.is_connected() && self.random.one_in(3) => {
@@ -144,6 +157,7 @@ impl Node {
                     self.processes.get_mut(&uid).unwrap().dies_at = Some(self.now);
                 }
             }
+            19 | 20 => self.space.base_mb = self.random.pick(&[8, 21, 25, 30, 42, 50, 300, 300]),
             _ => {
                 if self.random.one_in(3) {
                     self.crash_in = Some(self.random.below(5));
@@ -177,13 +191,21 @@ impl Node {
         self.heard.hear(&word, self.now);
         self.desired.hear(word, self.now);
         for (stem, files) in &mut self.files {
-            files.must_go |= self.heard.is_removal(stem, files.owner.as_ref());
+            let began = self.books.get(stem).is_some_and(|book| book.began.is_some());
+            files.must_go |= match self.heard.fate(stem, files.owner.as_ref()) {
+                Fate::Asked => false,
+                Fate::PodGone => self.limits.keep_after_pod.is_zero() || !began,
+                Fate::MustGo => true,
+            };
         }
     }
 
     /// The next moment at which the loop wakes without being told anything.
     fn next_at(&self) -> Option<Instant> {
-        self.processes.values().filter_map(|process| process.dies_at).chain(self.wake_at).min()
+        let dies_at = self.processes.values().filter_map(|process| process.dies_at);
+        let checked_at = self.checking.iter().map(|(_, at, _)| *at);
+        let look_at = (self.free_mb() != self.space.free_mb).then(|| self.now + Duration::from_secs(1));
+        dies_at.chain(checked_at).chain(self.wake_at).chain(look_at).min()
     }
 
     fn wait(&mut self) {
@@ -194,6 +216,7 @@ impl Node {
             6..=8 => left * u32::try_from(self.random.below(100)).unwrap() / 100,
             _ => left + Duration::from_millis(self.random.below(3000)),
         };
+        self.write_some();
     }
 
     /// Lets time pass, with a turn whenever something is due.
@@ -224,6 +247,8 @@ impl Node {
         for (uid, process) in self.processes.extract_if(.., |_, process| dead(process)).collect::<Vec<_>>() {
             self.take_exit(&uid, &process);
         }
+        self.look_at_disk();
+        self.check_filters();
         if self.settle() {
             self.check();
         } else {
@@ -231,40 +256,16 @@ impl Node {
         }
     }
 
-    fn take_exit(&mut self, uid: &Uid, process: &Process) {
-        assert_eq!(self.slots.capturing(uid), Some(&process.stem), "the exit of {uid} is nobody's");
-        let counts = process.kill_at.is_none().then_some(Counts { captured: 3, dropped: 2 });
-        let counted = |node: &Self| {
-            let slot = node.slots.get(&process.stem).unwrap();
-            (slot.counts.captured, slot.counts.dropped, slot.uncounted)
-        };
-        let (captured, dropped, uncounted) = counted(self);
-        let ended = self.slots.exited(&process.stem, counts.is_some(), counts, self.now);
-        let expected = match counts {
-            Some(counts) => (captured + counts.captured, dropped + counts.dropped, uncounted),
-            None => (captured, dropped, uncounted + 1),
-        };
-        assert_eq!(counted(self), expected, "miscounts");
-        self.say(|| format!("{uid} ended: {ended:?}"));
-        match ended {
-            Ended::Stopped(_) => assert!(process.term_at.is_some(), "{uid} was not asked to end"),
-            Ended::Failed { retry_in, .. } => {
-                assert!(process.term_at.is_none(), "{uid} was asked to end");
-                assert!((1..=300).contains(&retry_in.as_secs()));
-                self.history.get_mut(&process.stem).unwrap().failed = true;
-            }
-        }
-    }
-
     /// Whether it came to an end, and was not killed on the way.
     fn settle(&mut self) -> bool {
+        let mut tells: BTreeMap<Stem, usize> = BTreeMap::new();
         for _ in 0..PASSES_MAX {
             let world = World {
                 now: self.now,
                 limits: &self.limits,
                 desired: &self.desired,
                 slots: &self.slots,
-                disk: Disk::default(),
+                disk: self.space.seen,
                 stopping: self.stopping,
             };
             let plan = plan(&world);
@@ -275,147 +276,23 @@ impl Node {
             }
             let stems: BTreeSet<&Stem> = plan.actions.iter().map(|(stem, _)| stem).collect();
             assert_eq!(stems.len(), plan.actions.len(), "two actions for one stem");
+            self.check_plan(&plan.actions);
             for (stem, action) in plan.actions {
                 if self.crash_in == Some(0) {
                     return false;
                 }
                 self.crash_in = self.crash_in.map(|actions| actions - 1);
                 self.say(|| format!("  {stem} {action:?}"));
+                if matches!(action, Action::Tell(_)) {
+                    let tells = tells.entry(stem.clone()).or_default();
+                    *tells += 1;
+                    assert!(*tells <= TELLS_MAX, "talks too much of {stem}");
+                }
                 self.carry_out(&stem, action);
             }
             self.save();
         }
         panic!("the plan does not settle");
-    }
-
-    fn carry_out(&mut self, stem: &Stem, action: Action) {
-        let history = self.history.entry(stem.clone()).or_default();
-        let slot = self.slots.get(stem);
-        let owner = slot.and_then(|slot| slot.owner.clone());
-        match action {
-            Action::Open(uid) => {
-                assert!(owner.is_none() && self.heard.is_complete() && !self.stopping, "opens {stem} out of time");
-                assert_eq!(Some(&uid), self.heard.asking(stem).map(|pod| &pod.uid));
-                let slot_is_old = slot.is_some();
-                if let Some(files) = self.files.get_mut(stem) {
-                    files.owner = Some(uid.clone());
-                }
-                let newest = self.slots.iter().map(|(_, slot)| slot.sequence).max().unwrap_or_default();
-                self.slots.open(stem, uid);
-                assert!(slot_is_old || self.slots.get(stem).unwrap().sequence > newest, "{stem} is not the newest");
-            }
-            Action::Admit(accepted) => {
-                let asked = self.heard.accepted.get(owner.as_ref().unwrap());
-                assert_eq!(Some(&accepted.request.capture.files), asked, "admits what {stem} does not ask");
-                self.slots.admit(stem, accepted);
-            }
-            Action::End(_) | Action::Retire => panic!("nobody asked for an end, or to keep files"),
-            Action::Doom => {
-                let must_go = self.files.get(stem).is_none_or(|files| files.must_go);
-                assert!(must_go && self.heard.is_removal(stem, owner.as_ref()), "dooms {stem}, which is asked for");
-                self.slots.doom(stem);
-            }
-            Action::Tell(standing) => {
-                assert!(!self.stopping && standing != history.told, "repeats itself, or talks when it is to go");
-                history.told.clone_from(&standing);
-                self.slots.told(stem, standing);
-            }
-            Action::Start(run) => self.start(stem, run),
-            Action::Term(why) => {
-                let slot = slot.unwrap();
-                let process = self.processes.get_mut(&owner.unwrap()).expect("TERM to nobody");
-                assert!(process.term_at.is_none(), "a second TERM");
-                let reason = match self.heard.wanted(stem, self.now, &self.limits) {
-                    _ if slot.doomed => Some(Why::Gone),
-                    _ if self.stopping => Some(Why::Shutdown),
-                    Err(why) => Some(why),
-                    Ok(run) if run.ips != process.run.ips => Some(Why::Moved),
-                    Ok(run) => (run != process.run).then_some(Why::Changed),
-                };
-                assert_eq!(Some(why), reason, "TERM to {stem}");
-                process.term_at = Some(self.now);
-                let dies_at = process.term_takes.map(|takes| self.now + takes);
-                process.dies_at = process.dies_at.into_iter().chain(dies_at).min();
-                self.slots.terminated(stem, why, self.now);
-            }
-            Action::Kill => {
-                let process = self.processes.get_mut(&owner.unwrap()).expect("KILL to nobody");
-                let last = process.kill_at.or(process.term_at).expect("KILL before TERM");
-                assert!(self.now >= last + GRACE, "KILL too soon");
-                process.kill_at = Some(self.now);
-                process.dies_at = process.dies_at.into_iter().chain([self.now + process.kill_takes]).min();
-                self.slots.killed(stem, self.now);
-            }
-            Action::Remove => {
-                assert!(self.heard.is_complete(), "removes before the first list");
-                assert!(!self.processes.values().any(|process| process.stem == *stem), "removes under a writer");
-                let files = self.files.get(stem);
-                assert!(files.is_none_or(|files| files.must_go), "removes what is asked for");
-                let failures = history.unremoved.map_or(0, |(failures, at)| {
-                    let wait = Duration::from_secs(300.min(1 << (failures - 1)));
-                    assert!(self.now >= at + wait, "removes {stem} too often");
-                    failures
-                });
-                if self.faults && files.is_some() && self.random.one_in(2) {
-                    history.unremoved = Some((failures + 1, self.now));
-                    assert_eq!(self.slots.not_removed(stem, self.now), failures + 1);
-                } else {
-                    self.files.remove(stem);
-                    self.history.remove(stem);
-                    self.slots.removed(stem).expect("a slot");
-                }
-            }
-        }
-    }
-
-    fn start(&mut self, stem: &Stem, run: Run) {
-        assert!(!self.stopping && self.heard.is_complete(), "starts {stem} out of time");
-        assert_eq!(Ok(&run), self.heard.wanted(stem, self.now, &self.limits).as_ref());
-        let uid = self.slots.get(stem).unwrap().owner.clone().unwrap();
-        assert_eq!(self.heard.asking(stem).unwrap().uid, uid);
-        assert!(!self.processes.values().any(|process| process.stem == *stem), "a second writer for {stem}");
-        let kept = self.files.get(stem);
-        assert!(
-            kept.is_none_or(|files| !files.must_go && files.owner.as_ref() == Some(&uid)),
-            "goes on with old files"
-        );
-        let history = self.history.get_mut(stem).unwrap();
-        if let Some((at, before)) = &history.started {
-            let wait = if *before == run && history.failed { Duration::from_secs(1) } else { START_INTERVAL };
-            assert!(self.now >= *at + wait, "starts {stem} too often");
-        }
-        let now_s = 1 + self.starts.len() as u64;
-        let began_s = history.began_s.unwrap_or(now_s);
-        *history = History {
-            started: Some((self.now, run.clone())),
-            began_s: Some(began_s),
-            failed: false,
-            told: history.told.take(),
-            unremoved: None,
-        };
-        self.slots.starting(stem, run.clone(), Moment { at: self.now, unix_s: now_s });
-        assert_eq!(self.slots.get(stem).unwrap().began.map(|began| began.unix_s), Some(began_s));
-        self.save();
-        if self.faults && self.random.one_in(6) {
-            self.history.get_mut(stem).unwrap().failed = true;
-            assert!(matches!(self.slots.ended(stem, self.now), Ended::Failed { .. }));
-            return;
-        }
-        self.starts.push(run.clone());
-        self.files.entry(stem.clone()).or_insert(Files { owner: Some(uid.clone()), must_go: false, saved: false });
-        let faults = self.faults;
-        let random = &mut self.random;
-        let dies_hard = faults && random.one_in(8);
-        let process = Process {
-            stem: stem.clone(),
-            run,
-            term_takes: (!faults || !random.one_in(5)).then(|| Duration::from_millis(30 + random.below(200))),
-            kill_takes: Duration::from_millis(random.below(if dies_hard { 70_000 } else { 100 })),
-            term_at: None,
-            kill_at: None,
-            dies_at: (faults && random.one_in(5)).then(|| self.now + Duration::from_millis(random.below(90_000))),
-        };
-        self.processes.insert(uid, process);
     }
 
     /// From now on the machine is in order.
@@ -426,10 +303,6 @@ impl Node {
             process.dies_at = process.dies_at.filter(|_| process.term_at.is_some());
         }
     }
-}
-
-impl History {
-    const NEW: Self = Self { started: None, failed: false, began_s: None, told: None, unremoved: None };
 }
 
 impl Drop for Node {

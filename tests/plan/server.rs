@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use packet_capture::{
-    annotations::{ANNOTATION, Annotations, asked},
+    annotations::{Annotations, asked},
     capture::{Place, PodName, Uid},
     desired::Word,
     limits::Limits,
     pod::Seen,
-    refusal::Refusal,
 };
+
+use crate::asks::{annotations, place};
 
 /// Marsaglia's xorshift: the same sequence for the same seed, on every machine.
 pub struct Random(u64);
@@ -37,10 +38,18 @@ impl Random {
     }
 }
 
+#[derive(Clone)]
+struct Pod {
+    uid: Uid,
+    created_s: i64,
+    annotations: Annotations,
+    place: Place,
+}
+
 /// The pods of one node, and what of them an open watch has yet to tell.
 pub struct Server {
     limits: Limits,
-    pods: BTreeMap<PodName, (Uid, Annotations, Place)>,
+    pods: BTreeMap<PodName, Pod>,
     uids: u64,
     untold: Option<VecDeque<Word>>,
 }
@@ -75,47 +84,56 @@ impl Server {
 
     /// Lets something happen to one of the pods.
     pub fn change(&mut self, random: &mut Random) {
-        let names = [("default", "a"), ("default", "a.pcap1"), ("default", "b"), ("prod", "a")];
+        let names = [
+            ("default", "a"),
+            ("default", "a.pcap1"),
+            ("default", "b"),
+            ("default", "c"),
+            ("prod", "a"),
+            ("prod", "d"),
+        ];
         let (namespace, name) = random.pick(&names);
         let name = PodName { namespace: namespace.into(), name: name.into() };
         if self.pods.contains_key(&name) {
-            match random.below(10) {
-                0 => self.delete(&name),
-                1 => {
+            match random.below(20) {
+                0..=2 => self.delete(&name),
+                3 => {
                     self.delete(&name);
-                    self.create(&name, random);
+                    self.create(&name, annotations(random), place(random));
                 }
-                2..=4 => self.annotate(&name, annotations(random)),
-                5 => {
+                4..=10 => self.annotate(&name, annotations(random)),
+                11 => {
                     // taken away, and there again at once
-                    let before = self.pods[&name].1.clone();
+                    let before = self.pods[&name].annotations.clone();
                     self.annotate(&name, Annotations::new());
                     self.annotate(&name, before);
                 }
-                6..=8 => self.move_to(&name, place(random)),
+                12..=17 => self.move_to(&name, place(random)),
                 _ => self.tell(&name),
             }
         } else {
-            self.create(&name, random);
+            self.create(&name, annotations(random), place(random));
         }
     }
 
-    pub fn create(&mut self, name: &PodName, random: &mut Random) {
+    pub fn create(&mut self, name: &PodName, annotations: Annotations, place: Place) {
         self.uids += 1;
         let uid = Uid(format!("uid-{}", self.uids));
-        self.pods.insert(name.clone(), (uid, annotations(random), place(random)));
+        // Two in a second, and UIDs that do not tell which of them was the first.
+        let created_s = i64::try_from(self.uids / 2).unwrap();
+        self.pods.insert(name.clone(), Pod { uid, created_s, annotations, place });
         self.tell(name);
     }
 
     pub fn annotate(&mut self, name: &PodName, annotations: Annotations) {
-        self.pods.get_mut(name).unwrap().1 = annotations;
+        self.pods.get_mut(name).unwrap().annotations = annotations;
         self.tell(name);
     }
 
     pub fn move_to(&mut self, name: &PodName, to: Place) {
-        let (_, _, place) = self.pods.get_mut(name).unwrap();
-        if *place != Place::Finished {
-            *place = to;
+        let pod = self.pods.get_mut(name).unwrap();
+        if pod.place != Place::Finished {
+            pod.place = to;
         }
         self.tell(name);
     }
@@ -137,36 +155,8 @@ impl Server {
     }
 
     fn seen(&self, name: &PodName) -> Seen {
-        let (uid, annotations, place) = self.pods[name].clone();
+        let Pod { uid, created_s, annotations, place } = self.pods[name].clone();
         let asked = asked(&annotations, &self.limits);
-        Seen { uid, pod: name.clone(), created_s: 0, annotations, asked, place }
-    }
-}
-
-pub fn asking(value: &str) -> Annotations {
-    [(ANNOTATION.to_owned(), value.to_owned())].into()
-}
-
-fn annotations(random: &mut Random) -> Annotations {
-    let other = (format!("{ANNOTATION}/fliter"), "x".to_owned());
-    match random.below(10) {
-        0 => Annotations::new(),
-        1 => [other].into(),
-        2 => asking("3").into_iter().chain([other]).collect(),
-        3 => asking("x"),
-        4 => asking("0"),
-        _ => asking(random.pick(&["1", "3", "5", "7"])),
-    }
-}
-
-fn place(random: &mut Random) -> Place {
-    let at = |ips: &[&str]| Place::At(ips.iter().map(|ip| ip.parse().unwrap()).collect());
-    match random.below(16) {
-        0..=2 => Place::NoAddress,
-        3 => Place::Forbidden(Refusal::HostNetwork),
-        4 => Place::Finished,
-        5..=7 => at(&["10.0.0.2"]),
-        8 => at(&["10.0.0.1", "fd00::1"]),
-        _ => at(&["10.0.0.1"]),
+        Seen { uid, pod: name.clone(), created_s, annotations, asked, place }
     }
 }

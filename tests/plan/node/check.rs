@@ -1,60 +1,70 @@
-//! What must hold whenever nothing is left to do, and when all is quiet.
+//! What must hold whenever nothing is left to do.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use packet_capture::{
     capture::Stem,
-    slots::{Phase, Slot},
+    slots::{Phase, Slot, Why},
 };
 
-use super::{GRACE, History, Node, Process, START_INTERVAL};
+use super::{GRACE, Node, START_INTERVAL, book::Book, process::Process, room::Verdicts};
+use crate::heard::Fate;
 
 impl Node {
     /// What must hold whenever nothing is left to do.
     pub(super) fn check(&self) {
+        let verdicts = self.verdicts();
         for (stem, slot) in self.slots.iter() {
             let process = slot.owner.as_ref().and_then(|uid| self.processes.get(uid));
             assert_eq!(slot.has_process(), process.is_some(), "the books of {stem} are wrong: {slot:?}");
-            self.check_slot(stem, slot);
+            let book = self.books.get(stem).expect("a slot that was never opened");
+            check_book(stem, slot, book);
+            self.check_slot(stem, slot, book, &verdicts);
             if let Some(process) = process {
                 assert_eq!(process.stem, *stem);
-                self.check_process(process, slot);
+                self.check_process(process, slot, book);
             }
         }
+        assert!(self.slots.iter().map(|(stem, _)| stem).eq(self.books.keys()), "a slot is gone");
+        let mut order: Vec<_> = self.slots.iter().filter(|(_, slot)| slot.owner.is_some()).collect();
+        order.sort_by_key(|(_, slot)| slot.sequence);
+        assert!(order.iter().is_sorted_by_key(|(stem, _)| self.books[*stem].place), "forgets who was the first");
         let of_slots: usize = self.slots.iter().filter(|(_, slot)| slot.has_process()).count();
         assert_eq!(of_slots, self.processes.len(), "a process is nobody's");
+        self.check_room();
         if self.heard.is_complete() {
             for (stem, files) in &self.files {
                 let slot = self.slots.get(stem).expect("files without a slot");
                 assert!(!files.must_go || slot.doomed, "forgets that {stem} is to go");
                 assert!(slot.owner.is_none() || slot.owner == files.owner, "{stem} changed hands");
             }
+            let is_making_room = self.books.values().any(|book| book.doomed);
+            let could = self.books.values().any(|book| book.retired.is_some());
+            let due = could && !is_making_room && !self.is_hushed();
+            assert!(!due || !self.needs_room(&verdicts), "keeps files where room is needed");
         }
     }
 
-    fn check_process(&self, process: &Process, slot: &Slot) {
+    fn check_process(&self, process: &Process, slot: &Slot, book: &Book) {
         let stem = &process.stem;
-        if let Some(term_at) = process.term_at {
+        if let Some((term_at, _)) = process.term_at {
             let due_at = process.kill_at.unwrap_or(term_at) + GRACE;
             assert!(self.now < due_at, "KILL to {stem} is late");
-            self.wakes_by(due_at);
-            return;
+            return self.wakes_by(due_at);
         }
         assert_eq!((slot.phase, slot.last.as_ref(), slot.doomed), (Phase::Running, Some(&process.run), false));
-        let wanted = self.heard.wanted(stem, self.now, &self.limits).expect("runs in vain");
+        assert_eq!(self.halts(stem), [], "{stem} runs in vain");
+        let wanted = self.wanted(stem).expect("runs in vain");
         assert_eq!(wanted.ips, process.run.ips, "{stem} is captured at addresses that it left");
         self.heard.stale_at(&self.limits).into_iter().for_each(|at| self.wakes_by(at));
         if wanted != process.run {
-            let due_at = self.history[stem].started.as_ref().unwrap().0 + START_INTERVAL;
+            let due_at = book.started.as_ref().unwrap().0 + START_INTERVAL;
             assert!(self.now < due_at, "{stem} is not restarted");
             self.wakes_by(due_at);
         }
     }
 
-    fn check_slot(&self, stem: &Stem, slot: &Slot) {
+    fn check_slot(&self, stem: &Stem, slot: &Slot, book: &Book, verdicts: &Verdicts) {
         if !self.heard.is_complete() {
             return assert!(!slot.has_process(), "runs before the first list");
         }
@@ -68,54 +78,62 @@ impl Node {
                 Phase::Idle | Phase::Running | Phase::Backoff { .. } => panic!("{stem} is not removed: {slot:?}"),
             };
         }
-        assert_eq!(slot.owner.as_ref(), self.heard.asking(stem).map(|pod| &pod.uid), "{stem} is nobody's");
+        match self.heard.fate(stem, book.owner.as_ref()) {
+            Fate::MustGo => panic!("{stem} is nobody's"),
+            Fate::PodGone => {
+                let retired = book.retired.expect("a pod that is gone is forgotten");
+                let due_at = retired.at + self.limits.keep_after_pod;
+                assert!(self.now < due_at, "{stem} is kept for too long");
+                return self.wakes_by(due_at);
+            }
+            Fate::Asked => assert_eq!(slot.owner.as_ref(), self.heard.asking(stem).map(|pod| &pod.uid)),
+        }
         if self.stopping {
             return;
         }
-        let history = self.history.get(stem).unwrap_or(const { &History::NEW });
-        let standing = self.heard.standing(stem, history.began_s.is_some(), self.now);
-        assert_eq!((&slot.told, &history.told), (&standing, &standing), "{stem} is not told how it stands");
-        if let Some(at) = self.heard.told_of_wait_at(stem).filter(|at| *at > self.now) {
+        assert!(!verdicts.get(stem).is_some_and(Result::is_ok), "{stem} has room and is not let in");
+        if book.ended.is_none() && book.admitted.is_some() {
+            assert!(slot.has_process() || book.ends(self.now).is_empty(), "the end of {stem} is not noted");
+            book.term_at().filter(|at| *at > self.now).into_iter().for_each(|at| self.wakes_by(at));
+        }
+        self.check_told(stem, slot, book, verdicts);
+        self.check_started(stem, slot, book);
+    }
+
+    fn check_told(&self, stem: &Stem, slot: &Slot, book: &Book, verdicts: &Verdicts) {
+        assert_eq!((&slot.told, slot.quiet_until), (&book.told, book.quiet_until));
+        let expected = self.expected(stem, verdicts);
+        if !expected.is_like(book.told.as_ref()) {
+            let until = book.quiet_until.filter(|until| *until > self.now);
+            let until = until.unwrap_or_else(|| panic!("{stem} was told {:?}, not {expected:?}", book.told));
+            self.wakes_by(until);
+        }
+        if let (None, Some(at)) = (verdicts.get(stem), self.heard.told_of_wait_at(stem).filter(|at| *at > self.now)) {
             self.wakes_by(at);
         }
-        let Ok(wanted) = self.heard.wanted(stem, self.now, &self.limits) else { return };
-        let started = history.started.as_ref();
-        let due_at = match slot.phase {
-            Phase::Idle => started.expect("does not start").0 + START_INTERVAL,
-            Phase::Backoff { until } if started.is_none_or(|(_, run)| *run == wanted) => until,
-            Phase::Backoff { .. } => started.unwrap().0 + START_INTERVAL,
-            Phase::Running | Phase::Terminating { .. } | Phase::Killing { .. } => return,
-            Phase::Removing { .. } => panic!("removes {stem}, which is not doomed"),
-        };
+    }
+
+    fn check_started(&self, stem: &Stem, slot: &Slot, book: &Book) {
+        let Some(wanted) = self.wanted(stem) else { return };
+        if slot.has_process() || self.lacks_disk(stem, book.files()).is_some() {
+            return;
+        }
+        let due_at = book.startable_at(&wanted).unwrap_or_else(|| panic!("does not start {stem}"));
         assert!(self.now < due_at, "{stem} is not started");
         self.wakes_by(due_at);
     }
 
-    fn wakes_by(&self, at: Instant) {
+    pub(super) fn wakes_by(&self, at: Instant) {
         assert!(self.wake_at.is_some_and(|wake_at| wake_at <= at), "sleeps through what is due");
     }
+}
 
-    /// Whether the node is as its pods ask, and nothing is left to wait for.
-    pub fn check_converged(&self) {
-        let (mut running, mut stems, mut owners) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        for pod in self.server.pods() {
-            let stem = Stem::of(&pod.pod);
-            if self.heard.asking(&stem).is_some() {
-                assert_eq!(self.heard.asking(&stem), Some(&pod));
-                owners.insert((stem.clone(), Some(pod.uid.clone())));
-                stems.insert(stem.clone());
-            }
-            running.extend(self.heard.wanted(&stem, self.now, &self.limits).ok().map(|run| (pod.uid, run)));
-        }
-        running.sort_by(|one, other| one.0.cmp(&other.0));
-        let processes: Vec<_> =
-            self.processes.iter().map(|(uid, process)| (uid.clone(), process.run.clone())).collect();
-        assert_eq!(processes, running);
-        assert_eq!(self.slots.iter().map(|(stem, _)| stem.clone()).collect::<BTreeSet<_>>(), stems);
-        for (stem, files) in &self.files {
-            assert!(owners.contains(&(stem.clone(), files.owner.clone())), "{stem} was left behind");
-        }
-        assert!(self.processes.values().all(|process| self.files.contains_key(&process.stem)));
-        assert_eq!(self.wake_at, None);
-    }
+/// Whether the slot says what happened.
+fn check_book(stem: &Stem, slot: &Slot, book: &Book) {
+    assert_eq!((&slot.owner, &slot.admitted, slot.doomed), (&book.owner, &book.admitted, book.doomed), "{stem}");
+    assert_eq!((slot.began, slot.ended, slot.retired), (book.began, book.ended, book.retired), "{stem}");
+    assert_eq!((slot.counts, slot.uncounted), (book.counts, book.uncounted), "{stem} is miscounted");
+    assert_eq!(slot.packets_left(), book.packets_left(), "{stem}");
+    let is_gone = matches!(slot.phase, Phase::Terminating { why: Why::Gone, .. });
+    assert!(!is_gone || slot.doomed, "{stem} ends as if it were gone");
 }

@@ -1,71 +1,82 @@
 //! What the state file carries from one controller to the next, however the first one ends.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{fs, time::Duration};
 
 use packet_capture::{
     capture::Uid,
     desired::Desired,
-    slots::{Moment, Slot, Slots},
+    slots::{Slot, Slots},
     state::StateFile,
 };
 
-use super::{History, Node};
+use super::{
+    Node,
+    book::{Book, Saved},
+};
 use crate::heard::Heard;
 
 impl Node {
     /// As `run` does it: not before the first complete list, and to the real file.
     pub(super) fn save(&mut self) {
-        if !self.heard.is_complete() {
+        if !self.heard.is_complete() || self.crash_in.is_none() {
             return;
         }
-        self.saved.clear();
-        for (_, slot) in self.slots.iter() {
-            let uid = slot.owner.as_ref();
-            let admitted = slot.admitted.as_ref().map(|accepted| accepted.request.capture.files);
-            self.saved.extend(uid.cloned().zip(admitted));
-        }
+        let owned = self.books.iter().filter(|(_, book)| book.owner.is_some());
+        self.saved = owned.map(|(stem, book)| (stem.clone(), Saved::of(book))).collect();
         for (stem, files) in &mut self.files {
-            files.saved = files.must_go && self.slots.get(stem).is_some_and(|slot| slot.doomed);
+            files.saved = files.must_go && self.books.get(stem).is_some_and(|book| book.doomed);
         }
-        if self.crash_in.is_some() {
-            self.state.save(&self.slots).unwrap();
-        }
+        self.state.save(&self.slots).unwrap();
     }
 
     /// The controller's end, and with it that of its container's processes; then what `run` does when it begins.
     pub(super) fn crash(&mut self) {
-        if self.random.one_in(6) {
+        if self.faults && self.random.one_in(6) {
             fs::write(self.dir.join(".state.json"), "{").unwrap();
         }
         self.state = StateFile::at(&self.dir);
         let entries = self.state.load();
         let readable = matches!(entries, Ok(Some(_)));
         self.say(|| format!("crashes, state readable: {readable}"));
-        let (saved, history) = (std::mem::take(&mut self.saved), std::mem::take(&mut self.history));
-        self.heard = Heard::after_restart(if readable { saved.clone() } else { BTreeMap::new() });
-        if readable {
-            self.saved = saved;
+        if !readable {
+            self.saved.clear();
         }
+        if self.faults && self.random.one_in(8) {
+            // Someone sets the clock on the wall, by an hour or less.
+            self.wall_shift_s += self.random.below(7200);
+            self.wall_shift_s -= 3600;
+        }
+        self.heard = Heard::after_restart(self.saved.values().filter_map(Saved::admitted).collect());
         self.processes.clear();
         self.server.hang_up();
         (self.slots, self.desired) = (Slots::default(), Desired::default());
-        (self.crash_in, self.stopping, self.wake_at) = (None, false, None);
+        (self.crash_in, self.stopping, self.wake_at, self.checking) = (None, false, None, None);
+        let moment = self.moment();
+        self.books = self.saved.iter().map(|(stem, saved)| (stem.clone(), saved.book(moment))).collect();
         for entry in entries.ok().flatten().unwrap_or_default() {
             let annotations = entry.annotations.clone().unwrap_or_default();
             let admitted = self.desired.recall(Uid(entry.uid.clone()), annotations, &self.limits);
-            let began_s = history.get(&entry.stem()).and_then(|history| history.began_s);
-            assert_eq!(entry.began_s, began_s, "forgets when {} began", entry.stem());
-            self.history.insert(entry.stem(), History { began_s, ..History::default() });
-            self.slots.restore(entry.stem(), entry.slot(admitted, Moment { at: self.now, unix_s: u64::MAX }));
+            self.slots.restore(entry.stem(), entry.slot(admitted, moment));
         }
         for (stem, files) in &mut self.files {
             files.must_go = readable && files.saved;
             if self.slots.get(stem).is_none() {
                 files.owner = None;
+                self.books.insert(stem.clone(), Book { doomed: readable, ..Book::default() });
                 self.slots.restore(stem.clone(), Slot { doomed: readable, ..Slot::default() });
             }
+            self.slots.counted(stem, files.count.into());
         }
         self.turn();
+    }
+
+    /// A new controller, after one that died at once and had written down all it knew.
+    pub fn start_anew(&mut self) {
+        self.crash_in = Some(u64::MAX);
+        self.save();
+        self.crash();
+        self.server.list();
+        self.listen();
     }
 
     /// Asks the controller to end, lets it, and begins a new one.

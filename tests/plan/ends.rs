@@ -1,0 +1,90 @@
+//! When a capture ends or pauses, and what begins it again.
+
+use std::time::Duration;
+
+use packet_capture::capture::PodName;
+
+use crate::{
+    asks::{asking, at},
+    node::Node,
+    restarts::{node, pod, roomy, started},
+};
+
+fn captured(others: &[(&str, &str)]) -> (Node, PodName) {
+    let (mut node, web) = (node(roomy()), pod("web"));
+    node.server.list();
+    node.server.create(&web, asking("5", others), at("10.0.0.1"));
+    node.listen();
+    (node, web)
+}
+
+fn annotate(node: &mut Node, web: &PodName, others: &[(&str, &str)]) {
+    node.server.annotate(web, asking("5", others));
+    node.listen();
+    node.pass(Duration::from_secs(3));
+}
+
+#[test]
+fn a_duration_ends_a_second_late_and_for_good_until_something_else_is_asked() {
+    let (mut node, web) = captured(&[("/duration", "30s")]);
+    node.pass(Duration::from_millis(30_999));
+    assert_eq!(node.running(), 1);
+    node.pass(Duration::from_millis(32));
+    assert_eq!((node.running(), node.kept(&web)), (0, 1));
+    node.server.list();
+    node.listen();
+    node.start_anew();
+    node.pass_until_quiet();
+    assert_eq!(started(&node), [5]);
+    annotate(&mut node, &web, &[("/duration", "1m")]);
+    node.pass(Duration::from_secs(57));
+    assert_eq!((node.running(), started(&node).len()), (1, 2));
+}
+
+#[test]
+fn a_duration_goes_on_while_there_is_no_controller_and_while_the_capture_is_paused() {
+    let (mut node, web) = captured(&[("/duration", "30s")]);
+    node.pass(Duration::from_secs(10));
+    node.start_anew();
+    annotate(&mut node, &web, &[("/duration", "30s"), ("/pause", "true")]);
+    assert_eq!((node.running(), node.kept(&web)), (0, 1));
+    node.pass(Duration::from_secs(30));
+    annotate(&mut node, &web, &[("/duration", "30s")]);
+    // what is asked now is another thing than what ended
+    assert_eq!(node.running(), 1);
+    node.pass(Duration::from_secs(40));
+    assert_eq!((node.running(), started(&node).len()), (0, 3));
+}
+
+#[test]
+fn a_duration_that_is_changed_counts_from_the_beginning_and_restarts_nothing() {
+    let (mut node, web) = captured(&[("/duration", "1m")]);
+    node.pass(Duration::from_secs(10));
+    annotate(&mut node, &web, &[("/duration", "20s")]);
+    assert_eq!((node.running(), started(&node)), (1, vec![5]));
+    node.pass(Duration::from_secs(9));
+    assert_eq!(node.running(), 0);
+}
+
+#[test]
+fn a_capture_that_has_its_packets_is_not_started_again_until_something_else_is_asked() {
+    let (mut node, web) = captured(&[("/packets", "9")]);
+    node.pass_until_quiet();
+    node.start_anew();
+    node.pass_until_quiet();
+    assert_eq!((node.running(), node.kept(&web), started(&node)), (0, 1, vec![5]));
+    annotate(&mut node, &web, &[("/packets", "8")]);
+    node.pass_until_quiet();
+    assert_eq!((node.running(), started(&node)), (0, vec![5, 5]));
+}
+
+#[test]
+fn a_pause_stops_tcpdump_and_keeps_its_files_and_its_place() {
+    let (mut node, web) = captured(&[]);
+    annotate(&mut node, &web, &[("/pause", "true")]);
+    node.start_anew();
+    node.pass(Duration::from_secs(3600));
+    assert_eq!((node.running(), node.kept(&web), started(&node)), (0, 1, vec![5]));
+    annotate(&mut node, &web, &[]);
+    assert_eq!((node.running(), started(&node)), (1, vec![5, 5]));
+}

@@ -1,0 +1,154 @@
+//! Carrying out an action, and what the contract says of it at that moment.
+
+use packet_capture::{
+    capture::{Counts, Stem, Uid},
+    plan::Action,
+    slots::{End, Standing, Why},
+};
+
+use super::{
+    GRACE, Node,
+    book::{Expected, backoff},
+};
+use crate::heard::Fate;
+
+impl Node {
+    pub(super) fn carry_out(&mut self, stem: &Stem, action: Action) {
+        match action {
+            Action::Open(uid) => self.open(stem, uid),
+            Action::Admit(accepted) => {
+                assert_eq!(self.verdicts.get(stem), Some(&Ok(accepted.clone())));
+                let book = self.books.get_mut(stem).unwrap();
+                if book.ended.take().is_some() {
+                    (book.began, book.counts, book.uncounted) = (None, Counts::default(), 0);
+                }
+                book.admitted = Some(accepted.clone());
+                self.slots.admit(stem, accepted);
+            }
+            Action::End(by) => self.end(stem, by),
+            Action::Retire => {
+                let moment = self.moment();
+                let book = self.books.get_mut(stem).unwrap();
+                assert_eq!(self.heard.fate(stem, book.owner.as_ref()), Fate::PodGone, "retires {stem} with its pod");
+                let is_kept = book.began.is_some() && !self.limits.keep_after_pod.is_zero();
+                assert!(is_kept && book.retired.is_none() && !book.doomed, "keeps {stem} for nothing");
+                book.retired = Some(moment);
+                self.slots.retire(stem, moment);
+            }
+            Action::Doom => self.doom(stem),
+            Action::Tell(standing) => self.tell(stem, standing),
+            Action::Start(run) => self.start(stem, run),
+            Action::Term(why) => self.term(stem, why),
+            Action::Kill => {
+                let owner = self.books[stem].owner.as_ref().unwrap();
+                let process = self.processes.get_mut(owner).expect("KILL to nobody");
+                let (term_at, _) = process.term_at.expect("KILL before TERM");
+                let last = process.kill_at.unwrap_or(term_at);
+                assert!(self.now >= last + GRACE, "KILL too soon");
+                process.kill_at = Some(self.now);
+                process.dies_at = process.dies_at.into_iter().chain([self.now + process.kill_takes]).min();
+                self.slots.killed(stem, self.now);
+            }
+            Action::Remove => self.remove(stem),
+        }
+    }
+
+    fn open(&mut self, stem: &Stem, uid: Uid) {
+        let is_old = self.slots.get(stem).is_some();
+        let newest = self.slots.iter().map(|(_, slot)| slot.sequence).max().unwrap_or_default();
+        let last = self.books.values().map(|book| book.place).max().unwrap_or_default();
+        let book = self.books.entry(stem.clone()).or_default();
+        let is_due = book.owner.is_none() && self.heard.is_complete() && !self.stopping;
+        assert!(is_due, "opens {stem} out of time");
+        assert_eq!(Some(&uid), self.heard.asking(stem).map(|pod| &pod.uid));
+        (book.owner, book.place) = (Some(uid.clone()), last + 1);
+        if let Some(files) = self.files.get_mut(stem) {
+            files.owner = Some(uid.clone());
+        }
+        self.slots.open(stem, uid);
+        assert!(is_old || self.slots.get(stem).unwrap().sequence > newest, "{stem} is not the newest");
+    }
+
+    fn end(&mut self, stem: &Stem, by: End) {
+        assert!(self.heard.is_complete() && !self.stopping && !self.has_process(stem), "ends {stem} out of time");
+        let book = self.books.get_mut(stem).unwrap();
+        assert!(book.ended.is_none() && book.ends(self.now).contains(&by), "{stem} has not come to its end: {book:?}");
+        (book.ended, book.failed_at) = (Some(by), None);
+        self.slots.end(stem, by);
+    }
+
+    fn doom(&mut self, stem: &Stem) {
+        let book = self.books.get_mut(stem).unwrap();
+        let kept = book.began.is_some() && !self.limits.keep_after_pod.is_zero();
+        match self.heard.fate(stem, book.owner.as_ref()) {
+            Fate::Asked => panic!("dooms {stem}, which is asked for"),
+            // Whether it is time for it is decided over all stems at once.
+            Fate::PodGone => assert!(!kept || book.retired.is_some(), "does not keep {stem}"),
+            Fate::MustGo => (),
+        }
+        book.doomed = true;
+        if let Some(files) = self.files.get_mut(stem) {
+            files.must_go = true;
+        }
+        self.slots.doom(stem);
+    }
+
+    fn tell(&mut self, stem: &Stem, standing: Option<Standing>) {
+        let expected = self.expected(stem, &self.verdicts);
+        assert!(expected.is(standing.as_ref()), "tells {stem} {standing:?}, not {expected:?}");
+        let book = self.books.get_mut(stem).unwrap();
+        let repeats = match (&standing, &book.told) {
+            (Some(Standing::NoRoom(no_room)), _) => {
+                Expected::NoRoom(vec![Standing::NoRoom(*no_room)]).is_like(book.told.as_ref())
+            }
+            (standing, told) => standing == told,
+        };
+        assert!(!self.stopping && !repeats, "repeats itself, or talks when it is to go");
+        assert!(book.quiet_until.is_none_or(|until| self.now >= until), "talks although it was asked not to");
+        if self.faults && self.random.one_in(5) {
+            let until = self.now + std::time::Duration::from_secs(1 + self.random.below(30));
+            book.quiet_until = Some(until);
+            self.slots.untold(stem, until);
+        } else {
+            (book.told, book.quiet_until) = (standing.clone(), None);
+            self.slots.told(stem, standing);
+        }
+    }
+
+    fn term(&mut self, stem: &Stem, why: Why) {
+        let (halts, wanted) = (self.halts(stem), self.wanted(stem));
+        let owner = self.books[stem].owner.as_ref().unwrap();
+        let process = self.processes.get_mut(owner).expect("TERM to nobody");
+        assert!(process.term_at.is_none(), "a second TERM");
+        let is_right = match wanted {
+            None => halts.contains(&why),
+            Some(run) if run.ips != process.run.ips => why == Why::Moved,
+            Some(run) => run != process.run && why == Why::Changed,
+        };
+        assert!(is_right, "TERM to {stem} because of {why:?}, not {halts:?}");
+        process.term_at = Some((self.now, why));
+        let dies_at = process.term_takes.map(|takes| self.now + takes);
+        process.dies_at = process.dies_at.into_iter().chain(dies_at).min();
+        self.slots.terminated(stem, why, self.now);
+    }
+
+    fn remove(&mut self, stem: &Stem) {
+        assert!(self.heard.is_complete(), "removes before the first list");
+        assert!(!self.has_process(stem), "removes under a writer");
+        let book = self.books.get_mut(stem).unwrap();
+        let files = self.files.get(stem);
+        assert!(book.doomed && files.is_none_or(|files| files.must_go), "removes what is asked for");
+        let failures = book.unremoved.map_or(0, |(failures, at)| {
+            assert!(self.now >= at + backoff(failures), "removes {stem} too often");
+            failures
+        });
+        if self.faults && files.is_some() && self.random.one_in(2) {
+            book.unremoved = Some((failures + 1, self.now));
+            assert_eq!(self.slots.not_removed(stem, self.now), failures + 1);
+        } else {
+            self.files.remove(stem);
+            self.books.remove(stem);
+            self.slots.removed(stem).expect("a slot");
+        }
+    }
+}

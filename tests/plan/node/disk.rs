@@ -1,0 +1,68 @@
+//! The captures' file system: its free space rises and falls for reasons of its own, and with the captures' files.
+
+use packet_capture::{
+    capture::Stem,
+    limits::{Disk, MB},
+    refusal::NoRoom,
+};
+
+use super::Node;
+
+/// The least free space.
+pub const FLOOR_MB: u64 = 20;
+
+/// All space: two hundredths of it are less than the floor.
+const TOTAL_MB: u64 = 500;
+
+pub struct Space {
+    /// What would be free without the captures.
+    pub base_mb: u64,
+    /// As the code under test has it.
+    pub seen: Disk,
+    /// What was free at the last look.
+    pub free_mb: u64,
+    /// It was below the floor, and not above twice the floor since.
+    pub low: bool,
+}
+
+impl Default for Space {
+    fn default() -> Self {
+        Self { base_mb: 300, seen: Disk::default(), free_mb: 300, low: false }
+    }
+}
+
+impl Node {
+    pub(super) fn free_mb(&self) -> u64 {
+        let written: u64 = self.files.values().map(|files| u64::from(files.count)).sum();
+        self.space.base_mb.saturating_sub(written)
+    }
+
+    pub(super) fn look_at_disk(&mut self) {
+        let free_mb = self.free_mb();
+        let space = &mut self.space;
+        space.seen = space.seen.seen(free_mb * MB, TOTAL_MB * MB, &self.limits);
+        space.free_mb = free_mb;
+        space.low = free_mb < FLOOR_MB || (space.low && free_mb < 2 * FLOOR_MB);
+        assert_eq!((space.seen.low, space.seen.free_mb), (space.low, free_mb), "does not know what is low");
+    }
+
+    /// Makes so much free, all files of captures included.
+    pub fn free(&mut self, mb: u64) {
+        self.space.base_mb = mb + self.space.base_mb - self.free_mb();
+        self.turn();
+    }
+
+    /// What so many files of a stem would lack.
+    pub(super) fn lacks_disk(&self, stem: &Stem, files: u16) -> Option<NoRoom> {
+        let process = self.processes.values().find(|process| process.stem == *stem);
+        let written = process.map_or_else(
+            || self.files.get(stem).map_or(0, |files| files.count),
+            // What is being written was reckoned with when it was started.
+            |process| process.run.capture.files,
+        );
+        let (needs_mb, free_mb) = (u64::from(files.saturating_sub(written)), self.space.free_mb);
+        let floor_mb = if self.space.low { 2 * FLOOR_MB } else { FLOOR_MB };
+        let lacks = self.space.low || free_mb < FLOOR_MB + needs_mb;
+        lacks.then_some(NoRoom::Disk { needs_mb, free_mb, floor_mb })
+    }
+}

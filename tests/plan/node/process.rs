@@ -1,0 +1,231 @@
+//! The processes and the files of a node in miniature: how they begin, grow and end.
+
+use std::time::{Duration, Instant};
+
+use packet_capture::{
+    capture::{Counts, PodName, Stem, Uid},
+    refusal::Refusal,
+    slots::{End, Ended, Run, Standing, Why},
+};
+
+use super::{Node, book::backoff};
+
+/// A tcpdump.
+#[derive(Clone)]
+pub struct Process {
+    pub stem: Stem,
+    pub run: Run,
+    /// After how many packets it ends.
+    packets: Option<u32>,
+    /// When it ends by itself, it has them.
+    reaches_them: bool,
+    /// How long after TERM it ends; `None`: not at all.
+    pub term_takes: Option<Duration>,
+    pub kill_takes: Duration,
+    /// When TERM was sent, and what for.
+    pub term_at: Option<(Instant, Why)>,
+    pub kill_at: Option<Instant>,
+    pub dies_at: Option<Instant>,
+}
+
+/// The files of a stem.
+pub struct Files {
+    pub owner: Option<Uid>,
+    pub count: u16,
+    /// A removal was seen: nothing may be added to them.
+    pub must_go: bool,
+    /// Even a controller that starts anew will know.
+    pub saved: bool,
+}
+
+impl Process {
+    /// Its ending: whether in good order, and what it says it counted.
+    fn exit(&self, node: &mut Node) -> (bool, Option<Counts>) {
+        let most = self.packets.map_or(4, u64::from);
+        let some = Some(Counts { captured: node.random.below(most + 1), dropped: node.random.below(3) });
+        let all = Some(Counts { captured: most, dropped: 1 });
+        match (self.kill_at, self.term_at) {
+            (Some(_), _) => (false, None),
+            (None, Some(_)) => (true, some),
+            (None, None) if self.reaches_them => (true, all),
+            (None, None) => node.random.pick(&[(false, None), (true, some), (false, some), (false, all)]),
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn start(&mut self, stem: &Stem, run: Run) {
+        assert!(!self.stopping && self.heard.is_complete(), "starts {stem} out of time");
+        assert_eq!(Some(&run), self.wanted(stem).as_ref(), "starts {stem}, which is halted by {:?}", self.halts(stem));
+        assert_eq!(self.lacks_disk(stem, run.capture.files), None, "starts {stem} although the floor would be crossed");
+        let (now, moment) = (self.now, self.moment());
+        let book = self.books.get_mut(stem).unwrap();
+        let uid = book.owner.clone().unwrap();
+        assert_eq!(self.heard.asking(stem).unwrap().uid, uid);
+        assert!(!self.processes.values().any(|process| process.stem == *stem), "a second writer for {stem}");
+        let kept = self.files.get(stem);
+        assert!(
+            kept.is_none_or(|files| !files.must_go && files.owner.as_ref() == Some(&uid)),
+            "goes on with old files"
+        );
+        assert!(book.startable_at(&run).is_none_or(|at| now >= at), "starts {stem} too often");
+        if book.started.as_ref().is_none_or(|(_, before)| *before != run) {
+            book.failures = 0;
+        }
+        (book.started, book.failed_at, book.lives) = (Some((now, run.clone())), None, true);
+        let (began, packets) = (*book.began.get_or_insert(moment), book.packets_left());
+        self.slots.starting(stem, run.clone(), moment);
+        let slot = self.slots.get(stem).unwrap();
+        assert_eq!((slot.began, slot.packets_left()), (Some(began), packets));
+        assert_ne!(packets, Some(0), "starts {stem}, which has its packets");
+        self.save();
+        let kept = self.files.get(stem).map_or(0, |files| files.count.min(run.capture.files));
+        if self.faults && self.random.one_in(6) {
+            if let Some(files) = self.files.get_mut(stem).filter(|_| self.random.one_in(2)) {
+                files.count = kept;
+            }
+            self.slots.counted(stem, self.count(stem));
+            let ended = self.slots.ended(stem, self.now);
+            return self.fail(stem, ended);
+        }
+        self.slots.counted(stem, kept.into());
+        let book = self.books.get_mut(stem).unwrap();
+        if matches!(book.told, Some(Standing::NoRoom(_))) {
+            (book.told, book.quiet_until) = (None, None);
+            self.slots.told(stem, None);
+        }
+        self.starts.push((stem.clone(), run.clone()));
+        let new = Files { owner: Some(uid.clone()), count: 0, must_go: false, saved: false };
+        self.files.entry(stem.clone()).or_insert(new).count = kept.max(1);
+        let process = self.process(stem, run, packets);
+        self.processes.insert(uid, process);
+    }
+
+    fn process(&mut self, stem: &Stem, run: Run, packets: Option<u32>) -> Process {
+        let (faults, random) = (self.faults, &mut self.random);
+        let dies_hard = faults && random.one_in(8);
+        let reaches_them = packets.is_some() && (!faults || random.one_in(2));
+        let dies_in = |random: &mut super::Random, most_ms| Duration::from_millis(random.below(most_ms));
+        let dies_at = match reaches_them {
+            true => Some(self.now + dies_in(random, 20_000)),
+            false => (faults && random.one_in(5)).then(|| self.now + dies_in(random, 90_000)),
+        };
+        Process {
+            stem: stem.clone(),
+            run,
+            packets,
+            reaches_them,
+            term_takes: match faults {
+                true => (!random.one_in(5)).then(|| Duration::from_millis(30 + random.below(200))),
+                false => Some(Duration::from_millis(30)),
+            },
+            kill_takes: Duration::from_millis(random.below(if dies_hard { 70_000 } else { 100 })),
+            term_at: None,
+            kill_at: None,
+            dies_at,
+        }
+    }
+
+    pub(super) fn take_exit(&mut self, uid: &Uid, process: &Process) {
+        let stem = &process.stem;
+        assert_eq!(self.slots.capturing(uid), Some(stem), "the exit of {uid} is nobody's");
+        let (in_order, counts) = process.exit(self);
+        self.slots.counted(stem, self.count(stem));
+        let ended = self.slots.exited(stem, in_order, counts, self.now);
+        self.say(|| format!("{uid} ended in order: {in_order}, with {counts:?}: {ended:?}"));
+        let book = self.books.get_mut(stem).unwrap();
+        book.lives = false;
+        match counts {
+            Some(Counts { captured, dropped }) => {
+                book.counts.captured += captured;
+                book.counts.dropped += dropped;
+            }
+            None => book.uncounted += 1,
+        }
+        let has_its_packets = in_order && book.packets_left() == Some(0);
+        let why = match process.term_at {
+            Some(_) if book.doomed => Why::Gone,
+            Some((_, why)) => why,
+            None if has_its_packets => Why::Ended(End::Packets),
+            None => return self.fail(stem, ended),
+        };
+        assert_eq!(ended, Ended::Stopped(why), "{stem} stopped for another reason");
+        if let Some(Why::Ended(by)) = process.term_at.map(|(_, why)| why).or(Some(why)) {
+            book.ended = Some(by);
+        }
+        if why == Why::LowDisk && !self.stopping && !self.is_refused() {
+            let files = self.books[stem].files();
+            if let Some(no_room) = self.lacks_disk(stem, files).map(Standing::NoRoom) {
+                let book = self.books.get_mut(stem).unwrap();
+                (book.told, book.quiet_until) = (Some(no_room.clone()), None);
+                self.slots.told(stem, Some(no_room));
+            }
+        }
+    }
+
+    fn fail(&mut self, stem: &Stem, ended: Ended) {
+        let book = self.books.get_mut(stem).unwrap();
+        book.lives = false;
+        book.fail(self.now);
+        let failures = book.failures;
+        assert_eq!(ended, Ended::Failed { failures, retry_in: backoff(failures) }, "{stem}");
+    }
+
+    /// Whether the owner of a pod has been told too much to be told more.
+    pub(super) fn is_refused(&mut self) -> bool {
+        self.faults && self.random.one_in(5)
+    }
+
+    /// How many captures run.
+    pub fn running(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// How many files a pod's capture has.
+    pub fn kept(&self, pod: &PodName) -> usize {
+        self.count(&Stem::of(pod))
+    }
+
+    pub(super) fn count(&self, stem: &Stem) -> usize {
+        self.files.get(stem).map_or(0, |files| files.count.into())
+    }
+
+    /// The processes write a file more, or none.
+    pub(super) fn write_some(&mut self) {
+        for process in self.processes.values() {
+            let files = self.files.get_mut(&process.stem).unwrap();
+            if self.random.one_in(2) {
+                files.count = (files.count + 1).min(process.run.capture.files);
+            }
+        }
+    }
+
+    /// As `run` does it: one filter at a time is compiled, and that takes its time.
+    pub(super) fn check_filters(&mut self) {
+        loop {
+            match self.checking.take() {
+                Some((check, at, verdict)) if at <= self.now => {
+                    self.say(|| format!("compiled for {}: {verdict:?}", check.stem));
+                    self.heard.checked(&check, &verdict);
+                    self.desired.checked(&check, &verdict);
+                }
+                Some(pending) => return self.checking = Some(pending),
+                None => (),
+            }
+            if self.stopping {
+                return;
+            }
+            let waiting = self.heard.to_check();
+            let Some(check) = self.desired.next_check() else {
+                return assert!(waiting.is_empty(), "does not have all filters compiled");
+            };
+            let (accepted, since) = &waiting[&check.stem];
+            assert_eq!(*accepted, check.accepted);
+            assert!(waiting.values().all(|(_, other)| since <= other), "another filter waited longer");
+            let at = self.now + Duration::from_millis(self.random.below(3000));
+            let rejected = Refusal::FilterRejected { said: "no".into() };
+            let verdict = if self.random.one_in(3) { Err(rejected) } else { Ok(()) };
+            self.checking = Some((check, at, verdict));
+        }
+    }
+}

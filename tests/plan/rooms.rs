@@ -1,0 +1,146 @@
+//! Who is captured where not all have room, and whose files are kept.
+
+use std::time::Duration;
+
+use packet_capture::{annotations::Annotations, capture::PodName, limits::Limits};
+
+use crate::{
+    asks::{asking, at},
+    node::{FLOOR_MB, Node},
+    restarts::{node, pod, roomy, started},
+};
+
+/// A node with pods `a`, `b`, `c` … that asked for so many files, one after the other.
+fn asked(limits: Limits, files: &[&str]) -> (Node, Vec<PodName>) {
+    let (mut node, names) = (node(limits), ["a", "b", "c", "d"].map(pod));
+    node.server.list();
+    let pods = names.into_iter().zip(files).map(|(name, files)| {
+        node.server.create(&name, asking(files, &[]), at("10.0.0.1"));
+        node.listen();
+        name
+    });
+    let pods = pods.collect();
+    node.pass(Duration::from_secs(1));
+    (node, pods)
+}
+
+fn annotate(node: &mut Node, pod: &PodName, annotations: Annotations) {
+    node.server.annotate(pod, annotations);
+    node.listen();
+    node.pass(Duration::from_secs(3));
+}
+
+fn delete(node: &mut Node, pod: &PodName) {
+    node.server.delete(pod);
+    node.listen();
+    node.pass(Duration::from_secs(1));
+}
+
+fn floor() -> Limits {
+    Limits { free_mb_min: u32::try_from(FLOOR_MB).unwrap(), free_percent_min: 2, ..roomy() }
+}
+
+#[test]
+fn the_newest_wish_is_the_refused_one_also_after_a_restart_and_starts_when_there_is_room() {
+    let (mut node, pods) = asked(Limits { captures_max: 2, ..roomy() }, &["3", "2", "1"]);
+    assert_eq!(started(&node), [3, 2]);
+    node.start_anew();
+    assert_eq!(started(&node), [3, 2, 3, 2]);
+    annotate(&mut node, &pods[0], Annotations::new());
+    assert_eq!(started(&node), [3, 2, 3, 2, 1]);
+    annotate(&mut node, &pods[0], asking("7", &[]));
+    assert_eq!((started(&node).len(), node.running()), (5, 2));
+}
+
+#[test]
+fn a_large_wish_that_has_no_room_does_not_keep_out_a_smaller_one() {
+    let (node, _) = asked(Limits { budget_mb: 8, ..roomy() }, &["5", "4", "3"]);
+    assert_eq!(started(&node), [5, 3]);
+}
+
+#[test]
+fn a_change_that_has_no_room_is_refused_and_what_runs_goes_on() {
+    let (mut node, pods) = asked(Limits { budget_mb: 8, ..roomy() }, &["4", "3"]);
+    annotate(&mut node, &pods[0], asking("6", &[]));
+    assert_eq!((started(&node), node.running()), (vec![4, 3], 2));
+    annotate(&mut node, &pods[0], asking("5", &[]));
+    annotate(&mut node, &pods[0], asking("2", &[]));
+    assert_eq!(started(&node), [4, 3, 5, 2]);
+}
+
+#[test]
+fn two_small_captures_start_only_when_the_one_whose_room_they_take_has_ended() {
+    let (mut node, pods) = asked(Limits { budget_mb: 8, ..roomy() }, &["8", "4", "4"]);
+    assert_eq!(started(&node), [8]);
+    annotate(&mut node, &pods[0], asking("4", &[]));
+    assert_eq!(started(&node), [8, 4, 4]);
+    annotate(&mut node, &pods[0], Annotations::new());
+    assert_eq!(started(&node), [8, 4, 4, 4]);
+}
+
+#[test]
+fn below_the_floor_all_stop_and_keep_their_files_until_twice_the_floor_is_free() {
+    let (mut node, pods) = asked(floor(), &["3", "2"]);
+    node.free(FLOOR_MB);
+    assert_eq!(node.running(), 2);
+    node.free(FLOOR_MB - 1);
+    node.pass(Duration::from_secs(3));
+    assert_eq!((node.running(), node.kept(&pods[0]), node.kept(&pods[1])), (0, 1, 1));
+    node.free(2 * FLOOR_MB - 1);
+    assert_eq!(node.running(), 0);
+    node.free(2 * FLOOR_MB);
+    assert_eq!((node.running(), started(&node)), (2, vec![3, 2, 3, 2]));
+}
+
+#[test]
+fn what_would_cross_the_floor_is_not_started_and_what_is_there_already_counts() {
+    let (mut node, pods) = asked(floor(), &["3"]);
+    node.free(FLOOR_MB + 3);
+    annotate(&mut node, &pods[0], asking("7", &[]));
+    assert_eq!(started(&node), [3]);
+    node.free(FLOOR_MB + 4);
+    node.pass(Duration::from_secs(3));
+    assert_eq!(node.running(), 0);
+    node.free(FLOOR_MB + 6);
+    assert_eq!(started(&node), [3, 7]);
+}
+
+#[test]
+fn the_files_of_a_pod_that_is_gone_stay_for_as_long_as_they_are_to() {
+    let (mut node, pods) = asked(Limits { keep_after_pod: Duration::from_secs(30), ..roomy() }, &["3", "2"]);
+    delete(&mut node, &pods[0]);
+    annotate(&mut node, &pods[1], Annotations::new());
+    assert_eq!((node.running(), node.kept(&pods[0]), node.kept(&pods[1])), (0, 1, 0));
+    node.start_anew();
+    node.pass(Duration::from_secs(24));
+    assert_eq!(node.kept(&pods[0]), 1);
+    node.pass(Duration::from_secs(3));
+    assert_eq!(node.kept(&pods[0]), 0);
+}
+
+#[test]
+fn the_files_of_a_pod_that_is_gone_make_room_for_who_asks_and_the_oldest_go_first() {
+    let kept = Limits { keep_after_pod: Duration::from_secs(3600), budget_mb: 9, ..roomy() };
+    let (mut node, pods) = asked(kept, &["3", "2", "1"]);
+    for pod in &pods[..2] {
+        node.pass(Duration::from_secs(5));
+        delete(&mut node, pod);
+    }
+    node.server.create(&pod("d"), asking("7", &[]), at("10.0.0.1"));
+    node.listen();
+    assert_eq!((node.kept(&pods[0]), node.kept(&pods[1]), node.running()), (0, 1, 2));
+    node.server.create(&pods[1], asking("1", &[]), at("10.0.0.1"));
+    node.listen();
+    assert_eq!(started(&node), [3, 2, 1, 7, 1]);
+}
+
+#[test]
+fn a_pod_that_waited_for_the_disk_and_is_gone_needs_no_room_any_more() {
+    let (mut node, pods) = asked(Limits { keep_after_pod: Duration::from_secs(30), ..floor() }, &["3"]);
+    node.free(FLOOR_MB);
+    annotate(&mut node, &pods[0], asking("3", &[("/snaplen", "96")]));
+    node.free(FLOOR_MB);
+    assert_eq!(node.running(), 0);
+    delete(&mut node, &pods[0]);
+    assert_eq!(node.kept(&pods[0]), 1);
+}
