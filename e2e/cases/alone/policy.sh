@@ -145,7 +145,7 @@ a_template_is_judged_when_it_is_applied_and_its_pods_are_not_judged_again() {
   # Who applied it may lose the right: nothing of it hangs.
   take owner clusterrole=packet-capture-user "$NS"
   within 10 denied starting owner
-  kubectl -n "$NS" delete pods -l 'app in (DaemonSet, ReplicaSet, StatefulSet, ReplicationController)' >/dev/null
+  kubectl -n "$NS" delete pods -l 'app in (DaemonSet, ReplicaSet, StatefulSet, ReplicationController)' --force --wait=false >/dev/null 2>&1
   for kind in DaemonSet ReplicaSet StatefulSet ReplicationController; do within 30 pods_of "$kind" 1; done
   as ed scale deployment deployment --replicas=2 >/dev/null
   as ed set env deployment deployment another=5 >/dev/null
