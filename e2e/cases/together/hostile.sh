@@ -5,12 +5,12 @@
 no_hostile_text_starts_anything() {
   local pods=(one two three) pod text file=pwned-$NS round name
   # Few for each pod, since one has no more than ten Events at once. Not here: NUL, which no API server lets in.
-  local one=("-w /captures/$file" 'port 80) or (port 443' $'udp\nor tcp' 'vlan and port 80' 'host example.com' 'port ８０')
-  local two=('-z /bin/sh udp' "udp; cat /etc/passwd >/captures/$file" 'vxlan 5 or mpls' 'port http' 'tcp[13] − 1 = 1' 'tcp[0)]=1(')
+  local one=("-w /captures/$file" 'port 80) or (port 443' $'udp\nor tcp' 'host example.com')
+  local two=("udp; cat /etc/passwd >/captures/$file" '-z /bin/sh udp' 'vxlan 5 or udp' 'tcp[13] − 1 = 1')
   # shellcheck disable=SC2016 # not for this shell
-  local three=('$(cat /etc/passwd)' '`id`' "udp -w /run/packet-capture/$file" 'geneve 5' 'ip protochain 6' 'tcp udp')
+  local three=('$(cat /etc/passwd)' '`id`' 'port ８０' 'tcp udp')
   pods other "${pods[@]}"
-  for round in {0..5}; do
+  for round in {0..3}; do
     for pod in "${pods[@]}"; do
       name=$pod"[round]" text=${!name}
       optional "$pod" "filter=$text"
