@@ -19,6 +19,11 @@ patch_status_as() { as "$1" patch pod "$2" --subresource=status -p "{$3}"; } # P
 generate_as() { pod_yaml web "${@:2}" | sed 's/^  name: web$/  generateName: web-/' | as "$1" create -f -; } # PERSON [FILES]
 apply_as() { pod_yaml "${@:2}" | as "$1" apply --server-side --force-conflicts -f -; } # PERSON POD [FILES]
 
+debug_as() { # PERSON POD [ARGUMENT...]
+  as "$1" patch pod "$2" --subresource=ephemeralcontainers "${@:3}" \
+    -p "{\"spec\": {\"ephemeralContainers\": [{\"name\": \"debugger\", \"image\": \"$BUSYBOX\", \"command\": [\"true\"]}]}}"
+}
+
 replace_as() { # PERSON POD ANNOTATION
   kubectl -n "$NS" get pod "$2" -o yaml | sed '/^  resourceVersion: /d' | kubectl annotate --local --overwrite -f - "$3" -o yaml |
     as "$1" replace -f -
@@ -58,7 +63,7 @@ without_the_right_an_editor_starts_changes_and_stops_nothing() {
     annotate_as ed "$pod" another=5 tcpdump.antrea.io.example/key=5 >/dev/null
     as ed label pod "$pod" another=5 >/dev/null
     patch_status_as ed "$pod" '"status": {"conditions": [{"type": "example.com/seen", "status": "True"}]}' >/dev/null
-    as ed debug "$pod" --image="$BUSYBOX" --image-pull-policy=IfNotPresent -- true >/dev/null 2>&1
+    within 10 debug_as ed "$pod"
     replace_as ed "$pod" another=6 >/dev/null
   done
   bind_as ed pods/unbound/binding unbound another >/dev/null
@@ -260,10 +265,6 @@ a_reader_runs_the_reading_commands_for_its_namespace_and_nothing_else() {
   denied exec_as reader "$CONTROLLER" ls
 }
 
-ephemeral_as() { # PERSON POD
-  kubectl -n kube-system --as="$1" patch pod "$2" --subresource=ephemeralcontainers --dry-run=server \
-    -p "{\"spec\": {\"ephemeralContainers\": [{\"name\": \"debugger\", \"image\": \"$BUSYBOX\"}]}}"
-}
 attach_as() { timeout 10 kubectl -n kube-system --as="$1" attach "$2"; }                        # PERSON POD
 forward_as() { timeout 10 kubectl -n kube-system --as="$1" port-forward "pod/$2" :10249; } # PERSON POD
 
@@ -276,10 +277,10 @@ a_capture_pod_is_closed_and_the_others_are_as_open_as_before() {
   afterwards kubectl -n kube-system delete role "support-$ID"
   give support "role=support-$ID" kube-system
   within 10 exec_as support "$proxy" kube-proxy --version
-  ephemeral_as support "$proxy" >/dev/null
+  debug_as support "$proxy" -n kube-system --dry-run=server >/dev/null
   denied exec_as support "$CONTROLLER" ls
   denied read_as support status -n "$NS"
-  denied ephemeral_as support "$CONTROLLER"
+  denied debug_as support "$CONTROLLER" -n kube-system --dry-run=server
   denied attach_as support "$CONTROLLER"
   denied forward_as support "$CONTROLLER"
 
@@ -296,6 +297,6 @@ a_capture_pod_is_closed_and_the_others_are_as_open_as_before() {
   give support clusterrole=packet-capture-operator kube-system
   give support role=packet-capture-reader kube-system
   within 10 exec_as support "$CONTROLLER" ls /captures
-  ephemeral_as support "$CONTROLLER" >/dev/null
+  debug_as support "$CONTROLLER" -n kube-system --dry-run=server >/dev/null
   exec_as support "$proxy" kube-proxy --version >/dev/null
 }
