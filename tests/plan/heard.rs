@@ -173,11 +173,19 @@ impl Heard {
         pods.filter_map(|pod| Some((Stem::of(&pod.pod), self.unchecked.get(&pod.uid)?.clone()))).collect()
     }
 
-    pub fn checked(&mut self, check: &Check, verdict: &Result<(), Refusal>) {
+    /// What a pod asks that tcpdump has not compiled.
+    pub fn pending(&self, uid: &Uid) -> Option<&Accepted> {
+        self.unchecked.get(uid).map(|(accepted, _)| accepted)
+    }
+
+    pub fn checked(&mut self, check: &Check, verdict: &Result<(), Refusal>, now: Instant) {
         let Some(pod) = self.pods.get(&check.stem) else { return };
         let uid = pod.uid.clone();
-        if self.unchecked.get(&uid).is_none_or(|(accepted, _)| *accepted != check.accepted) {
-            return;
+        match self.unchecked.get_mut(&uid) {
+            Some((accepted, _)) if *accepted == check.accepted => (),
+            // It had its turn, and asks for something else by now.
+            Some((_, since)) => return *since = now,
+            None => return,
         }
         let (accepted, _) = self.unchecked.remove(&uid).unwrap();
         match verdict {

@@ -192,9 +192,10 @@ impl Node {
         self.desired.hear(word, self.now);
         for (stem, files) in &mut self.files {
             let began = self.books.get(stem).is_some_and(|book| book.began.is_some());
+            let has_captured = began || files.count > 0;
             files.must_go |= match self.heard.fate(stem, files.owner.as_ref()) {
                 Fate::Asked => false,
-                Fate::PodGone => self.limits.keep_after_pod.is_zero() || !began,
+                Fate::PodGone => self.limits.keep_after_pod.is_zero() || !has_captured,
                 Fate::MustGo => true,
             };
         }

@@ -1,7 +1,7 @@
 //! Carrying out an action, and what the contract says of it at that moment.
 
 use packet_capture::{
-    capture::{Counts, Stem, Uid},
+    capture::{Counts, Place, Stem, Uid},
     plan::Action,
     slots::{End, Standing, Why},
 };
@@ -30,7 +30,8 @@ impl Node {
                 let moment = self.moment();
                 let book = self.books.get_mut(stem).unwrap();
                 assert_eq!(self.heard.fate(stem, book.owner.as_ref()), Fate::PodGone, "retires {stem} with its pod");
-                let is_kept = book.began.is_some() && !self.limits.keep_after_pod.is_zero();
+                let has_files = self.files.get(stem).is_some_and(|files| files.count > 0);
+                let is_kept = (book.began.is_some() || has_files) && !self.limits.keep_after_pod.is_zero();
                 assert!(is_kept && book.retired.is_none() && !book.doomed, "keeps {stem} for nothing");
                 book.retired = Some(moment);
                 self.slots.retire(stem, moment);
@@ -71,6 +72,8 @@ impl Node {
 
     fn end(&mut self, stem: &Stem, by: End) {
         assert!(self.heard.is_complete() && !self.stopping && !self.has_process(stem), "ends {stem} out of time");
+        let finished = self.heard.asking(stem).is_some_and(|pod| pod.place == Place::Finished);
+        assert!(!finished, "ends {stem}, whose pod has");
         let book = self.books.get_mut(stem).unwrap();
         assert!(book.ended.is_none() && book.ends(self.now).contains(&by), "{stem} has not come to its end: {book:?}");
         (book.ended, book.failed_at) = (Some(by), None);
@@ -79,7 +82,8 @@ impl Node {
 
     fn doom(&mut self, stem: &Stem) {
         let book = self.books.get_mut(stem).unwrap();
-        let kept = book.began.is_some() && !self.limits.keep_after_pod.is_zero();
+        let has_files = self.files.get(stem).is_some_and(|files| files.count > 0);
+        let kept = (book.began.is_some() || has_files) && !self.limits.keep_after_pod.is_zero();
         match self.heard.fate(stem, book.owner.as_ref()) {
             Fate::Asked => panic!("dooms {stem}, which is asked for"),
             // Whether it is time for it is decided over all stems at once.

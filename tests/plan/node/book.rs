@@ -42,6 +42,8 @@ pub struct Saved(Book);
 impl Saved {
     pub fn of(book: &Book) -> Self {
         Self(Book {
+            // What is to be removed is not to be asked for again.
+            admitted: book.admitted.clone().filter(|_| !book.doomed),
             uncounted: book.uncounted + u32::from(book.lives),
             started: None,
             failures: 0,
@@ -198,7 +200,8 @@ impl Node {
             return Expected::This(Standing::Refused(refusal.clone()));
         }
         if pod.place == Place::Finished {
-            return if book.began.is_none() { Expected::This(Standing::Missed) } else { Expected::Nothing };
+            let missed = book.began.is_none() && self.count(stem) == 0;
+            return if missed { Expected::This(Standing::Missed) } else { Expected::Nothing };
         }
         if let Some(Err(reasons)) = verdicts.get(stem) {
             return Expected::NoRoom(reasons.iter().copied().map(Standing::NoRoom).collect());

@@ -54,12 +54,10 @@ impl Node {
 
     /// What so many files of a stem would lack.
     pub(super) fn lacks_disk(&self, stem: &Stem, files: u16) -> Option<NoRoom> {
-        let process = self.processes.values().find(|process| process.stem == *stem);
-        let written = process.map_or_else(
-            || self.files.get(stem).map_or(0, |files| files.count),
-            // What is being written was reckoned with when it was started.
-            |process| process.run.capture.files,
-        );
+        // What it was started with was reckoned with then.
+        let started =
+            self.books.get(stem).and_then(|book| book.started.as_ref()).map_or(0, |(_, run)| run.capture.files);
+        let written = self.files.get(stem).map_or(0, |files| files.count).max(started);
         let (needs_mb, free_mb) = (u64::from(files.saturating_sub(written)), self.space.free_mb);
         let floor_mb = if self.space.low { 2 * FLOOR_MB } else { FLOOR_MB };
         let lacks = self.space.low || free_mb < FLOOR_MB + needs_mb;

@@ -142,11 +142,14 @@ impl Node {
             }
             None => book.uncounted += 1,
         }
-        let has_its_packets = in_order && book.packets_left() == Some(0);
+        let captured = counts.map(|counts| counts.captured);
+        let has_all = in_order && process.packets.is_some() && process.packets.map(u64::from) == captured;
         let why = match process.term_at {
             Some(_) if book.doomed => Why::Gone,
             Some((_, why)) => why,
-            None if has_its_packets => Why::Ended(End::Packets),
+            None if has_all && book.packets_left() == Some(0) => Why::Ended(End::Packets),
+            // More is asked for by now.
+            None if has_all => Why::Changed,
             None => return self.fail(stem, ended),
         };
         assert_eq!(ended, Ended::Stopped(why), "{stem} stopped for another reason");
@@ -206,8 +209,8 @@ impl Node {
             match self.checking.take() {
                 Some((check, at, verdict)) if at <= self.now => {
                     self.say(|| format!("compiled for {}: {verdict:?}", check.stem));
-                    self.heard.checked(&check, &verdict);
-                    self.desired.checked(&check, &verdict);
+                    self.heard.checked(&check, &verdict, self.now);
+                    self.desired.checked(&check, &verdict, self.now);
                 }
                 Some(pending) => return self.checking = Some(pending),
                 None => (),

@@ -54,7 +54,7 @@ impl Node {
         let moment = self.moment();
         self.books = self.saved.iter().map(|(stem, saved)| (stem.clone(), saved.book(moment))).collect();
         for entry in entries.ok().flatten().unwrap_or_default() {
-            let annotations = entry.annotations.clone().unwrap_or_default();
+            let annotations = entry.annotations.clone().filter(|_| !entry.doomed).unwrap_or_default();
             let admitted = self.desired.recall(Uid(entry.uid.clone()), annotations, &self.limits);
             self.slots.restore(entry.stem(), entry.slot(admitted, moment));
         }

@@ -7,9 +7,10 @@ use packet_capture::{
     capture::{Place, Stem},
     plan::Action,
     refusal::NoRoom,
+    slots::{Standing, Why},
 };
 
-use super::Node;
+use super::{FLOOR_MB, Node, book::Expected, process::Process};
 use crate::heard::Fate;
 
 /// Who asks for something that is not done, and either that it has room, or all reasons why it has none.
@@ -51,13 +52,20 @@ impl Node {
         all
     }
 
-    /// What a pod asks for that is not done.
-    fn asks(&self, stem: &Stem) -> Option<&Accepted> {
+    /// What a pod asks for that is not done, and whether it waits for its filter to be compiled.
+    fn asks(&self, stem: &Stem) -> Option<(&Accepted, bool)> {
         let book = self.books.get(stem).filter(|book| !book.doomed && book.retired.is_none())?;
         let pod = self.heard.asking(stem).filter(|pod| Some(&pod.uid) == book.owner.as_ref())?;
-        let accepted = self.heard.accepted.get(&pod.uid)?;
+        let ends = |process: &Process| matches!(process.term_at, Some((_, Why::Ended(_))));
         let somewhere = matches!(pod.place, Place::At(_) | Place::NoAddress);
-        (somewhere && book.admitted.as_ref() != Some(accepted)).then_some(accepted)
+        if !somewhere || self.processes.get(&pod.uid).is_some_and(ends) {
+            return None;
+        }
+        if let Some(pending) = self.heard.pending(&pod.uid) {
+            return Some((pending, true));
+        }
+        let accepted = self.heard.accepted.get(&pod.uid)?;
+        (book.admitted.as_ref() != Some(accepted)).then_some((accepted, false))
     }
 
     /// The verdicts on all that is asked: who came first is served first.
@@ -70,16 +78,20 @@ impl Node {
         asking.sort();
         let mut verdicts = Verdicts::new();
         for (_, stem) in asking {
-            let Some(accepted) = self.asks(stem) else { continue };
+            let Some((accepted, is_pending)) = self.asks(stem) else { continue };
             let reasons = self.reasons(stem, accepted, &takes);
-            if !reasons.is_empty() {
+            if !reasons.is_empty() && is_pending {
+                continue;
+            } else if !reasons.is_empty() {
                 verdicts.insert(stem.clone(), Err(reasons));
                 continue;
             }
             let takes = takes.entry(stem).or_default();
             takes.mb = takes.mb.max(accepted.request.capture.files.into());
             takes.is_capture = true;
-            verdicts.insert(stem.clone(), Ok(accepted.clone()));
+            if !is_pending {
+                verdicts.insert(stem.clone(), Ok(accepted.clone()));
+            }
         }
         verdicts
     }
@@ -93,36 +105,63 @@ impl Node {
         }
         let others = || takes.iter().filter(|(other, _)| **other != stem).map(|(_, takes)| takes);
         let max = self.limits.captures_max;
-        let full = others().filter(|takes| takes.is_capture).count() >= usize::from(max);
+        let captures = u16::try_from(others().filter(|takes| takes.is_capture).count()).unwrap();
         let (needs_mb, budget_mb) = (u64::from(files), self.limits.budget_mb);
         let used_mb = others().map(|takes| takes.mb).sum::<u64>();
         let over = used_mb + needs_mb > u64::from(budget_mb);
-        let captures = full.then_some(NoRoom::Captures { max });
+        let captures = (captures >= max).then_some(NoRoom::Captures { captures, max });
         let budget = over.then_some(NoRoom::Budget { needs_mb, used_mb, budget_mb });
         captures.into_iter().chain(budget).chain(self.lacks_disk(stem, files)).collect()
     }
 
-    /// Whether removing files would make room for someone.
-    pub(super) fn needs_room(&self, verdicts: &Verdicts) -> bool {
-        let by_files = |reasons: &Vec<NoRoom>| !reasons.iter().any(|reason| matches!(reason, NoRoom::Captures { .. }));
-        self.space.low
-            || verdicts.values().any(|verdict| verdict.as_ref().is_err_and(by_files))
-            || self.books.keys().any(|stem| self.waits_for_disk(stem))
+    /// Files that are about to go, as far as can be foreseen.
+    fn goes_soon(&self, stem: &Stem) -> bool {
+        let book = &self.books[stem];
+        let killed = self.processes.values().any(|process| process.stem == *stem && process.kill_at.is_some());
+        book.doomed && book.unremoved.is_none() && !killed
     }
 
-    /// Whether what a pod waits for is not what its owner was last told, as nobody could be told more: then files may go too early
-    /// or too late.
-    pub(super) fn is_hushed(&self) -> bool {
-        self.books.values().any(|book| book.quiet_until.is_some_and(|until| until > self.now))
+    pub(super) fn is_coming(&self) -> bool {
+        self.books.keys().any(|stem| self.goes_soon(stem))
     }
 
-    /// Of those whose pods are gone, the ones that have been so for longest.
-    pub(super) fn longest_retired(&self) -> Vec<&Stem> {
-        let retired = || {
-            self.books.iter().filter(|(_, book)| !book.doomed).filter_map(|(stem, book)| Some((book.retired?.at, stem)))
+    /// How many megabytes would have to go, at the least and at the most; nothing is given for what would not have room then.
+    pub(super) fn missing_mb(&self, verdicts: &Verdicts) -> (u64, u64) {
+        let mb = |stem: &Stem| u64::try_from(self.count(stem)).unwrap();
+        let all =
+            self.books.iter().filter(|(_, book)| book.retired.is_some() && !book.doomed).map(|(stem, _)| mb(stem));
+        let all: u64 = all.sum();
+        let lacks = |no_room: &NoRoom| match *no_room {
+            NoRoom::Captures { .. } => u64::MAX,
+            NoRoom::Budget { needs_mb, used_mb, budget_mb } => used_mb + needs_mb - u64::from(budget_mb),
+            NoRoom::Disk { needs_mb, free_mb, floor_mb } => (floor_mb + needs_mb).saturating_sub(free_mb),
         };
-        let first = retired().map(|(at, _)| at).min();
-        retired().filter(|(at, _)| Some(*at) == first).map(|(_, stem)| stem).collect()
+        let asking = verdicts.values().filter_map(|verdict| verdict.as_ref().err().cloned());
+        let waiting = self.books.iter().filter(|(stem, _)| self.waits_for_disk(stem));
+        let waiting = waiting.filter_map(|(stem, book)| Some(vec![self.lacks_disk(stem, book.files())?]));
+        let low = if self.space.low { 2 * FLOOR_MB - self.space.free_mb } else { 0 };
+        let (mut least, mut most) = (low, low);
+        for reasons in asking.chain(waiting) {
+            let all_lacks = || reasons.iter().map(lacks);
+            let fits = |mb: &u64| *mb <= all;
+            least = least.max(all_lacks().max().filter(fits).unwrap_or_default());
+            if all_lacks().all(|mb| mb != u64::MAX) {
+                most = most.max(all_lacks().filter(fits).max().unwrap_or_default());
+            }
+        }
+        let coming: u64 = self.books.keys().filter(|stem| self.goes_soon(stem)).map(mb).sum();
+        (least.saturating_sub(coming), most.saturating_sub(coming))
+    }
+
+    /// Whether what a pod waits for is not what its owner was last told: it could not be told more, or will be only now. Files may
+    /// go too early or too late then.
+    pub(super) fn is_misled(&self, verdicts: &Verdicts) -> bool {
+        self.books.iter().any(|(stem, book)| {
+            let told = matches!(book.told, Some(Standing::NoRoom(NoRoom::Disk { .. })));
+            let is_quiet = book.quiet_until.is_some_and(|until| until > self.now);
+            let waits = matches!(self.expected(stem, verdicts), Expected::NoRoom(all) if all.len() == 1);
+            is_quiet || (told && !waits)
+        })
     }
 
     /// What is decided over all stems at once.
@@ -140,20 +179,24 @@ impl Node {
         let opened = opened.filter_map(|(stem, _)| self.heard.asking(stem)).map(|pod| (pod.created_s, &pod.uid));
         assert!(opened.collect::<Vec<_>>().is_sorted(), "the younger pod comes first");
 
-        let mut gone_early = 0;
-        for (stem, action) in actions {
-            let book = self.books.get(stem).filter(|_| *action == Action::Doom);
-            let Some(retired) = book.and_then(|book| book.retired) else { continue };
-            let is_asked = self.heard.fate(stem, self.books[stem].owner.as_ref()) != Fate::PodGone;
-            if is_asked || self.now >= retired.at + self.limits.keep_after_pod {
-                continue;
-            }
-            gone_early += 1;
-            assert!(self.needs_room(&self.verdicts) || self.is_hushed(), "the files of {stem} go too early");
-            assert!(self.longest_retired().contains(&stem), "{stem} is not the first to go");
-            assert!(!self.books.values().any(|book| book.doomed), "{stem} goes although others are going");
-        }
-        assert!(gone_early <= 1, "more files go than need to");
+        let (_, most) = self.missing_mb(&self.verdicts);
+        let keep = self.limits.keep_after_pod;
+        let kept = self.books.iter().filter(|(_, book)| !book.doomed).filter_map(|(stem, book)| {
+            let is_kept = self.heard.fate(stem, book.owner.as_ref()) == Fate::PodGone;
+            book.retired.filter(|retired| is_kept && self.now < retired.at + keep).map(|retired| (retired.at, stem))
+        });
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            kept.partition(|(_, stem)| actions.contains(&((*stem).clone(), Action::Doom)));
+        let last = gone.iter().max();
+        assert!(
+            last.is_none_or(|(last, _)| kept.iter().all(|(at, _)| at >= last)),
+            "others are the first to go: {gone:?}"
+        );
+        let but_one: usize = gone.iter().map(|(_, stem)| self.count(stem)).sum::<usize>();
+        let but_one = but_one - last.map_or(0, |(_, stem)| self.count(stem));
+        let is_uncounted = gone.iter().any(|(_, stem)| self.has_process(stem));
+        let is_due = gone.is_empty() || is_uncounted || (but_one as u64) < most || self.is_misled(&self.verdicts);
+        assert!(is_due, "{most} MB are missing, and more go than that: {gone:?}");
     }
 
     /// What the files and the captures may take together.
