@@ -67,6 +67,20 @@ fn a_duration_that_is_changed_counts_from_the_beginning_and_restarts_nothing() {
 }
 
 #[test]
+fn what_is_asked_after_an_end_does_not_wait_for_the_failures_before_it() {
+    let (mut node, web) = captured(&[("/duration", "40s")]);
+    // the last wait would be 32 s
+    for wait_s in [1, 2, 4, 8, 16, 11] {
+        node.fail_all();
+        assert_eq!(node.running(), 0);
+        node.pass(Duration::from_secs(wait_s));
+    }
+    assert_eq!((node.running(), started(&node).len()), (0, 6));
+    annotate(&mut node, &web, &[("/duration", "1m")]);
+    assert_eq!((node.running(), started(&node).len()), (1, 7));
+}
+
+#[test]
 fn a_capture_that_has_its_packets_is_not_started_again_until_something_else_is_asked() {
     let (mut node, web) = captured(&[("/packets", "9")]);
     node.pass_until_quiet();

@@ -20,6 +20,7 @@ use server::Random;
 
 const SEQUENCES: u64 = 1500;
 const STEPS: u64 = 50;
+const THREADS: u64 = 2;
 
 fn sequence(seed: u64, trace: bool) {
     let limits = Node::limits(&mut Random::new(!seed));
@@ -44,10 +45,19 @@ fn any_sequence_of_events_and_faults_keeps_the_promises() {
     if let Ok(seed) = std::env::var("PLAN_SEED") {
         return sequence(seed.parse().expect("PLAN_SEED is a number"), true);
     }
-    for seed in 0..SEQUENCES {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| sequence(seed, false))) {
-            eprintln!("this was sequence {seed}; PLAN_SEED={seed} prints its steps");
-            std::panic::resume_unwind(panic);
+    // Two at a time: any machine has two cores.
+    std::thread::scope(|scope| {
+        for first in 0..THREADS {
+            scope.spawn(move || {
+                (first..SEQUENCES).step_by(usize::try_from(THREADS).unwrap()).for_each(checked_sequence)
+            });
         }
+    });
+}
+
+fn checked_sequence(seed: u64) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| sequence(seed, false))) {
+        eprintln!("this was sequence {seed}; PLAN_SEED={seed} prints its steps");
+        std::panic::resume_unwind(panic);
     }
 }

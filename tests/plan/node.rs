@@ -14,6 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -43,7 +44,7 @@ const START_INTERVAL: Duration = Duration::from_secs(2);
 /// What the clock on the wall shows at first.
 const UNIX_S: u64 = 1_800_000_000;
 /// What an owner may be told of one change at the most: how it stands, and that it no longer stands so.
-const TELLS_MAX: usize = 3;
+const TELLS_MAX: usize = 2;
 
 pub struct Node {
     pub random: Random,
@@ -67,6 +68,8 @@ pub struct Node {
     books: BTreeMap<Stem, Book>,
     /// What the contract says of those that ask for more than is done, as of the plan that is carried out.
     verdicts: Verdicts,
+    /// Whether files were about to go then.
+    is_coming: bool,
     dir: PathBuf,
     state: StateFile,
     saved: BTreeMap<Stem, Saved>,
@@ -80,7 +83,10 @@ impl Node {
         // In memory where there is such a place: thousands of state files are written and renamed.
         let shm = PathBuf::from("/dev/shm");
         let dir = if shm.is_dir() { shm } else { std::env::temp_dir() };
-        let dir = dir.join(format!("packet-capture-plan-{}-{seed}", std::process::id()));
+        // Tests share the process, and may share a seed.
+        static NODES: AtomicU32 = AtomicU32::new(0);
+        let number = NODES.fetch_add(1, Ordering::Relaxed);
+        let dir = dir.join(format!("packet-capture-plan-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         // So that hours ago is a time that the clock knows.
         let epoch = Instant::now() + Duration::from_secs(100 * 3600);
@@ -104,6 +110,7 @@ impl Node {
             stopping: false,
             books: BTreeMap::new(),
             verdicts: Verdicts::new(),
+            is_coming: false,
             state: StateFile::at(&dir),
             dir,
             saved: BTreeMap::new(),

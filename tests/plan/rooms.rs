@@ -148,6 +148,19 @@ fn the_files_of_a_pod_that_is_gone_make_room_for_who_asks_and_the_oldest_go_firs
 }
 
 #[test]
+fn the_files_of_a_pod_that_is_gone_make_room_on_the_disk_for_what_was_let_in() {
+    let kept = Limits { keep_after_pod: Duration::from_secs(3600), ..floor() };
+    let (mut node, pods) = asked(kept, &["3", "2"]);
+    delete(&mut node, &pods[0]);
+    node.free(FLOOR_MB);
+    assert_eq!(node.kept(&pods[0]), 1);
+    node.start_anew();
+    assert_eq!((node.kept(&pods[0]), node.running()), (0, 0));
+    node.pass(Duration::from_secs(2));
+    assert_eq!(node.running(), 1);
+}
+
+#[test]
 fn a_pod_that_waited_for_the_disk_and_is_gone_needs_no_room_any_more() {
     let (mut node, pods) = asked(Limits { keep_after_pod: Duration::from_secs(30), ..floor() }, &["3"]);
     node.free(FLOOR_MB + 1);

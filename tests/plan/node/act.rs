@@ -100,6 +100,9 @@ impl Node {
     fn tell(&mut self, stem: &Stem, standing: Option<Standing>) {
         let expected = self.expected(stem, &self.verdicts);
         assert!(expected.is(standing.as_ref()), "tells {stem} {standing:?}, not {expected:?}");
+        let is_early =
+            self.is_coming && self.verdicts.contains_key(stem) && matches!(standing, Some(Standing::NoRoom(_)));
+        assert!(!is_early, "refuses {stem} what may be done in a moment");
         let book = self.books.get_mut(stem).unwrap();
         let repeats = match (&standing, &book.told) {
             (Some(Standing::NoRoom(no_room)), _) => {

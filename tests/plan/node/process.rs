@@ -179,6 +179,12 @@ impl Node {
         self.faults && self.random.one_in(5)
     }
 
+    /// All tcpdumps end, and were not asked to.
+    pub fn fail_all(&mut self) {
+        self.processes.values_mut().for_each(|process| process.dies_at = Some(self.now));
+        self.turn();
+    }
+
     /// How many captures run.
     pub fn running(&self) -> usize {
         self.processes.len()

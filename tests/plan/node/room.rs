@@ -166,7 +166,7 @@ impl Node {
 
     /// What is decided over all stems at once.
     pub(super) fn check_plan(&mut self, actions: &[(Stem, Action)]) {
-        self.verdicts = self.verdicts();
+        (self.verdicts, self.is_coming) = (self.verdicts(), self.is_coming());
         let admitted = actions.iter().filter_map(|(stem, action)| match action {
             Action::Admit(accepted) => Some((stem, accepted)),
             _ => None,
