@@ -207,16 +207,16 @@ fn a_filter_narrows_what_is_captured_and_one_that_can_match_nothing_keeps_what_r
 fn a_count_of_packets_is_kept_to_the_packet() {
     if is_within_namespace("a_count_of_packets_is_kept_to_the_packet") {
         let node = node();
-        let _controller = start(&node, "5");
-        send_until_captured(&node, "before");
         node.api.put(&captured("5").with("packets", "7"));
-        next_tcpdump(&node, next_tcpdump(&node, 0));
+        let _controller = node.start_ready();
         let message = until("the end", || {
             send(POD, PEER, "one-of-seven");
             node.messages("web", "CaptureFinished").pop()
         });
-        assert!(message.starts_with("it has all the packets that it was to have; "), "{message}");
+        let text = "it has all the packets that it was to have; 7 packets captured, ";
+        assert!(message.starts_with(text), "{message}");
         assert_readable(&node);
+        assert_eq!(bytes(&node).windows(12).filter(|window| window == b"one-of-seven").count(), 7);
         assert!(node.tcpdumps().is_empty());
     }
 }
