@@ -145,9 +145,16 @@ impl Desired {
     /// Takes in what tcpdump says of a filter, also for a list that is not complete yet. Says nothing of a pod that asks for
     /// something else by now.
     pub fn checked(&mut self, check: &Check, verdict: &Result<(), Refusal>, now: Instant) {
-        let lists = [Some(&mut self.pods), self.list.as_mut()];
-        for wish in lists.into_iter().flatten().filter_map(|pods| pods.wishes.get_mut(&check.stem)) {
-            wish.judge(&check.accepted, verdict, now);
+        let Some(wish) = self.pods.wishes.get_mut(&check.stem) else { return };
+        let before = wish.accepted.clone();
+        wish.judge(&check.accepted, verdict, now);
+        let listed = self.list.as_mut().and_then(|list| list.wishes.get_mut(&check.stem));
+        if let Some(listed) = listed.filter(|listed| listed.uid == wish.uid) {
+            listed.judge(&check.accepted, verdict, now);
+            // What stands until the newer annotations of the list can be read has changed meanwhile.
+            if listed.accepted == before && !listed.is_accepted() {
+                listed.accepted.clone_from(&wish.accepted);
+            }
         }
     }
 
@@ -328,6 +335,26 @@ mod tests {
         desired.checked(&check, &Ok(()), Instant::now());
         desired.hear(Word::ListDone, Instant::now());
         assert_eq!((files(&desired, "a"), desired.next_check()), (Some(5), None));
+    }
+
+    #[test]
+    fn a_verdict_that_comes_amid_a_list_stands_until_what_is_listed_can_be_read() {
+        for listed in [filtering("a", "5", "arp"), seen("a", "a", Some("x"))] {
+            let mut desired =
+                after([Word::Changed(seen("a", "a", Some("3"))), Word::Changed(filtering("a", "4", "tcp"))]);
+            let check = desired.next_check().unwrap();
+            [Word::Listing, Word::Listed(listed)].into_iter().for_each(|word| desired.hear(word, Instant::now()));
+            desired.checked(&check, &Ok(()), Instant::now());
+            desired.hear(Word::ListDone, Instant::now());
+            assert_eq!(files(&desired, "a"), Some(4));
+        }
+        let mut desired = after([Word::Changed(seen("a", "a", Some("3"))), Word::Changed(filtering("a", "4", "tcp"))]);
+        let check = desired.next_check().unwrap();
+        let listed = [Word::Listing, Word::Listed(seen("a", "a", Some("3")))];
+        listed.into_iter().for_each(|word| desired.hear(word, Instant::now()));
+        desired.checked(&check, &Ok(()), Instant::now());
+        desired.hear(Word::ListDone, Instant::now());
+        assert_eq!(files(&desired, "a"), Some(3), "what is listed can be read");
     }
 
     #[test]

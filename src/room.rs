@@ -12,7 +12,7 @@ use crate::{
     limits::Disk,
     plan::World,
     refusal::NoRoom,
-    slots::{Phase, Slot, Standing, Why},
+    slots::{Phase, Slot, Why},
 };
 
 /// What there is room for.
@@ -63,10 +63,7 @@ fn first_to_go<'a>(world: &World<'a>, verdicts: &BTreeMap<&Stem, Result<&Accepte
     retired.sort_by_key(|(_, slot)| slot.retired.map(|retired| retired.at));
     let files = |slot: &Slot| u64::try_from(slot.files).unwrap_or(u64::MAX);
     let all_mb: u64 = retired.iter().map(|(_, slot)| files(slot)).sum();
-    let waiting = world.slots.iter().filter_map(|(_, slot)| match slot.told {
-        Some(Standing::NoRoom(no_room @ NoRoom::Disk { .. })) if slot.retired.is_none() => Some(no_room),
-        Some(_) | None => None,
-    });
+    let waiting = world.slots.iter().filter_map(|(stem, slot)| waits_for_disk(world, stem, slot));
     let missing = verdicts.values().filter_map(|verdict| verdict.err()).chain(waiting).map(|no_room| lacks(&no_room));
     // What would not be enough is not given.
     let enough = missing.filter(|mb| *mb <= all_mb).max().unwrap_or_default();
@@ -83,6 +80,15 @@ fn first_to_go<'a>(world: &World<'a>, verdicts: &BTreeMap<&Stem, Result<&Accepte
         missing_mb = missing_mb.saturating_sub(files(slot));
     }
     first
+}
+
+/// What a capture that was let in, and could go on, lacks on the disk.
+fn waits_for_disk(world: &World, stem: &Stem, slot: &Slot) -> Option<NoRoom> {
+    let could_run = !slot.has_process() && !slot.doomed && slot.ended.is_none() && slot.retired.is_none();
+    let admitted = &slot.admitted.as_ref().filter(|_| could_run)?.request;
+    let wish = world.desired.wish_for(stem).filter(|wish| slot.owner.as_ref() == Some(&wish.uid))?;
+    let is_wanted = matches!(wish.place, Place::At(_)) && !admitted.paused;
+    is_wanted.then(|| on_disk(world, slot, admitted.capture.files).err())?
 }
 
 /// How many megabytes more would do.

@@ -74,6 +74,11 @@ impl Wish {
         self.unchecked.as_ref().map(|(accepted, _)| accepted)
     }
 
+    /// Whether what is asked is what stands.
+    pub(super) fn is_accepted(&self) -> bool {
+        matches!(self.asked, Asked::Request(_)) && self.unchecked.is_none()
+    }
+
     /// Takes in tcpdump's verdict on a request, if it still waits for that. One that asks for something else by now has had its
     /// turn, and waits behind all others: else who changes its filter again and again would be the only one to be compiled.
     pub(super) fn judge(&mut self, judged: &Accepted, verdict: &Result<(), Refusal>, now: Instant) {

@@ -7,10 +7,10 @@ use packet_capture::{
     capture::{Place, Stem},
     plan::Action,
     refusal::NoRoom,
-    slots::{Standing, Why},
+    slots::Why,
 };
 
-use super::{FLOOR_MB, Node, book::Expected, process::Process};
+use super::{FLOOR_MB, Node, process::Process};
 use crate::heard::Fate;
 
 /// Who asks for something that is not done, and either that it has room, or all reasons why it has none.
@@ -153,17 +153,6 @@ impl Node {
         (least.saturating_sub(coming), most.saturating_sub(coming))
     }
 
-    /// Whether what a pod waits for is not what its owner was last told: it could not be told more, or will be only now. Files may
-    /// go too early or too late then.
-    pub(super) fn is_misled(&self, verdicts: &Verdicts) -> bool {
-        self.books.iter().any(|(stem, book)| {
-            let told = matches!(book.told, Some(Standing::NoRoom(NoRoom::Disk { .. })));
-            let is_quiet = book.quiet_until.is_some_and(|until| until > self.now);
-            let waits = matches!(self.expected(stem, verdicts), Expected::NoRoom(all) if all.len() == 1);
-            is_quiet || (told && !waits)
-        })
-    }
-
     /// What is decided over all stems at once.
     pub(super) fn check_plan(&mut self, actions: &[(Stem, Action)]) {
         (self.verdicts, self.is_coming) = (self.verdicts(), self.is_coming());
@@ -195,7 +184,7 @@ impl Node {
         let but_one: usize = gone.iter().map(|(_, stem)| self.count(stem)).sum::<usize>();
         let but_one = but_one - last.map_or(0, |(_, stem)| self.count(stem));
         let is_uncounted = gone.iter().any(|(_, stem)| self.has_process(stem));
-        let is_due = gone.is_empty() || is_uncounted || (but_one as u64) < most || self.is_misled(&self.verdicts);
+        let is_due = gone.is_empty() || is_uncounted || (but_one as u64) < most;
         assert!(is_due, "{most} MB are missing, and more go than that: {gone:?}");
     }
 
