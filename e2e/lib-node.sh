@@ -20,6 +20,8 @@ renew_controller() { # so that the kubelet's patience with it is new, too
   find_controller
 }
 
+manifest_of() { awk -v RS='---\n' -v kind="$1" '$0 ~ "\nkind: " kind "\n"' "$MANIFEST"; } # KIND
+
 apply_daemonset() {
   kubectl apply -f "$MANIFEST" >/dev/null
   kubectl -n kube-system rollout status daemonset/packet-capture --timeout=120s >/dev/null
@@ -27,8 +29,7 @@ apply_daemonset() {
 
 change_controllers() { # PATCH: of the spec of every controller's pod, a strategic one, until the case is over
   afterwards apply_daemonset
-  awk -v RS='---\n' '/\nkind: DaemonSet/' "$MANIFEST" |
-    kubectl patch --local -f - -p "{\"spec\": {\"template\": {\"spec\": $1}}}" -o yaml | kubectl apply -f - >/dev/null
+  manifest_of DaemonSet | kubectl patch --local -f - -p "{\"spec\": {\"template\": {\"spec\": $1}}}" -o yaml | kubectl apply -f - >/dev/null
   kubectl -n kube-system rollout status daemonset/packet-capture --timeout=120s >/dev/null
   find_controller
 }
