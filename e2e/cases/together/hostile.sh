@@ -45,8 +45,8 @@ a_filter_that_takes_long_to_compile_delays_nobody() {
   pods web other
   optional web "filter=portrange $(seq -s '||' 100)" # would take seconds of a processor
   annotate web 5
-  within 20 has_event web CaptureRefused '"65"' 'more than the 64'
-  bomb="portrange $(seq -s '||' 64)"
+  within 20 has_event web CaptureRefused '"49"' 'more than the 48'
+  bomb="portrange $(seq -s '||' 48)"
   optional web "filter=$bomb"
   annotate other 5
   within 10 capturing other 5
