@@ -1,12 +1,11 @@
 //! What a node has room for: the newest wish is refused, keeps its turn over a restart, and starts when there is room.
 
-use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
     node::Node,
     pod::{Pod, pod},
-    process::{lives, signal, until},
+    process::{lives, until},
 };
 
 fn created(name: &str, second: u8) -> Pod {
@@ -26,8 +25,7 @@ fn more_captures_than_may_be_are_refused_newest_first_and_start_when_one_ends() 
                 nothing is captured";
     assert_eq!(message, text);
     node.until_heard(&controller);
-    controller.crash();
-    node.tcpdumps().into_iter().for_each(|pid| signal(pid, Signal::KILL));
+    node.crash(controller);
     let controller = node.start_ready();
     for name in ["b", "c"] {
         node.nth_start(name, 2);

@@ -128,6 +128,12 @@ impl Node {
         controller
     }
 
+    /// Ends a controller as a crash would, and its tcpdumps with it.
+    pub fn crash(&self, controller: Controller) {
+        controller.crash();
+        self.tcpdumps().into_iter().for_each(|pid| signal(pid, Signal::KILL));
+    }
+
     /// Runs the binary with arguments to its end: exit code, standard output and error.
     pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut child = self.command().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

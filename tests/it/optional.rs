@@ -5,20 +5,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use rustix::process::Signal;
-
 use crate::{
     controller::Controller,
     node::Node,
     pod::{Pod, pod, web},
-    process::{lives, signal, until},
+    process::{lives, until},
 };
-
-/// Ends a node's controller as a crash would, and its tcpdumps with it.
-fn crash(node: &Node, controller: Controller) {
-    controller.crash();
-    node.tcpdumps().into_iter().for_each(|pid| signal(pid, Signal::KILL));
-}
 
 fn until_idle(node: &Node, controller: &Controller) {
     node.until_heard(controller);
@@ -129,7 +121,7 @@ fn a_capture_ends_a_second_after_its_time_and_begins_anew_only_when_something_el
     assert!(message.starts_with(text) && !lives(first.pid), "{message}");
     node.api.put(&lasting("1s").labelled("changed"));
     node.until_heard(&controller);
-    crash(&node, controller);
+    node.crash(controller);
     let controller = node.start_ready();
     node.until_heard(&controller);
     assert_eq!((node.starts("web").len(), node.file_names().len(), controller.children()), (1, 1, vec![]));
@@ -185,7 +177,7 @@ fn packets_are_counted_over_restarts_and_their_end_is_the_end() {
     assert!(message.starts_with("it has all the packets that it was to have; 100 packets captured"), "{message}");
     node.api.put(&counting("100").at(&["10.0.0.3"]));
     until_idle(&node, &controller);
-    crash(&node, controller);
+    node.crash(controller);
     let controller = node.start_ready();
     until_idle(&node, &controller);
     assert_eq!((node.starts("web").len(), node.file_names().len()), (2, 2));
@@ -216,7 +208,7 @@ fn a_pause_stops_and_keeps_and_its_end_goes_on_with_the_ring() {
     let message = node.until_event("web", "CaptureStopped");
     assert!(message.starts_with("it is paused; 12 packets captured"), "{message}");
     until_idle(&node, &controller);
-    crash(&node, controller);
+    node.crash(controller);
     let controller = node.start_ready();
     until_idle(&node, &controller);
     assert_eq!((node.starts("web").len(), node.file_names().len()), (1, 1));

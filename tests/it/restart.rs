@@ -3,15 +3,22 @@
 use rustix::process::Signal;
 
 use crate::{
+    controller::Controller,
     node::Node,
     pod::{pod, web},
-    process::{signal, until},
+    process::until,
 };
 
-/// Ends a node's controller as a crash would, and its tcpdumps with it.
-fn crash(node: &Node, controller: crate::controller::Controller) {
-    controller.crash();
-    node.tcpdumps().into_iter().for_each(|pid| signal(pid, Signal::KILL));
+/// A node whose controller has seen that `web` lost its annotation, and waits for its tcpdump to end.
+fn removing() -> (Node, Controller) {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.hold("web");
+    node.api.put(&web());
+    node.nth_start("web", 1);
+    node.api.put(&web().asks_nothing());
+    until("the removal in the state file", || (node.state()["web"]["doomed"] == true).then_some(()));
+    (node, controller)
 }
 
 #[test]
@@ -22,7 +29,7 @@ fn the_last_readable_value_stands_after_a_restart_too() {
     node.nth_start("web", 1);
     node.api.put(&web().asks("x"));
     node.until_heard(&controller);
-    crash(&node, controller);
+    node.crash(controller);
     let controller = node.start_ready();
     let second = node.nth_start("web", 2);
     assert!(second.arguments.contains(" -W 5 -w ") && second.found == 1, "{second:?}");
@@ -31,7 +38,7 @@ fn the_last_readable_value_stands_after_a_restart_too() {
     until("the files' end", || node.file_names().is_empty().then_some(()));
     node.api.put(&web().asks("x"));
     node.until_heard(&controller);
-    crash(&node, controller);
+    node.crash(controller);
     let controller = node.start_ready();
     node.until_heard(&controller);
     assert_eq!((node.starts("web").len(), node.file_names()), (2, vec![]));
@@ -43,7 +50,7 @@ fn files_of_a_pod_that_was_reborn_meanwhile_are_not_its_successors() {
     let controller = node.start_ready();
     node.api.put(&web());
     node.nth_start("web", 1);
-    crash(&node, controller);
+    node.crash(controller);
     node.api.put(&web().uid("uid-of-successor"));
     let _controller = node.start_ready();
     assert_eq!(node.nth_start("web", 2).found, 0);
@@ -52,16 +59,10 @@ fn files_of_a_pod_that_was_reborn_meanwhile_are_not_its_successors() {
 
 #[test]
 fn what_a_removed_annotation_asked_is_not_recalled_by_the_next_process() {
-    let node = Node::new();
-    let controller = node.start_ready();
-    node.hold("web");
-    node.api.put(&web());
-    node.nth_start("web", 1);
-    node.api.put(&web().asks_nothing());
-    until("the removal in the state file", || (node.state()["web"]["doomed"] == true).then_some(()));
+    let (node, controller) = removing();
     node.api.put(&web().asks("abc"));
     node.until_heard(&controller);
-    crash(&node, controller);
+    node.crash(controller);
     let controller = node.start_ready();
     node.until_heard(&controller);
     assert_eq!((node.starts("web").len(), node.file_names()), (1, vec![]));
@@ -69,14 +70,8 @@ fn what_a_removed_annotation_asked_is_not_recalled_by_the_next_process() {
 
 #[test]
 fn a_removal_that_was_seen_is_carried_out_by_the_next_process() {
-    let node = Node::new();
-    let controller = node.start_ready();
-    node.hold("web");
-    node.api.put(&web());
-    node.nth_start("web", 1);
-    node.api.put(&web().asks_nothing());
-    until("the removal in the state file", || (node.state()["web"]["doomed"] == true).then_some(()));
-    crash(&node, controller);
+    let (node, controller) = removing();
+    node.crash(controller);
     assert_eq!(node.file_names(), ["captres-web.pcap0"]);
     node.api.put(&web());
     let _controller = node.start_ready();
@@ -91,7 +86,7 @@ fn a_finished_pods_files_survive_a_restart() {
     node.nth_start("web", 1);
     node.api.put(&web().in_phase("Succeeded"));
     node.until_event("web", "CaptureFinished");
-    crash(&node, controller);
+    node.crash(controller);
     let controller = node.start_ready();
     node.until_heard(&controller);
     assert_eq!((node.file_names(), node.starts("web").len()), (vec!["captres-web.pcap0".to_owned()], 1));
@@ -157,7 +152,7 @@ fn what_is_refused_after_a_restart_does_not_belie_what_goes_on() {
     node.nth_start("web", 1);
     node.api.put(&web().asks("x"));
     node.until_event("web", "CaptureRefused");
-    crash(&node, controller);
+    node.crash(controller);
     let _controller = node.start_ready();
     node.nth_start("web", 2);
     let message = until("the second refusal", || node.messages("web", "CaptureRefused").get(1).cloned());
