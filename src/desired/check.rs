@@ -1,0 +1,182 @@
+//! Which filter tcpdump is to compile next, and what comes of its verdict.
+//!
+//! A request with a filter counts as readable only when tcpdump has compiled it: until then the one before it stands.
+
+use std::{net::IpAddr, time::Instant};
+
+use super::Desired;
+use crate::{
+    annotations::Accepted,
+    capture::{Place, Stem},
+    refusal::Refusal,
+};
+
+/// A filter for tcpdump to compile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Whose it is.
+    pub stem: Stem,
+    /// The request that it belongs to.
+    pub accepted: Accepted,
+    /// The pod's addresses.
+    pub ips: Vec<IpAddr>,
+}
+
+impl Desired {
+    /// The filter that has waited longest to be compiled. One of a pod without an address waits for that, too: whether a filter
+    /// can match anything at all depends on it.
+    #[must_use]
+    pub fn next_check(&self) -> Option<Check> {
+        let waiting = self.wishes().filter_map(|(stem, wish)| match (&wish.unchecked, &wish.place) {
+            (Some((accepted, since)), Place::At(ips)) => Some((since, stem, accepted, ips)),
+            (Some(_) | None, _) => None,
+        });
+        let (_, stem, accepted, ips) = waiting.min_by_key(|(since, ..)| **since)?;
+        Some(Check { stem: stem.clone(), accepted: accepted.clone(), ips: ips.clone() })
+    }
+
+    /// Takes in what tcpdump says of a filter, also for a list that is not complete yet. Says nothing of a pod that asks for
+    /// something else by now.
+    pub fn checked(&mut self, check: &Check, verdict: &Result<(), Refusal>, now: Instant) {
+        let Some(wish) = self.pods.wishes.get_mut(&check.stem) else { return };
+        let before = wish.accepted.clone();
+        wish.judge(&check.accepted, verdict, now);
+        let listed = self.list.as_mut().and_then(|list| list.wishes.get_mut(&check.stem));
+        if let Some(listed) = listed.filter(|listed| listed.uid == wish.uid) {
+            listed.judge(&check.accepted, verdict, now);
+            // What stands until the newer annotations of the list can be read has changed meanwhile.
+            if listed.accepted == before && !listed.is_accepted() {
+                listed.accepted.clone_from(&wish.accepted);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        annotations,
+        capture::Asked,
+        desired::{
+            Word,
+            tests::{after, files, seen},
+        },
+        limits::Limits,
+        pod::Seen,
+    };
+
+    const FILTER: &str = "tcpdump.antrea.io/filter";
+
+    fn filtering(name: &str, files: &str, filter: &str) -> Seen {
+        let mut seen = seen(name, name, Some(files));
+        seen.annotations.insert(FILTER.into(), filter.into());
+        seen.asked = annotations::asked(&seen.annotations, &Limits::default());
+        seen.place = Place::At(vec![IpAddr::from([10, 0, 0, 1])]);
+        seen
+    }
+
+    fn reject(desired: &mut Desired) {
+        let check = desired.next_check().unwrap();
+        desired.checked(&check, &Err(Refusal::FilterRejected { said: "no".into() }), Instant::now());
+    }
+
+    fn is_refused(desired: &Desired) -> bool {
+        matches!(desired.wishes().next().unwrap().1.asked, Asked::Unreadable(Refusal::FilterRejected { .. }))
+    }
+
+    #[test]
+    fn a_filter_counts_when_tcpdump_has_compiled_it_and_the_request_before_it_stands_until_then() {
+        let change = |files, filter| Word::Changed(filtering("a", files, filter));
+        let mut desired = after([Word::Changed(seen("a", "a", Some("5"))), change("6", "tcp")]);
+        assert_eq!(files(&desired, "a"), Some(5));
+        let check = desired.next_check().unwrap();
+        desired.checked(&check, &Ok(()), Instant::now());
+        assert_eq!((files(&desired, "a"), desired.next_check()), (Some(6), None));
+        // what is proven is not asked again
+        desired.hear(change("7", "tcp"), Instant::now());
+        assert_eq!((files(&desired, "a"), desired.next_check()), (Some(7), None));
+        desired.hear(change("8", "udp"), Instant::now());
+        reject(&mut desired);
+        assert_eq!((files(&desired, "a"), is_refused(&desired)), (Some(7), true));
+        // nor is what was rejected, also by a list
+        for word in [Word::Listing, Word::Listed(filtering("a", "8", "udp")), Word::ListDone] {
+            desired.hear(word, Instant::now());
+        }
+        assert_eq!((desired.next_check(), is_refused(&desired)), (None, true));
+        desired.hear(change("8", "arp"), Instant::now());
+        assert!(desired.next_check().is_some() && !is_refused(&desired));
+    }
+
+    #[test]
+    fn a_verdict_that_comes_amid_a_list_outlives_it() {
+        let mut desired = after([Word::Changed(filtering("a", "5", "tcp")), Word::Listing]);
+        desired.hear(Word::Listed(filtering("a", "5", "tcp")), Instant::now());
+        let check = desired.next_check().unwrap();
+        desired.checked(&check, &Ok(()), Instant::now());
+        desired.hear(Word::ListDone, Instant::now());
+        assert_eq!((files(&desired, "a"), desired.next_check()), (Some(5), None));
+    }
+
+    #[test]
+    fn a_verdict_that_comes_amid_a_list_stands_until_what_is_listed_can_be_read() {
+        for listed in [filtering("a", "5", "arp"), seen("a", "a", Some("x"))] {
+            let mut desired =
+                after([Word::Changed(seen("a", "a", Some("3"))), Word::Changed(filtering("a", "4", "tcp"))]);
+            let check = desired.next_check().unwrap();
+            [Word::Listing, Word::Listed(listed)].into_iter().for_each(|word| desired.hear(word, Instant::now()));
+            desired.checked(&check, &Ok(()), Instant::now());
+            desired.hear(Word::ListDone, Instant::now());
+            assert_eq!(files(&desired, "a"), Some(4));
+        }
+        let mut desired = after([Word::Changed(seen("a", "a", Some("3"))), Word::Changed(filtering("a", "4", "tcp"))]);
+        let check = desired.next_check().unwrap();
+        let listed = [Word::Listing, Word::Listed(seen("a", "a", Some("3")))];
+        listed.into_iter().for_each(|word| desired.hear(word, Instant::now()));
+        desired.checked(&check, &Ok(()), Instant::now());
+        desired.hear(Word::ListDone, Instant::now());
+        assert_eq!(files(&desired, "a"), Some(3), "what is listed can be read");
+    }
+
+    #[test]
+    fn a_verdict_on_what_is_no_longer_asked_changes_nothing() {
+        let mut desired = after([Word::Changed(filtering("a", "5", "tcp"))]);
+        let check = desired.next_check().unwrap();
+        desired.hear(Word::Changed(filtering("a", "5", "udp")), Instant::now());
+        desired.checked(&check, &Ok(()), Instant::now());
+        assert_eq!(files(&desired, "a"), None);
+        desired.hear(Word::Gone(filtering("a", "5", "udp")), Instant::now());
+        desired.checked(&check, &Ok(()), Instant::now());
+        assert!(desired.wishes().next().is_none());
+    }
+
+    #[test]
+    fn filters_are_compiled_in_the_order_of_their_coming_and_only_where_there_is_an_address() {
+        let (start, mut desired) = (Instant::now(), Desired::default());
+        let mut homeless = filtering("a", "5", "tcp");
+        homeless.place = Place::NoAddress;
+        for (after_s, seen) in [(0, homeless), (1, filtering("c", "5", "tcp")), (2, filtering("b", "5", "tcp"))] {
+            desired.hear(Word::Changed(seen), start + Duration::from_secs(after_s));
+        }
+        // one that changes again keeps its place
+        desired.hear(Word::Changed(filtering("c", "6", "udp")), start + Duration::from_secs(3));
+        let mut order = Vec::new();
+        while let Some(check) = desired.next_check() {
+            order.push(check.stem.pod().name);
+            desired.checked(&check, &Ok(()), Instant::now());
+        }
+        assert_eq!(order, ["c", "b"]);
+        // and one that changes while it is being compiled waits behind the others
+        for (after_s, name) in [(4, "c"), (5, "b")] {
+            desired.hear(Word::Changed(filtering(name, "5", "arp")), start + Duration::from_secs(after_s));
+        }
+        let check = desired.next_check().unwrap();
+        desired.hear(Word::Changed(filtering("c", "5", "sctp")), start + Duration::from_secs(6));
+        desired.checked(&check, &Ok(()), start + Duration::from_secs(7));
+        assert_eq!(desired.next_check().unwrap().stem.pod().name, "b");
+        desired.hear(Word::Changed(filtering("a", "5", "tcp")), start);
+        assert_eq!(desired.next_check().unwrap().stem.pod().name, "a");
+    }
+}
