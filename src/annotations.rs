@@ -3,7 +3,7 @@
 //! A value is written in one way only, and one that is not refuses all of them: what cannot be read might have been meant to
 //! narrow the capture, and nobody may get more than was asked for.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use crate::{
     capture::{Asked, Capture, Request},
@@ -56,7 +56,7 @@ pub fn asked(annotations: &Annotations, limits: &Limits) -> Asked {
 
 fn request(files: &str, annotations: &Annotations, limits: &Limits) -> Result<Request, Refusal> {
     let max = limits.files_max;
-    let files = number(files).and_then(|files| files.try_into().ok()).filter(|files| (1..=max).contains(files));
+    let files = number(files, 1..=max.into()).and_then(|files| files.try_into().ok());
     let files = files.ok_or_else(|| Refusal::FileCount { value: shown(&annotations[ANNOTATION]), max })?;
     let mut request = Request {
         capture: Capture { files, filter: None, packets: None, snaplen: limits.snaplen_max },
@@ -78,13 +78,13 @@ fn request(files: &str, annotations: &Annotations, limits: &Limits) -> Result<Re
             }
             "/packets" => {
                 let max = PACKETS_MAX;
-                let packets = number(value).filter(|packets| (1..=max).contains(packets));
+                let packets = number(value, 1..=max);
                 request.capture.packets = Some(packets.ok_or_else(|| Refusal::Packets { value: shown(value), max })?);
             }
             "/snaplen" => {
                 let (min, max) = (SNAPLEN_MIN, SNAPLEN_MAX);
-                let snaplen = number(value).filter(|snaplen| (min..=max).contains(snaplen));
-                let snaplen = snaplen.ok_or_else(|| Refusal::Snaplen { value: shown(value), min, max })?;
+                let snaplen =
+                    number(value, min..=max).ok_or_else(|| Refusal::Snaplen { value: shown(value), min, max })?;
                 request.capture.snaplen = Some(limits.snaplen_max.map_or(snaplen, |max| snaplen.min(max)));
             }
             "/pause" if value == "true" => request.paused = true,
@@ -96,9 +96,9 @@ fn request(files: &str, annotations: &Annotations, limits: &Limits) -> Result<Re
 }
 
 /// Digits only and no leading zero, so that there is one way to write each number.
-fn number(text: &str) -> Option<u32> {
+fn number(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
     let canonical = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
-    text.parse().ok().filter(|_| canonical)
+    text.parse().ok().filter(|number| canonical && range.contains(number))
 }
 
 /// A whole number of seconds, minutes or hours, above zero: `30s`, `5m`, `1h`.
@@ -106,7 +106,7 @@ fn number(text: &str) -> Option<u32> {
 pub fn duration(text: &str) -> Option<Duration> {
     let units = [("s", 1), ("m", 60), ("h", 3600)];
     let (digits, seconds) = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))?;
-    Some(Duration::from_secs(number(digits)?.checked_mul(seconds)?.into()))
+    Some(Duration::from_secs(number(digits, 1..=u32::MAX)?.checked_mul(seconds)?.into()))
 }
 
 fn shown(text: &str) -> String {

@@ -76,6 +76,12 @@ impl Disk {
         Self { free_mb: free / MB, floor_mb: floor.div_ceil(MB), low }
     }
 
+    /// How much must be free before what was stopped goes on, in megabytes.
+    #[must_use]
+    pub fn plenty_mb(self) -> u64 {
+        self.floor_mb.saturating_mul(2)
+    }
+
     /// Whether so many megabytes more would leave the floor free.
     #[must_use]
     pub fn has_room_for(self, mb: u64) -> bool {

@@ -63,7 +63,7 @@ fn ends(request: &Request, slot: &Slot) -> String {
 
 /// tcpdump was stopped as it was asked to, and the files stay.
 #[must_use]
-pub fn stopped(why: Why, slot: &Slot, disk: Disk, kept: usize) -> (Reason, String) {
+pub fn stopped(why: Why, slot: &Slot, disk: Disk) -> (Reason, String) {
     let until_gone = "the files stay until the annotation or the pod goes";
     let (reason, because, next) = match why {
         Why::Gone => (Reason::Stopped, "the annotation or the pod is gone", "the files are removed next"),
@@ -74,8 +74,8 @@ pub fn stopped(why: Why, slot: &Slot, disk: Disk, kept: usize) -> (Reason, Strin
         Why::NothingAdmitted => (Reason::Stopped, "nothing is asked that can be done", "goes on when that changes"),
         Why::Paused => (Reason::Stopped, "it is paused", "goes on when that annotation goes"),
         Why::Finished => (Reason::Finished, "the pod has finished", until_gone),
-        Why::Ended(by) => return (Reason::Finished, ended(by, slot, kept)),
-        Why::LowDisk => return (Reason::LowDisk, low_disk(slot, disk, kept)),
+        Why::Ended(by) => return (Reason::Finished, ended(by, slot)),
+        Why::LowDisk => return (Reason::LowDisk, low_disk(slot, disk)),
         Why::Retired => (Reason::Stopped, "the pod is gone", "its files are kept for a time (KEEP_AFTER_POD)"),
         Why::Stale => {
             let because = "no word from the API server: the pod's address may be another's by now";
@@ -83,10 +83,10 @@ pub fn stopped(why: Why, slot: &Slot, disk: Disk, kept: usize) -> (Reason, Strin
         }
         Why::Shutdown => (Reason::Stopped, "packet-capture is shutting down", LIFE_OF_FILES),
     };
-    (reason, format!("{because}; {}; kept: {}; {next}", packets(slot), files_counted(kept)))
+    (reason, format!("{because}; {}; kept: {}; {next}", packets(slot), files_counted(slot.files)))
 }
 
-fn ended(by: End, slot: &Slot, kept: usize) -> String {
+fn ended(by: End, slot: &Slot) -> String {
     let request = slot.admitted.as_ref().map(|accepted| &accepted.request);
     let because = match by {
         End::Duration => match request.and_then(|request| request.duration) {
@@ -98,18 +98,18 @@ fn ended(by: End, slot: &Slot, kept: usize) -> String {
     format!(
         "{because}; {}; kept: {}; they stay until the annotation or the pod goes; a change of the annotations begins anew",
         packets(slot),
-        files_counted(kept)
+        files_counted(slot.files)
     )
 }
 
-fn low_disk(slot: &Slot, disk: Disk, kept: usize) -> String {
+fn low_disk(slot: &Slot, disk: Disk) -> String {
     let Disk { free_mb, floor_mb, .. } = disk;
     format!(
         "the node's disk ran low: it has {free_mb} MB free, and {floor_mb} MB must be (MIN_FREE_MB, MIN_FREE_PERCENT); {}; kept: {}; goes on \
          when {} MB are free",
         packets(slot),
-        files_counted(kept),
-        floor_mb.saturating_mul(2)
+        files_counted(slot.files),
+        disk.plenty_mb()
     )
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     annotations::Accepted,
     capture::{Place, Stem},
-    limits::Disk,
+    desired::Wish,
     plan::World,
     refusal::NoRoom,
     slots::{Phase, Slot, Why},
@@ -61,15 +61,14 @@ fn first_to_go<'a>(world: &World<'a>, verdicts: &BTreeMap<&Stem, Result<&Accepte
     let mut retired: Vec<(&Stem, &Slot)> =
         world.slots.iter().filter(|(_, slot)| slot.retired.is_some() && !slot.doomed).collect();
     retired.sort_by_key(|(_, slot)| slot.retired.map(|retired| retired.at));
-    let files = |slot: &Slot| u64::try_from(slot.files).unwrap_or(u64::MAX);
-    let all_mb: u64 = retired.iter().map(|(_, slot)| files(slot)).sum();
+    let all_mb: u64 = retired.iter().map(|(_, slot)| slot.files_mb()).sum();
     let waiting = world.slots.iter().filter_map(|(stem, slot)| waits_for_disk(world, stem, slot));
     let missing = verdicts.values().filter_map(|verdict| verdict.err()).chain(waiting).map(|no_room| lacks(&no_room));
     // What would not be enough is not given.
     let enough = missing.filter(|mb| *mb <= all_mb).max().unwrap_or_default();
-    let Disk { free_mb, floor_mb, low } = world.disk;
-    let for_disk = if low { floor_mb.saturating_mul(2).saturating_sub(free_mb) } else { 0 };
-    let coming: u64 = world.slots.iter().filter(|(_, slot)| goes_soon(slot)).map(|(_, slot)| files(slot)).sum();
+    let disk = world.disk;
+    let for_disk = if disk.low { disk.plenty_mb().saturating_sub(disk.free_mb) } else { 0 };
+    let coming: u64 = world.slots.iter().filter(|(_, slot)| goes_soon(slot)).map(|(_, slot)| slot.files_mb()).sum();
     let mut missing_mb = enough.max(for_disk).saturating_sub(coming);
     let mut first = BTreeSet::new();
     for (stem, slot) in retired {
@@ -77,16 +76,21 @@ fn first_to_go<'a>(world: &World<'a>, verdicts: &BTreeMap<&Stem, Result<&Accepte
             break;
         }
         first.insert(stem);
-        missing_mb = missing_mb.saturating_sub(files(slot));
+        missing_mb = missing_mb.saturating_sub(slot.files_mb());
     }
     first
+}
+
+/// What the slot's own pod asks; not one that comes after it under the same name.
+fn own_wish<'a>(world: &World<'a>, stem: &Stem, slot: &Slot) -> Option<&'a Wish> {
+    world.desired.wish_for(stem).filter(|wish| slot.owner.as_ref() == Some(&wish.uid))
 }
 
 /// What a capture that was let in, and could go on, lacks on the disk.
 fn waits_for_disk(world: &World, stem: &Stem, slot: &Slot) -> Option<NoRoom> {
     let could_run = !slot.has_process() && !slot.doomed && slot.ended.is_none() && slot.retired.is_none();
     let admitted = &slot.admitted.as_ref().filter(|_| could_run)?.request;
-    let wish = world.desired.wish_for(stem).filter(|wish| slot.owner.as_ref() == Some(&wish.uid))?;
+    let wish = own_wish(world, stem, slot)?;
     let is_wanted = matches!(wish.place, Place::At(_)) && !admitted.paused;
     is_wanted.then(|| on_disk(world, slot, admitted.capture.files).err())?
 }
@@ -108,13 +112,13 @@ fn lacks(no_room: &NoRoom) -> u64 {
 /// If the floor would be crossed.
 pub fn on_disk(world: &World, slot: &Slot, files: u16) -> Result<(), NoRoom> {
     // What it ran with once was let in, and is not revoked.
-    let written = slot.last.as_ref().map_or(0, |run| run.capture.files.into()).max(slot.files);
-    let needs_mb = u64::from(files).saturating_sub(u64::try_from(written).unwrap_or(u64::MAX));
+    let written_mb = slot.last.as_ref().map_or(0, |run| run.capture.files.into()).max(slot.files_mb());
+    let needs_mb = u64::from(files).saturating_sub(written_mb);
     let disk = world.disk;
     if disk.has_room_for(needs_mb) {
         return Ok(());
     }
-    let floor_mb = if disk.low { disk.floor_mb.saturating_mul(2) } else { disk.floor_mb };
+    let floor_mb = if disk.low { disk.plenty_mb() } else { disk.floor_mb };
     Err(NoRoom::Disk { needs_mb, free_mb: disk.free_mb, floor_mb })
 }
 
@@ -129,9 +133,8 @@ fn taken(world: &World, stem: &Stem, slot: &Slot) -> Taken {
     let goes_on = slot.ended.is_none() && slot.retired.is_none() && !slot.doomed && !finished;
     let admitted = slot.admitted.as_ref().filter(|_| goes_on).map_or(0, |accepted| accepted.request.capture.files);
     let running = slot.last.as_ref().filter(|_| slot.has_process()).map_or(0, |run| run.capture.files);
-    let on_disk = u64::try_from(slot.files).unwrap_or(u64::MAX);
     Taken {
-        mb: on_disk.max(admitted.into()).max(running.into()),
+        mb: slot.files_mb().max(admitted.into()).max(running.into()),
         goes_on: slot.has_process() || (goes_on && slot.admitted.is_some()),
     }
 }
@@ -144,7 +147,7 @@ struct Asks<'a> {
 }
 
 fn asks<'a>(world: &World<'a>, stem: &Stem, slot: &Slot) -> Option<Asks<'a>> {
-    let wish = world.desired.wish_for(stem).filter(|wish| slot.owner.as_ref() == Some(&wish.uid))?;
+    let wish = own_wish(world, stem, slot)?;
     let somewhere = match wish.place {
         Place::At(_) | Place::NoAddress => true,
         Place::Forbidden(_) | Place::Finished => false,

@@ -50,7 +50,7 @@ impl Controller {
                 self.tell_started(stem, &run, kept);
             }
             Err(error) => {
-                self.slots.counted(stem, self.kept(stem));
+                self.count(stem);
                 let ended = self.slots.ended(stem, Instant::now());
                 self.tell_failure(stem, ended, |ended, kept| report::not_started(&error, ended, kept));
             }
@@ -95,7 +95,7 @@ impl Controller {
         let now = Instant::now();
         let ran = self.slots.get(&stem).and_then(|slot| slot.started_at).map_or(Duration::ZERO, |at| now - at);
         log::debug!("tcpdump {} stem={stem} counts={:?}", exit.how(), exit.counts);
-        self.slots.counted(&stem, self.kept(&stem));
+        self.count(&stem);
         match self.slots.exited(&stem, exit.status.success(), exit.counts, now) {
             // Told when the files are gone.
             Ended::Stopped(Why::Gone) => (),
@@ -148,9 +148,8 @@ impl Controller {
     }
 
     fn tell_stopped(&mut self, stem: &Stem, why: Why) {
-        let kept = self.kept(stem);
         let Some(slot) = self.slots.get(stem) else { return };
-        let (reason, text) = report::stopped(why, slot, self.disk, kept);
+        let (reason, text) = report::stopped(why, slot, self.disk);
         let files = slot.admitted.as_ref().map_or(0, |admitted| admitted.request.capture.files);
         let no_room = room::on_disk(&self.world(), slot, files).err().filter(|_| why == Why::LowDisk);
         if let (None, Some(no_room)) = (self.tell(stem, reason, text), no_room) {
@@ -169,10 +168,12 @@ impl Controller {
 
     /// The first failure is told, then the second, the fourth, the eighth …
     fn tell_failure(&mut self, stem: &Stem, ended: Ended, text: impl FnOnce(Ended, usize) -> String) {
+        let Some(slot) = self.slots.get(stem) else { return };
         if let Ended::Failed { failures, .. } = ended
             && failures.is_power_of_two()
         {
-            self.tell(stem, Reason::Failed, text(ended, self.kept(stem)));
+            let text = text(ended, slot.files);
+            self.tell(stem, Reason::Failed, text);
         }
     }
 
@@ -191,6 +192,12 @@ impl Controller {
         if let Some(uid) = self.slots.get(stem).and_then(|slot| slot.owner.as_ref()) {
             act(&self.tcpdumps, uid);
         }
+    }
+
+    /// Counts the files, which no process writes any more.
+    fn count(&mut self, stem: &Stem) {
+        let files = self.kept(stem);
+        self.slots.counted(stem, files);
     }
 
     fn kept(&self, stem: &Stem) -> usize {

@@ -200,6 +200,12 @@ impl Slot {
         self.began.is_some() || self.files > 0
     }
 
+    /// What the files take at the most while no process writes them, in megabytes.
+    #[must_use]
+    pub fn files_mb(&self) -> u64 {
+        self.files.try_into().unwrap_or(u64::MAX)
+    }
+
     /// Whether it waits for free space on the disk.
     #[must_use]
     pub fn waits_for_disk(&self) -> bool {
