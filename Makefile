@@ -2,13 +2,14 @@
 SHELL := /bin/bash
 IMAGE ?= packet-capture:dev
 CLUSTER ?= packet-capture
+PREFIX ?= $(HOME)/.local
 KUBECTL := e2e/kubectl.sh
 export CLUSTER
 
-.PHONY: help docker-build cluster kind-load deploy undeploy test-pod check test-root e2e test demo demo-down clean
+.PHONY: help docker-build cluster kind-load deploy undeploy install-plugin test-pod check test-root e2e test demo demo-down clean
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 docker-build: ## the image
 	e2e/cluster.sh build $(IMAGE)
@@ -24,6 +25,10 @@ deploy: ## packet-capture into the cluster, or a new image of it; that ends all 
 
 undeploy: ## removes packet-capture from the cluster, and all captures with it
 	$(KUBECTL) delete --ignore-not-found -f daemonset.yaml
+
+install-plugin: ## kubectl packet-capture, for this user; PREFIX=/usr/local for all
+	mkdir -p $(PREFIX)/bin && install -m 755 kubectl-packet_capture $(PREFIX)/bin
+	@[[ :$$PATH: == *:$(PREFIX)/bin:* ]] || echo "kubectl does not find it yet: put $(PREFIX)/bin on the PATH" >&2
 
 test-pod: ## a pod named test-pod with steady traffic, and a server that it talks to
 	$(KUBECTL) apply -f e2e/test-pod.yaml && $(KUBECTL) wait --for=condition=Ready pod/test-pod pod/test-server --timeout=120s

@@ -8,7 +8,7 @@ cargo clippy --locked --all-targets -- --deny warnings
 export RUST_TEST_THREADS=8
 cargo test --locked --quiet
 if command -v shellcheck >/dev/null; then
-  git ls-files -z --cached --others --exclude-standard '*.sh' .ci/run | xargs -0 shellcheck --external-sources --source-path=SCRIPTDIR
+  git ls-files -z --cached --others --exclude-standard '*.sh' .ci/run kubectl-packet_capture | xargs -0 shellcheck --external-sources --source-path=SCRIPTDIR
 else
   echo 'shellcheck is not installed: the scripts were not checked' >&2
 fi
