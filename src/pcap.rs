@@ -1,0 +1,131 @@
+//! The format of the files that tcpdump writes (pcap-savefile(5)), as far as copying them needs it. Pure.
+//!
+//! Only what a tcpdump of this machine writes is understood: this machine's byte order, times in microseconds.
+
+/// The header of a file, in bytes.
+pub const HEADER_BYTES: usize = 24;
+
+/// The header of a record, in bytes.
+pub const RECORD_HEADER_BYTES: usize = 16;
+
+/// The most that is kept of one packet, in bytes: libpcap's `MAXIMUM_SNAPLEN`, and tcpdump's default.
+pub const SNAPLEN_MAX: u32 = 262_144;
+
+/// The longest record, in bytes.
+pub const RECORD_BYTES_MAX: usize = RECORD_HEADER_BYTES + SNAPLEN_MAX as usize;
+
+/// What tcpdump writes with `-i any`: LINKTYPE_LINUX_SLL2.
+pub const LINUX_SLL2: u32 = 276;
+
+const MAGIC: u32 = 0xA1B2_C3D4;
+const VERSION: (u16, u16) = (2, 4);
+
+/// A record: when a packet was seen, and what was kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a>(&'a [u8]);
+
+/// What some bytes begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next<'a> {
+    /// A whole record.
+    Record(Record<'a>),
+    /// A part of one, or nothing.
+    Incomplete,
+    /// What no tcpdump writes.
+    Broken,
+}
+
+/// The header of a file with packets of this link type.
+#[must_use]
+pub fn header(link_type: u32) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&MAGIC.to_ne_bytes());
+    header[4..6].copy_from_slice(&VERSION.0.to_ne_bytes());
+    header[6..8].copy_from_slice(&VERSION.1.to_ne_bytes());
+    header[16..20].copy_from_slice(&SNAPLEN_MAX.to_ne_bytes());
+    header[20..].copy_from_slice(&link_type.to_ne_bytes());
+    header
+}
+
+/// The link type of a file that begins like this; `None` if it is none that can be read.
+#[must_use]
+pub fn link_type(header: &[u8]) -> Option<u32> {
+    let known = field(header, 0)? == MAGIC && header.get(4..8)? == &self::header(0)[4..8];
+    // The upper bits may tell the length of a frame check sequence; tcpdump writes none.
+    field(header, 20).filter(|_| known)
+}
+
+/// The record that some bytes begin with.
+#[must_use]
+pub fn next(bytes: &[u8]) -> Next<'_> {
+    let (Some(micros), Some(kept)) = (field(bytes, 4), field(bytes, 8)) else { return Next::Incomplete };
+    if kept > SNAPLEN_MAX || micros >= 1_000_000 {
+        return Next::Broken;
+    }
+    match bytes.get(..RECORD_HEADER_BYTES + kept as usize) {
+        Some(record) if bytes.len() >= RECORD_HEADER_BYTES => Next::Record(Record(record)),
+        Some(_) | None => Next::Incomplete,
+    }
+}
+
+impl<'a> Record<'a> {
+    /// All of it, as it stands in the file.
+    #[must_use]
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// What was kept of the packet.
+    #[must_use]
+    pub fn packet(self) -> &'a [u8] {
+        self.0.get(RECORD_HEADER_BYTES..).unwrap_or_default()
+    }
+}
+
+/// The time of a record with this header, in microseconds since 1970.
+#[must_use]
+pub fn time_us(header: &[u8; RECORD_HEADER_BYTES]) -> u64 {
+    let [seconds, micros] = [0, 4].map(|at| u64::from(field(header, at).unwrap_or_default()));
+    seconds * 1_000_000 + micros
+}
+
+fn field(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(time: [u32; 2], kept: u32, packet: &[u8]) -> Vec<u8> {
+        let header = [time[0], time[1], kept, kept].map(u32::to_ne_bytes).concat();
+        [header.as_slice(), packet].concat()
+    }
+
+    #[test]
+    fn a_header_says_the_link_type_and_only_tcpdumps_own_is_read() {
+        let header = header(LINUX_SLL2);
+        assert_eq!(link_type(&header), Some(LINUX_SLL2));
+        assert_eq!(link_type(&header[..23]), None);
+        for (at, wrong) in [(0, 0x4D), (4, 3), (6, 3)] {
+            let mut other = header;
+            other[at] = wrong;
+            assert_eq!(link_type(&other), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn records_are_cut_where_they_end() {
+        let bytes = [record([7, 5], 3, b"abc"), record([8, 0], 0, b"")].concat();
+        let Next::Record(first) = next(&bytes) else { panic!() };
+        assert_eq!((first.packet(), first.bytes().len()), (b"abc".as_slice(), 19));
+        assert_eq!(time_us(first.bytes()[..16].try_into().unwrap()), 7_000_005);
+        let Next::Record(second) = next(&bytes[19..]) else { panic!() };
+        assert_eq!(second.packet(), b"");
+        for length in 0..19 {
+            assert_eq!(next(&bytes[..length]), Next::Incomplete, "{length}");
+        }
+        assert_eq!(next(&record([7, 0], SNAPLEN_MAX + 1, b"")), Next::Broken);
+        assert_eq!(next(&record([7, 1_000_000], 3, b"abc")), Next::Broken);
+    }
+}
