@@ -11,6 +11,9 @@ const FILES_MAX: u32 = 1000;
 /// with 100,000 packets of 1,200 bytes a second: tcpdump's own 2 MiB lost 3.3 %, this nothing.
 const TCPDUMP_OPTIONS: &str = "-U -B 16384";
 
+/// What `CAPTURE_DIR` is by default.
+pub const CAPTURE_DIR: &str = "/captures";
+
 /// What `RUN_DIR` is by default.
 pub const RUN_DIR: &str = "/run/packet-capture";
 
@@ -60,7 +63,7 @@ impl Config {
         };
         Ok(Self {
             node,
-            capture_dir: path("CAPTURE_DIR", "/captures")?,
+            capture_dir: path("CAPTURE_DIR", CAPTURE_DIR)?,
             run_dir: path("RUN_DIR", RUN_DIR)?,
             tcpdump_options,
             limits: limits(&env)?,

@@ -2,26 +2,32 @@
 //!
 //! 0: asked to end, and did; 1: failed, or asked twice; 2: wrong configuration or command line.
 
-use std::{env, path::Path, process::ExitCode};
+use std::{
+    env,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
+use k8s_openapi::jiff::Timestamp;
 use kube::{Client, Config as KubeConfig, config::KubeConfigOptions};
-use packet_capture::{config::Config, health, run, watch};
-
-const USAGE: &str = "usage: packet-capture                    run the controller of node $NODE_NAME
-       packet-capture health [--ready]  exit 0 if it is alive [and has listed its pods]
-       packet-capture --version | --help";
+use packet_capture::{
+    capture::PodName,
+    cli::{self, Command, Format, Misuse},
+    config::{self, Config},
+    copy, health, run, status, watch, whereabouts,
+};
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> =
-        env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => control(),
-        ["health"] => probe(false),
-        ["health", "--ready"] => probe(true),
-        ["--version"] => say(concat!("packet-capture ", env!("CARGO_PKG_VERSION"))),
-        ["--help"] => say(USAGE),
-        _ => {
-            eprintln!("{USAGE}");
+    let words: Vec<String> = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    match cli::parse(&words.iter().map(String::as_str).collect::<Vec<_>>()) {
+        Ok(Command::Control) => control(),
+        Ok(Command::Health { ready }) => probe(ready),
+        Ok(Command::Status { namespace, format }) => show(namespace.as_deref(), format),
+        Ok(Command::Copy { pod, all, follow }) => copy(&pod, all, follow),
+        Ok(Command::Say(text)) => say(&format!("{text}\n")),
+        Err(Misuse { error, usage }) => {
+            eprintln!("error: {error}\n{usage}");
             ExitCode::from(2)
         }
     }
@@ -70,8 +76,7 @@ async fn connect() -> Result<Client, String> {
 }
 
 fn probe(ready: bool) -> ExitCode {
-    let dir = env::var("RUN_DIR").unwrap_or_else(|_| packet_capture::config::RUN_DIR.to_owned());
-    match health::check(Path::new(&dir), ready) {
+    match health::check(&path("RUN_DIR", config::RUN_DIR), ready) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("{reason}");
@@ -80,7 +85,58 @@ fn probe(ready: bool) -> ExitCode {
     }
 }
 
+fn show(namespace: Option<&str>, format: Format) -> ExitCode {
+    if let Err(reason) = health::check(&path("RUN_DIR", config::RUN_DIR), true) {
+        warn(&format!("this may be how things were, the controller is {reason}"));
+    }
+    let node = env::var("NODE_NAME").unwrap_or_default();
+    match status::status(&path("CAPTURE_DIR", config::CAPTURE_DIR), &node, namespace, format, Timestamp::now()) {
+        Ok(text) => say(&text),
+        Err(error) => fail(&format!("cannot read the captures of this node: {error}")),
+    }
+}
+
+fn copy(pod: &PodName, all: bool, follow: bool) -> ExitCode {
+    match copy::copy(&path("CAPTURE_DIR", config::CAPTURE_DIR), pod, all, follow, &mut |text| warn(&text)) {
+        Ok(counts) => {
+            eprintln!("{counts}");
+            ExitCode::SUCCESS
+        }
+        Err(copy::Error::NoCapture) => fail(&format!("no capture of {pod} on this node; {}", whereabouts(pod))),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn whereabouts(pod: &PodName) -> String {
+    let node = env::var("NODE_NAME").unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let hint = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+        let hint = runtime.block_on(async { Ok(whereabouts::hint(connect().await?, pod, &node).await) });
+        runtime.shutdown_background();
+        hint
+    });
+    hint.unwrap_or_else(|error| format!("where it runs cannot be said: {error}"))
+}
+
+fn path(name: &str, default: &str) -> PathBuf {
+    env::var_os(name).map_or(default.into(), PathBuf::from)
+}
+
 fn say(text: &str) -> ExitCode {
-    println!("{text}");
-    ExitCode::SUCCESS
+    // Who does not read to the end, such as `head`, knows why.
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(&format!("cannot write to standard output: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn warn(text: &str) {
+    eprintln!("warning: {text}");
+}
+
+fn fail(text: &str) -> ExitCode {
+    eprintln!("error: {text}");
+    ExitCode::FAILURE
 }

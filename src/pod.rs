@@ -23,10 +23,25 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Pod {
     metadata: ObjectMeta,
+    node: String,
     host_network: bool,
     phase: String,
     ips: Vec<String>,
     host_ips: Vec<String>,
+}
+
+impl Pod {
+    /// The node that it was scheduled to; empty if it was not yet.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Whether it asks for a capture, readably or not.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(annotations::ANNOTATION))
+    }
 }
 
 /// What one look at a pod tells.
@@ -134,6 +149,7 @@ impl<'de> Deserialize<'de> for Pod {
                 annotations: Some(ours.collect()),
                 ..ObjectMeta::default()
             },
+            node: text("/spec/nodeName").unwrap_or_default().to_owned(),
             host_network: json.pointer("/spec/hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
             phase: text("/status/phase").unwrap_or_default().to_owned(),
             ips: ips("/status/podIP", "/status/podIPs"),

@@ -3,11 +3,14 @@
 //! Text that a user wrote is quoted, escaped to ASCII and cut, so that it cannot pass for ours or break a terminal.
 
 mod note;
+pub mod reading;
 mod refusals;
+mod situation;
 
 use std::{fmt::Write, path::Path, time::Duration};
 
 pub use note::{Note, Reason};
+pub use situation::{State, situation};
 
 use crate::{
     capture::{Counts, Request},
@@ -227,6 +230,28 @@ fn number(number: usize) -> u64 {
 
 fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// How long ago something was, in two units at the most: `42s`, `4m12s`, `3h5m`, `2d4h`.
+#[must_use]
+pub fn age(seconds: i64) -> String {
+    let s = seconds.max(0);
+    match s {
+        86_400.. => format!("{}d{}h", s / 86_400, s / 3600 % 24),
+        3600.. => format!("{}h{}m", s / 3600, s / 60 % 60),
+        60.. => format!("{}m{}s", s / 60, s % 60),
+        _ => format!("{s}s"),
+    }
+}
+
+/// A number of bytes, in the largest unit of which there is one at least: `999B`, `12.3kB`, `4.5MB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{}.{}{name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes}B"),
+    }
 }
 
 /// A user's text as it may be shown: in quotes, in ASCII, and not all of it if it is long.

@@ -6,11 +6,11 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, OFlags, access, statvfs};
 
 use self::steps::{Step, steps};
 use crate::capture::Stem;
@@ -30,6 +30,8 @@ pub struct File {
     pub written_ns: i128,
     /// Its size; `None` where it is no regular file, and must not be opened.
     pub bytes: Option<u64>,
+    /// What stays the same when it is renamed; another file may have it once this one is removed.
+    pub inode: u64,
 }
 
 impl Ring {
@@ -41,6 +43,12 @@ impl Ring {
         fs::create_dir_all(dir)?;
         access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?;
         Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// The directory of all captures, for reading only.
+    #[must_use]
+    pub fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
     }
 
     /// What tcpdump is given with `-w`.
@@ -91,9 +99,20 @@ impl Ring {
                 name: name.to_owned(),
                 written_ns: i128::from(status.mtime()) * 1_000_000_000 + i128::from(status.mtime_nsec()),
                 bytes: status.is_file().then_some(status.len()),
+                inode: status.ino(),
             });
         }
         Ok(files)
+    }
+
+    /// Opens a file for reading, and says which inode it has by now. Nothing but a regular file is opened.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or is no regular file.
+    pub fn read(&self, name: &str) -> io::Result<(fs::File, u64)> {
+        let file = open_regular(&self.dir.join(name))?;
+        let inode = file.metadata()?.ino();
+        Ok((file, inode))
     }
 
     /// Makes the files of a stem ready for a tcpdump with `-W count` that must not be running yet. Returns how many stay.
@@ -131,6 +150,16 @@ impl Ring {
             result => result,
         }
     }
+}
+
+/// Opens a file for reading: a link could lead elsewhere, and a pipe or a device hold up who reads it.
+///
+/// # Errors
+/// If it cannot be opened, or is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<fs::File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 #[cfg(test)]

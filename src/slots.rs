@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use slot::{End, Moment, Phase, Run, Slot, Standing, Why};
+pub use slot::{End, Moment, Past, Phase, Run, Slot, Standing, Why};
 
 use crate::{
     annotations::Accepted,
@@ -108,7 +108,9 @@ impl Slots {
 
     /// It came to its end while there was no process.
     pub fn end(&mut self, stem: &Stem, by: End) {
-        self.change(stem, |slot| (slot.ended, slot.phase) = (Some(by), Phase::Idle));
+        self.change(stem, |slot| {
+            (slot.ended, slot.stopped, slot.phase) = (Some(by), Some(Why::Ended(by)), Phase::Idle)
+        });
     }
 
     /// The pod's owner was told how things stand.
@@ -132,6 +134,8 @@ impl Slots {
             if slot.last.as_ref() != Some(&run) {
                 slot.failures = 0;
             }
+            slot.remember(&run, now);
+            (slot.stopped, slot.said) = (None, None);
             slot.last = Some(run);
             slot.started_at = Some(now.at);
             slot.began.get_or_insert(now);
@@ -180,7 +184,7 @@ impl Slots {
                 if !slot.has_its_packets() {
                     return Ended::Stopped(Why::Changed);
                 }
-                slot.ended = Some(End::Packets);
+                (slot.ended, slot.stopped) = (Some(End::Packets), Some(Why::Ended(End::Packets)));
                 Ended::Stopped(Why::Ended(End::Packets))
             }
             Some(_) | None => self.ended(stem, now),
@@ -196,6 +200,7 @@ impl Slots {
                 if let Why::Ended(by) = why {
                     slot.ended = Some(by);
                 }
+                slot.stopped = Some(why);
                 Ended::Stopped(if slot.doomed { Why::Gone } else { why })
             }
             Phase::Idle | Phase::Running | Phase::Backoff { .. } | Phase::Removing { .. } => {
@@ -208,6 +213,11 @@ impl Slots {
                 Ended::Failed { failures: slot.failures, retry_in }
             }
         }
+    }
+
+    /// This is what is said of how its last tcpdump ended.
+    pub fn said(&mut self, stem: &Stem, text: String) {
+        self.change(stem, |slot| slot.said = Some(text));
     }
 
     /// The files are gone, and the slot with them.

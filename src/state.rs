@@ -9,17 +9,18 @@ use std::{
     fs,
     io::{self, Read, Write},
     net::IpAddr,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     annotations::{Accepted, Annotations},
-    capture::{Counts, PodName, Stem, Uid},
-    slots::{End, Moment, Slot, Slots},
+    capture::{Capture, Counts, PodName, Stem, Uid},
+    report::{State as Word, situation},
+    ring::open_regular,
+    slots::{End, Moment, Past, Run, Slot, Slots, Why},
 };
 
 /// The largest state file that is read. An entry takes about 1 kB, and a node has at most some hundred pods.
@@ -47,26 +48,36 @@ pub struct Entry {
     /// The pod's namespace.
     pub namespace: String,
     /// Its name.
+    #[serde(rename = "pod")]
     pub name: String,
     /// Its UID.
     pub uid: String,
+    /// How it is getting on.
+    #[serde(default)]
+    pub state: Word,
+    /// What there is to say about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The place in the order of all captures.
     pub sequence: u64,
     /// The annotations that are carried out, word for word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Annotations>,
-    /// The pod's addresses, as tcpdump was last given them.
+    /// What has been captured in turn, the newest last.
     #[serde(default)]
-    pub ips: Vec<IpAddr>,
-    /// When the first tcpdump was started of what is carried out, in seconds since 1970.
+    pub history: Vec<PastEntry>,
+    /// When the first tcpdump was started of what is carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub began_s: Option<u64>,
+    pub began: Option<Time>,
+    /// Why its last tcpdump was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Why>,
     /// What brought it to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<End>,
-    /// Since when its pod has been gone, in seconds since 1970.
+    /// Since when its pod has been gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retired_s: Option<u64>,
+    pub retired: Option<Time>,
     /// Packets that tcpdump counted until it last ended.
     #[serde(default)]
     pub captured: u64,
@@ -84,6 +95,23 @@ pub struct Entry {
     pub doomed: bool,
 }
 
+/// What was captured from some time on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastEntry {
+    /// From when.
+    pub since: Time,
+    /// The pod's addresses.
+    pub addresses: Vec<IpAddr>,
+    /// How many files the ring had.
+    pub files: u16,
+    /// Which of the pod's packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// How much of each, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snaplen: Option<u32>,
+}
+
 impl StateFile {
     /// The state file of the captures in `dir`.
     #[must_use]
@@ -96,15 +124,10 @@ impl StateFile {
     /// # Errors
     /// If there is a file that cannot be read or understood.
     pub fn load(&self) -> io::Result<Option<Vec<Entry>>> {
-        // Nothing but a regular file is read: a link could lead elsewhere, a pipe could hold up the start.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(&self.path) {
+        let file = match open_regular(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
         let mut text = String::new();
         file.take(BYTES_MAX).read_to_string(&mut text)?;
         let state: State = serde_json::from_str(&text)?;
@@ -140,22 +163,54 @@ impl StateFile {
 fn entry(stem: &Stem, slot: &Slot) -> Option<Entry> {
     let PodName { namespace, name } = stem.pod();
     let owner = slot.owner.as_ref()?;
+    let (state, reason) = situation(slot);
     Some(Entry {
         namespace,
         name,
         uid: owner.0.clone(),
+        state,
+        reason,
         sequence: slot.sequence,
         annotations: slot.admitted.as_ref().map(|accepted| accepted.annotations.clone()),
-        ips: slot.last.as_ref().map(|run| run.ips.clone()).unwrap_or_default(),
-        began_s: slot.began.map(|began| began.unix_s),
+        history: slot.history.iter().map(PastEntry::of).collect(),
+        began: slot.began.and_then(|began| time(began.unix_s)),
+        stopped: slot.stopped,
         ended: slot.ended,
-        retired_s: slot.retired.map(|retired| retired.unix_s),
+        retired: slot.retired.and_then(|retired| time(retired.unix_s)),
         captured: slot.counts.captured,
         dropped: slot.counts.dropped,
         uncounted: slot.uncounted,
         running: slot.has_process(),
         doomed: slot.doomed,
     })
+}
+
+impl PastEntry {
+    fn of(past: &Past) -> Self {
+        let Run { capture, ips } = &past.run;
+        let Capture { files, filter, packets: _, snaplen } = capture.clone();
+        Self {
+            since: time(past.since_s).unwrap_or(Time(Timestamp::UNIX_EPOCH)),
+            addresses: ips.clone(),
+            files,
+            filter,
+            snaplen,
+        }
+    }
+
+    fn past(&self) -> Past {
+        let Self { since, addresses, files, filter, snaplen } = self.clone();
+        let capture = Capture { files, filter, packets: None, snaplen };
+        Past { since_s: seconds(&since), run: Run { capture, ips: addresses } }
+    }
+}
+
+fn time(unix_s: u64) -> Option<Time> {
+    Timestamp::from_second(i64::try_from(unix_s).ok()?).ok().map(Time)
+}
+
+fn seconds(time: &Time) -> u64 {
+    time.0.as_second().try_into().unwrap_or_default()
 }
 
 impl Entry {
@@ -176,9 +231,12 @@ impl Entry {
             owner: Some(Uid(self.uid.clone())),
             sequence: self.sequence,
             admitted,
-            began: self.began_s.map(|began_s| now.recall(began_s)),
+            history: self.history.iter().map(PastEntry::past).collect(),
+            began: self.began.as_ref().map(|began| now.recall(seconds(began))),
+            stopped: self.stopped,
+            said: self.reason.clone(),
             ended: self.ended,
-            retired: self.retired_s.map(|retired_s| now.recall(retired_s)),
+            retired: self.retired.as_ref().map(|retired| now.recall(seconds(retired))),
             counts: Counts { captured: self.captured, dropped: self.dropped },
             // What a tcpdump counted died with the process that it would have told.
             uncounted: self.uncounted.saturating_add(self.running.into()),
@@ -231,12 +289,12 @@ mod tests {
         let dir = dir("bad");
         let (file, path) = (StateFile::at(&dir), dir.join(".state.json"));
         assert_eq!(file.load().unwrap(), None);
-        for text in ["", "{", "[]", r#"{"version": 2, "captures": []}"#, r#"{"version": 1, "captures": [{"name": 5}]}"#]
+        for text in ["", "{", "[]", r#"{"version": 2, "captures": []}"#, r#"{"version": 1, "captures": [{"pod": 5}]}"#]
         {
             fs::write(&path, text).unwrap();
             assert!(file.load().is_err(), "{text}");
         }
-        let entry = |name: &str| format!(r#"{{"namespace": "default", "name": "{name}", "uid": "1", "sequence": 1}}"#);
+        let entry = |name: &str| format!(r#"{{"namespace": "default", "pod": "{name}", "uid": "1", "sequence": 1}}"#);
         let text = format!(r#"{{"version": 1, "captures": [{}, {}, {}]}}"#, entry("../../etc"), entry("a"), entry(""));
         fs::write(&path, text).unwrap();
         let entries = file.load().unwrap().unwrap();

@@ -65,6 +65,7 @@ mod tests {
             name: format!("captres-web.pcap{end}"),
             written_ns: *age,
             bytes: Some(1_000_000),
+            inode: 0,
         };
         names.iter().map(file).collect()
     }
@@ -134,11 +135,11 @@ mod tests {
             for index in 0..old {
                 if next(4) > 0 {
                     let written_ns = i128::from(next(1000)) * 100 + i128::from(index);
-                    start.push(File { name: web().file(index, old), written_ns, bytes: Some(41) });
+                    start.push(File { name: web().file(index, old), written_ns, bytes: Some(41), inode: 0 });
                 }
             }
             if next(3) == 0 && old > 1 {
-                start.push(File { name: web().base(), written_ns: 7, bytes: Some(41) });
+                start.push(File { name: web().base(), written_ns: 7, bytes: Some(41), inode: 0 });
             }
             let kept = start.len().min(new.into());
             let mut ages: Vec<i128> = start.iter().map(|file| file.written_ns).collect();

@@ -152,6 +152,7 @@ impl Controller {
         let (reason, text) = report::stopped(why, slot, self.disk);
         let files = slot.admitted.as_ref().map_or(0, |admitted| admitted.request.capture.files);
         let no_room = room::on_disk(&self.world(), slot, files).err().filter(|_| why == Why::LowDisk);
+        self.slots.said(stem, text.clone());
         if let (None, Some(no_room)) = (self.tell(stem, reason, text), no_room) {
             self.slots.told(stem, Some(Standing::NoRoom(no_room)));
         }
@@ -168,11 +169,10 @@ impl Controller {
 
     /// The first failure is told, then the second, the fourth, the eighth …
     fn tell_failure(&mut self, stem: &Stem, ended: Ended, text: impl FnOnce(Ended, usize) -> String) {
-        let Some(slot) = self.slots.get(stem) else { return };
-        if let Ended::Failed { failures, .. } = ended
-            && failures.is_power_of_two()
-        {
-            let text = text(ended, slot.files);
+        let (Some(slot), Ended::Failed { failures, .. }) = (self.slots.get(stem), ended) else { return };
+        let text = text(ended, slot.files);
+        self.slots.said(stem, text.clone());
+        if failures.is_power_of_two() {
             self.tell(stem, Reason::Failed, text);
         }
     }

@@ -13,6 +13,9 @@ use crate::{
     refusal::{NoRoom, Refusal},
 };
 
+/// How much of what was captured in turn is remembered. A pod's address changes rarely, and a filter is found in a few attempts.
+const HISTORY_MAX: usize = 16;
+
 /// What a tcpdump is started for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -63,7 +66,8 @@ pub enum End {
 }
 
 /// Why a capture does not run, or is about to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Why {
     /// The annotation or the pod is gone: the files go too.
     Gone,
@@ -147,6 +151,15 @@ pub enum Phase {
     },
 }
 
+/// What was captured from some time on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// From when, in seconds since 1970.
+    pub since_s: u64,
+    /// What.
+    pub run: Run,
+}
+
 /// One stem's files, and who writes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -162,6 +175,12 @@ pub struct Slot {
     pub started_at: Option<Instant>,
     /// When the first tcpdump was started of what is done now.
     pub began: Option<Moment>,
+    /// What has been captured in turn, the newest last.
+    pub history: Vec<Past>,
+    /// Why its last tcpdump was stopped, if it was, and was not started again.
+    pub stopped: Option<Why>,
+    /// What was said of that, or of how it failed.
+    pub said: Option<String>,
     /// What brought it to its end, if anything has.
     pub ended: Option<End>,
     /// How many files there are while no process writes them.
@@ -212,6 +231,19 @@ impl Slot {
         matches!(self.told, Some(Standing::NoRoom(NoRoom::Disk { .. })))
     }
 
+    /// Takes note of what is captured from now on, if it is something else than before.
+    pub fn remember(&mut self, run: &Run, now: Moment) {
+        // How many are still to come is no other capture.
+        let run = Run { capture: Capture { packets: None, ..run.capture.clone() }, ips: run.ips.clone() };
+        if self.history.last().is_some_and(|past| past.run == run) {
+            return;
+        }
+        if self.history.len() >= HISTORY_MAX {
+            self.history.remove(0);
+        }
+        self.history.push(Past { since_s: now.unix_s, run });
+    }
+
     /// How many packets it was to have and has not.
     #[must_use]
     pub fn packets_left(&self) -> Option<u32> {
@@ -248,6 +280,9 @@ impl Default for Slot {
             last: None,
             started_at: None,
             began: None,
+            history: Vec::new(),
+            stopped: None,
+            said: None,
             ended: None,
             files: 0,
             retired: None,

@@ -39,7 +39,7 @@ fn an_annotated_pod_is_captured_with_the_documented_command_line() {
     let entry = &node.state()["web"];
     assert_eq!(entry["uid"], "uid-of-web");
     assert_eq!(entry["annotations"], json!({"tcpdump.antrea.io": "5"}));
-    assert_eq!(entry["ips"], json!(["10.0.0.1"]));
+    assert_eq!(entry["history"][0]["addresses"], json!(["10.0.0.1"]));
 }
 
 #[test]

@@ -16,7 +16,10 @@ fn an_argument_that_is_not_known_is_exit_2_with_the_usage() {
     let node = Node::new();
     for arguments in [&["run"][..], &["--Help"], &[""], &["health", "--alive"], &["--version", "5"]] {
         let (code, out, error) = node.run(arguments);
-        assert!(code == 2 && out.is_empty() && error.starts_with("usage: packet-capture "), "{arguments:?}: {error}");
+        assert!(
+            code == 2 && out.is_empty() && error.starts_with("error: ") && error.contains("\nusage: packet-capture "),
+            "{arguments:?}: {error}"
+        );
     }
 }
 

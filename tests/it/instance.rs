@@ -16,7 +16,7 @@ fn after_a_crash_the_next_controller_waits_for_the_orphans_and_then_goes_on_with
     node.api.put(&pod("gone").asks("3"));
     let (first, gone) = (node.nth_start("web", 1), node.nth_start("gone", 1));
     let written = node.files()["captres-web.pcap0"].clone();
-    let began_s = node.state()["web"]["began_s"].clone();
+    let began = node.state()["web"]["began"].clone();
     controller.crash();
     assert!(lives(first.pid) && lives(gone.pid));
     node.api.put(&pod("gone"));
@@ -33,7 +33,7 @@ fn after_a_crash_the_next_controller_waits_for_the_orphans_and_then_goes_on_with
     assert_eq!(node.files()["captres-web.pcap4"], written);
     until("the other's files' end", || (!node.capture("captres-gone.pcap0").exists()).then_some(()));
     assert_eq!(node.starts("gone").len(), 1);
-    assert_eq!((&node.state()["web"]["uid"], &node.state()["web"]["began_s"]), (&"uid-of-web".into(), &began_s));
+    assert_eq!((&node.state()["web"]["uid"], &node.state()["web"]["began"]), (&"uid-of-web".into(), &began));
 }
 
 #[test]

@@ -216,7 +216,7 @@ impl Node {
         let text = fs::read(self.capture(".state.json")).unwrap_or_default();
         let state: Value = serde_json::from_slice(&text).unwrap_or_default();
         let captures = state["captures"].as_array().cloned().unwrap_or_default();
-        captures.into_iter().map(|entry| (entry["name"].as_str().unwrap().to_owned(), entry)).collect()
+        captures.into_iter().map(|entry| (entry["pod"].as_str().unwrap().to_owned(), entry)).collect()
     }
 
     /// Waits for an Event of a reason on a pod, and returns its message.

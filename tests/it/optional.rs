@@ -2,8 +2,10 @@
 
 use std::{
     fs,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::{
     controller::Controller,
@@ -134,14 +136,15 @@ fn a_capture_ends_a_second_after_its_time_and_begins_anew_only_when_something_el
 #[test]
 fn a_duration_counts_on_while_the_controller_is_away_and_through_an_edit() {
     let node = Node::new();
-    let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let entry = |name: &str, began_s: u64| {
+    let now = Timestamp::now();
+    let entry = |name: &str, began: Timestamp| {
         format!(
-            r#"{{"namespace": "default", "name": "{name}", "uid": "uid-of-{name}", "sequence": 1, "began_s": {began_s},
+            r#"{{"namespace": "default", "pod": "{name}", "uid": "uid-of-{name}", "sequence": 1, "began": "{began}",
             "annotations": {{"tcpdump.antrea.io": "5", "tcpdump.antrea.io/duration": "1m"}}, "running": true}}"#
         )
     };
-    let (over, ahead) = (entry("over", now_s - 62), entry("ahead", now_s + 3600));
+    let (over, ahead) =
+        (entry("over", now - SignedDuration::from_secs(62)), entry("ahead", now + SignedDuration::from_hours(1)));
     node.leave(".state.json", &format!(r#"{{"version": 1, "captures": [{over}, {ahead}]}}"#));
     for name in ["over", "ahead"] {
         node.leave(&format!("captres-{name}.pcap0"), "packets of before, longer than a header");
@@ -156,11 +159,11 @@ fn a_duration_counts_on_while_the_controller_is_away_and_through_an_edit() {
     // An edit while it runs counts from the same beginning.
     node.api.put(&web().with("duration", "1h"));
     let first = node.nth_start("web", 1);
-    let began_s = node.state()["web"]["began_s"].clone();
+    let began = node.state()["web"]["began"].clone();
     node.api.put(&web().with("duration", "1s"));
     node.until_event("web", "CaptureFinished");
     assert!(!lives(first.pid) && node.starts("web").len() == 1);
-    assert_eq!(node.state()["web"]["began_s"], began_s);
+    assert_eq!(node.state()["web"]["began"], began);
 }
 
 #[test]

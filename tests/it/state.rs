@@ -28,7 +28,7 @@ fn adopts(node: &Node) {
 }
 
 fn entry(namespace: &str, name: &str) -> serde_json::Value {
-    json!({"namespace": namespace, "name": name, "uid": format!("uid-of-{name}"), "sequence": 1})
+    json!({"namespace": namespace, "pod": name, "uid": format!("uid-of-{name}"), "sequence": 1})
 }
 
 #[test]

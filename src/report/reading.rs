@@ -1,0 +1,56 @@
+//! What the verbs say on standard error: what could not be read, and how much there was.
+
+use super::{counted, number};
+use crate::{once::Own, reader::Losses};
+
+/// What a copy ends with, word for word: `kubectl packet-capture get` compares it with what has arrived.
+#[must_use]
+pub fn copied(packets: u64, bytes: u64) -> String {
+    format!("{}, {}", counted(packets, "packet", "packets"), counted(bytes, "byte", "bytes"))
+}
+
+/// What could not be read: a sentence for each kind.
+pub fn losses(losses: &Losses) -> impl Iterator<Item = String> {
+    let Losses { emptied, removed, broken, alien, unreadable } = *losses;
+    let told = [
+        (
+            emptied,
+            "emptied by tcpdump before all of it was read: a ring of more files, or a filter, keeps packets longer",
+        ),
+        (removed, "removed before all of it was read"),
+        (broken, "cut off within a packet; all before that is there"),
+        (alien, "skipped: no pcap file of the same kind as the others"),
+        (unreadable, "skipped: it cannot be read"),
+    ];
+    let told = told.into_iter().filter(|(files, _)| *files > 0);
+    told.map(|(files, what)| format!("{} {what}", counted(number(files), "file was", "files were")))
+}
+
+/// Why each packet is shown as often as tcpdump saw it; `None` if there is no reason to.
+#[must_use]
+pub fn shows_all(own: &Own) -> Option<String> {
+    let why = match own {
+        Own::On(_) | Own::Unseen => return None,
+        Own::Unknown => "it cannot be told which interface is the pod's own".to_owned(),
+        Own::PassedBy(packets) => format!(
+            "{} of the pod did not pass the interface that seems to be its own",
+            counted(*packets, "packet", "packets")
+        ),
+    };
+    Some(format!("{why}: packets are shown as often as tcpdump saw them, once for each interface (as with --all)"))
+}
+
+/// So many packets are not shown, and why that may be.
+#[must_use]
+pub fn missed(packets: u64) -> String {
+    format!(
+        "about {} seen on other interfaces, and none like them on the pod's own: dropped on the way, or led past it; --all shows them",
+        counted(packets, "packet was", "packets were")
+    )
+}
+
+/// The packets say nothing of interfaces.
+#[must_use]
+pub fn no_interfaces(link_type: u32) -> String {
+    format!("packets of link type {link_type} do not tell their interface: all are shown, as with --all")
+}
