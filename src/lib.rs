@@ -20,6 +20,18 @@
 //! process must know, [`report`] the wording, [`events`] the way to the API server, [`signals`], [`health`], [`instance`] and [`config`]
 //! theirs.
 //!
+//! # Readers beside it
+//!
+//! ```text
+//! cli -> status: state, ring --> a table
+//! cli -> copy:   ring -> reader -> once -> output
+//! ```
+//!
+//! The verbs are processes of their own in the same container ([`cli`]). They take no lock and ask the controller nothing: they
+//! read the state file and the files ([`status`], [`copy`]). [`reader`] reads a ring while tcpdump writes it ([`pcap`] is the files'
+//! format), [`once`] tells which copy of a packet is the pod's own, by what [`interfaces`] knows, [`output`] notices that nobody reads
+//! any more, and [`whereabouts`] asks the API server where a pod is whose capture is not here.
+//!
 //! # What is promised
 //!
 //! - A file is removed only when its writer was reaped, and only after a complete list of pods was seen.

@@ -5,25 +5,20 @@
 //! disk: what a crash of the node can take is the pod's directory in any case, and the single thread does not wait for a disk.
 //! When read it is not trusted: its size is bounded, no path is taken from it, and the annotations go through the parser again.
 
+mod entry;
+
 use std::{
     fs,
     io::{self, Read, Write},
-    net::IpAddr,
     path::{Path, PathBuf},
 };
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    annotations::{Accepted, Annotations},
-    capture::{Capture, Counts, PodName, Stem, Uid},
-    report::{State as Word, situation},
-    ring::open_regular,
-    slots::{End, Moment, Past, Run, Slot, Slots, Why},
-};
+pub use self::entry::{Entry, PastEntry};
+use crate::{ring::open_regular, slots::Slots};
 
-/// The largest state file that is read. An entry takes about 1 kB, and a node has at most some hundred pods.
+/// The largest state file that is read. An entry takes 15 kB at the most, nearly always 1 kB, and a node has some hundred pods.
 const BYTES_MAX: u64 = 4 << 20;
 
 /// The version of the format; one that is not known is not read.
@@ -40,76 +35,6 @@ pub struct StateFile {
 struct State {
     version: u32,
     captures: Vec<Entry>,
-}
-
-/// One slot as it is remembered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// The pod's namespace.
-    pub namespace: String,
-    /// Its name.
-    #[serde(rename = "pod")]
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-    /// How it is getting on.
-    #[serde(default)]
-    pub state: Word,
-    /// What there is to say about that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The place in the order of all captures.
-    pub sequence: u64,
-    /// The annotations that are carried out, word for word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub annotations: Option<Annotations>,
-    /// What has been captured in turn, the newest last.
-    #[serde(default)]
-    pub history: Vec<PastEntry>,
-    /// When the first tcpdump was started of what is carried out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub began: Option<Time>,
-    /// Why its last tcpdump was stopped.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<Why>,
-    /// What brought it to its end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended: Option<End>,
-    /// Since when its pod has been gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retired: Option<Time>,
-    /// Packets that tcpdump counted until it last ended.
-    #[serde(default)]
-    pub captured: u64,
-    /// Packets that the kernel lost until then.
-    #[serde(default)]
-    pub dropped: u64,
-    /// How many tcpdumps ended without saying what they counted.
-    #[serde(default)]
-    pub uncounted: u32,
-    /// Its tcpdump had been started and not ended.
-    #[serde(default)]
-    pub running: bool,
-    /// Its files are to be removed, whatever the pod asks now.
-    #[serde(default)]
-    pub doomed: bool,
-}
-
-/// What was captured from some time on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PastEntry {
-    /// From when.
-    pub since: Time,
-    /// The pod's addresses.
-    pub addresses: Vec<IpAddr>,
-    /// How many files the ring had.
-    pub files: u16,
-    /// Which of the pod's packets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub filter: Option<String>,
-    /// How much of each, in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub snaplen: Option<u32>,
 }
 
 impl StateFile {
@@ -142,7 +67,7 @@ impl StateFile {
     /// # Errors
     /// If it cannot be written; the old one then stands.
     pub fn save(&mut self, slots: &Slots) -> io::Result<()> {
-        let captures = slots.iter().filter_map(|(stem, slot)| entry(stem, slot)).collect();
+        let captures = slots.iter().filter_map(|(stem, slot)| Entry::of(stem, slot)).collect();
         let text = serde_json::to_vec_pretty(&State { version: VERSION, captures })?;
         if text == self.written {
             return Ok(());
@@ -160,92 +85,6 @@ impl StateFile {
     }
 }
 
-fn entry(stem: &Stem, slot: &Slot) -> Option<Entry> {
-    let PodName { namespace, name } = stem.pod();
-    let owner = slot.owner.as_ref()?;
-    let (state, reason) = situation(slot);
-    Some(Entry {
-        namespace,
-        name,
-        uid: owner.0.clone(),
-        state,
-        reason,
-        sequence: slot.sequence,
-        annotations: slot.admitted.as_ref().map(|accepted| accepted.annotations.clone()),
-        history: slot.history.iter().map(PastEntry::of).collect(),
-        began: slot.began.and_then(|began| time(began.unix_s)),
-        stopped: slot.stopped,
-        ended: slot.ended,
-        retired: slot.retired.and_then(|retired| time(retired.unix_s)),
-        captured: slot.counts.captured,
-        dropped: slot.counts.dropped,
-        uncounted: slot.uncounted,
-        running: slot.has_process(),
-        doomed: slot.doomed,
-    })
-}
-
-impl PastEntry {
-    fn of(past: &Past) -> Self {
-        let Run { capture, ips } = &past.run;
-        let Capture { files, filter, packets: _, snaplen } = capture.clone();
-        Self {
-            since: time(past.since_s).unwrap_or(Time(Timestamp::UNIX_EPOCH)),
-            addresses: ips.clone(),
-            files,
-            filter,
-            snaplen,
-        }
-    }
-
-    fn past(&self) -> Past {
-        let Self { since, addresses, files, filter, snaplen } = self.clone();
-        let capture = Capture { files, filter, packets: None, snaplen };
-        Past { since_s: seconds(&since), run: Run { capture, ips: addresses } }
-    }
-}
-
-fn time(unix_s: u64) -> Option<Time> {
-    Timestamp::from_second(i64::try_from(unix_s).ok()?).ok().map(Time)
-}
-
-fn seconds(time: &Time) -> u64 {
-    time.0.as_second().try_into().unwrap_or_default()
-}
-
-impl Entry {
-    /// The stem of the entry's files.
-    #[must_use]
-    pub fn stem(&self) -> Stem {
-        Stem::of(&PodName { namespace: self.namespace.clone(), name: self.name.clone() })
-    }
-
-    fn names_a_pod(&self) -> bool {
-        Stem::of_file(&self.stem().base()).is_some_and(|(stem, _)| stem == self.stem())
-    }
-
-    /// The slot as it was, without a process, and with what its annotations are read as.
-    #[must_use]
-    pub fn slot(&self, admitted: Option<Accepted>, now: Moment) -> Slot {
-        Slot {
-            owner: Some(Uid(self.uid.clone())),
-            sequence: self.sequence,
-            admitted,
-            history: self.history.iter().map(PastEntry::past).collect(),
-            began: self.began.as_ref().map(|began| now.recall(seconds(began))),
-            stopped: self.stopped,
-            said: self.reason.clone(),
-            ended: self.ended,
-            retired: self.retired.as_ref().map(|retired| now.recall(seconds(retired))),
-            counts: Counts { captured: self.captured, dropped: self.dropped },
-            // What a tcpdump counted died with the process that it would have told.
-            uncounted: self.uncounted.saturating_add(self.running.into()),
-            doomed: self.doomed,
-            ..Slot::default()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -253,7 +92,12 @@ mod tests {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
-    use crate::{capture::Asked, limits::Limits};
+    use crate::{
+        annotations::{Accepted, Annotations},
+        capture::{Asked, Capture, PodName, Stem, Uid},
+        limits::Limits,
+        slots::{End, Moment, Past, Run, Slot},
+    };
 
     fn dir(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("packet-capture-state-{name}-{}", std::process::id()));
@@ -272,7 +116,9 @@ mod tests {
         let (mut slots, mut file) = (Slots::default(), StateFile::at(&dir));
         slots.open(&stem, Uid("1".into()));
         slots.admit(&stem, accepted.clone());
-        slots.restore(stem.clone(), Slot { began: Some(now), ..slots.get(&stem).unwrap().clone() });
+        let capture = Capture { filter: Some("udp".to_owned()), ..accepted.request.capture.clone() };
+        let history = vec![Past { since_s: 90, run: Run { capture, ips: vec![[10, 0, 0, 1].into()] } }];
+        slots.restore(stem.clone(), Slot { began: Some(now), history, ..slots.get(&stem).unwrap().clone() });
         slots.end(&stem, End::Duration);
         slots.retire(&stem, now);
         slots.doom(&stem);

@@ -95,7 +95,8 @@ fn cells(line: &Line, now: Timestamp) -> [String; 13] {
     let latest = entry.history.last();
     // What a running tcpdump has counted is not known.
     let more = if entry.running || entry.uncounted > 0 { "+" } else { "" };
-    let count = |number: u64| if number == 0 && entry.running { String::new() } else { format!("{number}{more}") };
+    let unknown = entry.running && entry.captured == 0;
+    let count = |number: u64| if unknown { String::new() } else { format!("{number}{more}") };
     let n = entry.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION)).cloned();
     let addresses = latest.map(|past| past.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
     [

@@ -95,3 +95,39 @@ fn stopped(why: Why) -> State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::refusal::Refusal;
+
+    #[test]
+    fn a_capture_that_runs_is_capturing_whatever_else_is_refused() {
+        let told = Some(Standing::Refused(Refusal::HostNetwork));
+        let slot = Slot { phase: Phase::Running, told: told.clone(), ..Slot::default() };
+        let (state, reason) = situation(&slot);
+        assert!(state == State::Capturing && reason.unwrap().starts_with("the pod uses the node's network"));
+        let (state, reason) = situation(&Slot { phase: Phase::Idle, files: 2, ..slot });
+        assert!(state == State::Refused && reason.unwrap().ends_with("nothing is captured; kept: 2 files"));
+        assert_eq!(situation(&Slot::default()), (State::Waiting, None));
+        assert_eq!(situation(&Slot { doomed: true, told, ..Slot::default() }), (State::Removing, None));
+    }
+
+    #[test]
+    fn one_that_does_not_run_says_what_was_said_of_its_end() {
+        let said = Some("it is paused".to_owned());
+        let slot = |phase, stopped| Slot { phase, stopped, said: said.clone(), ..Slot::default() };
+        for (why, state) in [
+            (Why::Paused, State::Paused),
+            (Why::Finished, State::Finished),
+            (Why::LowDisk, State::LowDisk),
+            (Why::Stale, State::Stopped),
+        ] {
+            assert_eq!(situation(&slot(Phase::Idle, Some(why))), (state, said.clone()));
+        }
+        let backoff = Phase::Backoff { until: Instant::now() };
+        assert_eq!(situation(&slot(backoff, None)), (State::Failed, said.clone()));
+    }
+}

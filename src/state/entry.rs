@@ -1,0 +1,170 @@
+//! One slot as the state file has it.
+
+use std::net::IpAddr;
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    annotations::{Accepted, Annotations},
+    capture::{Capture, Counts, PodName, Stem, Uid},
+    report::{State, situation},
+    slots::{End, Moment, Past, Run, Slot, Why},
+};
+
+/// One slot as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// Its name.
+    #[serde(rename = "pod")]
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// How it is getting on.
+    #[serde(default)]
+    pub state: State,
+    /// What there is to say about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The place in the order of all captures.
+    pub sequence: u64,
+    /// The annotations that are carried out, word for word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<Annotations>,
+    /// What has been captured in turn, the newest last.
+    #[serde(default)]
+    pub history: Vec<PastEntry>,
+    /// When the first tcpdump was started of what is carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Time>,
+    /// Why its last tcpdump was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Why>,
+    /// What brought it to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<End>,
+    /// Since when its pod has been gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<Time>,
+    /// Packets that tcpdump counted until it last ended.
+    #[serde(default)]
+    pub captured: u64,
+    /// Packets that the kernel lost until then.
+    #[serde(default)]
+    pub dropped: u64,
+    /// How many tcpdumps ended without saying what they counted.
+    #[serde(default)]
+    pub uncounted: u32,
+    /// Its tcpdump had been started and not ended.
+    #[serde(default)]
+    pub running: bool,
+    /// Its files are to be removed, whatever the pod asks now.
+    #[serde(default)]
+    pub doomed: bool,
+}
+
+/// What was captured from some time on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastEntry {
+    /// From when.
+    pub since: Time,
+    /// The pod's addresses.
+    pub addresses: Vec<IpAddr>,
+    /// How many files the ring had.
+    pub files: u16,
+    /// Which of the pod's packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// How much of each, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snaplen: Option<u32>,
+}
+
+impl PastEntry {
+    fn of(past: &Past) -> Self {
+        let Run { capture, ips } = &past.run;
+        let Capture { files, filter, packets: _, snaplen } = capture.clone();
+        Self {
+            since: time(past.since_s).unwrap_or(Time(Timestamp::UNIX_EPOCH)),
+            addresses: ips.clone(),
+            files,
+            filter,
+            snaplen,
+        }
+    }
+
+    fn past(&self) -> Past {
+        let Self { since, addresses, files, filter, snaplen } = self.clone();
+        let capture = Capture { files, filter, packets: None, snaplen };
+        Past { since_s: seconds(&since), run: Run { capture, ips: addresses } }
+    }
+}
+
+impl Entry {
+    /// A slot as it is remembered; one without an owner is not.
+    pub(super) fn of(stem: &Stem, slot: &Slot) -> Option<Self> {
+        let PodName { namespace, name } = stem.pod();
+        let owner = slot.owner.as_ref()?;
+        let (state, reason) = situation(slot);
+        Some(Self {
+            namespace,
+            name,
+            uid: owner.0.clone(),
+            state,
+            reason,
+            sequence: slot.sequence,
+            annotations: slot.admitted.as_ref().map(|accepted| accepted.annotations.clone()),
+            history: slot.history.iter().map(PastEntry::of).collect(),
+            began: slot.began.and_then(|began| time(began.unix_s)),
+            stopped: slot.stopped,
+            ended: slot.ended,
+            retired: slot.retired.and_then(|retired| time(retired.unix_s)),
+            captured: slot.counts.captured,
+            dropped: slot.counts.dropped,
+            uncounted: slot.uncounted,
+            running: slot.has_process(),
+            doomed: slot.doomed,
+        })
+    }
+
+    /// The stem of the entry's files.
+    #[must_use]
+    pub fn stem(&self) -> Stem {
+        Stem::of(&PodName { namespace: self.namespace.clone(), name: self.name.clone() })
+    }
+
+    pub(super) fn names_a_pod(&self) -> bool {
+        Stem::of_file(&self.stem().base()).is_some_and(|(stem, _)| stem == self.stem())
+    }
+
+    /// The slot as it was, without a process, and with what its annotations are read as.
+    #[must_use]
+    pub fn slot(&self, admitted: Option<Accepted>, now: Moment) -> Slot {
+        Slot {
+            owner: Some(Uid(self.uid.clone())),
+            sequence: self.sequence,
+            admitted,
+            history: self.history.iter().map(PastEntry::past).collect(),
+            began: self.began.as_ref().map(|began| now.recall(seconds(began))),
+            stopped: self.stopped,
+            said: self.reason.clone(),
+            ended: self.ended,
+            retired: self.retired.as_ref().map(|retired| now.recall(seconds(retired))),
+            counts: Counts { captured: self.captured, dropped: self.dropped },
+            // What a tcpdump counted died with the process that it would have told.
+            uncounted: self.uncounted.saturating_add(self.running.into()),
+            doomed: self.doomed,
+            ..Slot::default()
+        }
+    }
+}
+
+fn time(unix_s: u64) -> Option<Time> {
+    Timestamp::from_second(i64::try_from(unix_s).ok()?).ok().map(Time)
+}
+
+fn seconds(time: &Time) -> u64 {
+    time.0.as_second().try_into().unwrap_or_default()
+}
