@@ -1,6 +1,7 @@
 //! The loop: wait for one thing, record it, plan, carry out. Only here is the clock read for a decision.
 
 mod act;
+mod check;
 
 use std::{
     io,
@@ -20,13 +21,12 @@ use crate::{
     instance,
     limits::Disk,
     plan::{self, World},
-    refusal::Refusal,
     report,
     ring::Ring,
     signals::Signals,
-    slots::{Moment, Run, Slot, Slots},
+    slots::{Moment, Slot, Slots},
     state::StateFile,
-    tcpdump::{COMPILE_CPU_S, Compiled, Tcpdumps},
+    tcpdump::Tcpdumps,
     watch::{Failure, Watch},
 };
 
@@ -35,9 +35,6 @@ const TURN_MAX: Duration = Duration::from_secs(10);
 
 /// The time between two looks at the disk while captures run, or wait for room on it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The wait before a filter is tried again that tcpdump could not be started for.
-const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Passes of the planner in one turn. A slot needs at most six: doom, remove, open, admit, start, tell.
 const PASSES_MAX: usize = 16;
@@ -190,42 +187,6 @@ impl Controller {
 
     fn needs_disk(&self) -> bool {
         !self.tcpdumps.is_empty() || self.disk.low || self.slots.iter().any(|(_, slot)| slot.waits_for_disk())
-    }
-
-    /// Has tcpdump compile the filters that are new, one at a time. Returns when to look again at the latest.
-    fn check_filters(&mut self) -> Option<Instant> {
-        loop {
-            if let Some(check) = self.checking.take() {
-                let verdict = match self.tcpdumps.compiled() {
-                    Ok(Err(look_at)) => {
-                        self.checking = Some(check);
-                        return look_at;
-                    }
-                    Ok(Ok(Compiled::All)) => Ok(()),
-                    Ok(Ok(Compiled::Rejected(said))) => Err(Refusal::FilterRejected { said }),
-                    Ok(Ok(Compiled::TooCostly)) => Err(Refusal::FilterTooCostly { limit_s: COMPILE_CPU_S }),
-                    Err(error) => return Some(self.check_later(&error)),
-                };
-                self.desired.checked(&check, &verdict, Instant::now());
-            }
-            if self.stopping_since.is_some() || self.check_after.is_some_and(|after| after > Instant::now()) {
-                return self.check_after;
-            }
-            self.check_after = None;
-            let check = self.desired.next_check()?;
-            let run = Run { capture: check.accepted.request.capture.clone(), ips: check.ips.clone() };
-            let alone = run.capture.filter.clone().unwrap_or_default();
-            if let Err(error) = self.tcpdumps.compile([alone, run.expression()].into()) {
-                return Some(self.check_later(&error));
-            }
-            self.checking = Some(check);
-        }
-    }
-
-    /// That tcpdump could not be started says nothing about a filter: it waits.
-    fn check_later(&mut self, error: &io::Error) -> Instant {
-        log::warn!("cannot have a filter compiled; trying again in {} s error={error}", CHECK_INTERVAL.as_secs());
-        *self.check_after.insert(Instant::now() + CHECK_INTERVAL)
     }
 
     fn world(&self) -> World<'_> {

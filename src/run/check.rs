@@ -1,0 +1,54 @@
+//! The filters that are new: tcpdump compiles them, one at a time, before they count as readable.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use super::Controller;
+use crate::{
+    refusal::Refusal,
+    slots::Run,
+    tcpdump::{COMPILE_CPU_S, Compiled},
+};
+
+/// The wait before a filter is tried again that tcpdump could not be started for.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Controller {
+    /// Has tcpdump compile the filters that are new, one at a time. Returns when to look again at the latest.
+    pub(super) fn check_filters(&mut self) -> Option<Instant> {
+        loop {
+            if let Some(check) = self.checking.take() {
+                let verdict = match self.tcpdumps.compiled() {
+                    Ok(Err(look_at)) => {
+                        self.checking = Some(check);
+                        return look_at;
+                    }
+                    Ok(Ok(Compiled::All)) => Ok(()),
+                    Ok(Ok(Compiled::Rejected(said))) => Err(Refusal::FilterRejected { said }),
+                    Ok(Ok(Compiled::TooCostly)) => Err(Refusal::FilterTooCostly { limit_s: COMPILE_CPU_S }),
+                    Err(error) => return Some(self.check_later(&error)),
+                };
+                self.desired.checked(&check, &verdict, Instant::now());
+            }
+            if self.stopping_since.is_some() || self.check_after.is_some_and(|after| after > Instant::now()) {
+                return self.check_after;
+            }
+            self.check_after = None;
+            let check = self.desired.next_check()?;
+            let run = Run { capture: check.accepted.request.capture.clone(), ips: check.ips.clone() };
+            let alone = run.capture.filter.clone().unwrap_or_default();
+            if let Err(error) = self.tcpdumps.compile([alone, run.expression()].into()) {
+                return Some(self.check_later(&error));
+            }
+            self.checking = Some(check);
+        }
+    }
+
+    /// That tcpdump could not be started says nothing about a filter: it waits.
+    fn check_later(&mut self, error: &io::Error) -> Instant {
+        log::warn!("cannot have a filter compiled; trying again in {} s error={error}", CHECK_INTERVAL.as_secs());
+        *self.check_after.insert(Instant::now() + CHECK_INTERVAL)
+    }
+}
