@@ -4,6 +4,9 @@
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 cluster=${CLUSTER:-packet-capture}
+PATH=$PWD:$PATH # kubectl finds its plugin there
+copy=$(mktemp -d)
+trap 'rm -r "$copy"' EXIT
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 run() { # COMMAND, as typed
@@ -38,13 +41,14 @@ run 'kubectl annotate pod test-pod tcpdump.antrea.io="5"'
 within 30 "kubectl get events --field-selector involvedObject.uid=$uid,reason=CaptureStarted -o name | grep ."
 run "kubectl describe pod test-pod | sed -n '/^Events/,\$p'"
 
-say "4. The files, in the controller's pod on the pod's node ($node)"
-decode="kubectl -n kube-system exec $capture_pod -- tcpdump -n -c 12 -r /captures/captres-test-pod.pcap0"
-within 30 "$decode | grep ."
+say "4. How it is getting on, and its files in the controller's pod on the pod's node ($node)"
+within 30 "kubectl -n kube-system exec $capture_pod -- tcpdump -n -c 50 -r /captures/captres-test-pod.pcap0 | grep -c . | grep -x 50"
+run kubectl packet-capture status -A
 run "kubectl -n kube-system exec $capture_pod -- ls -l /captures"
 
 say '5. The packets'
-run "$decode"
+run "kubectl packet-capture get test-pod -o $copy/test-pod.pcap"
+run "kubectl -n kube-system exec -i $capture_pod -- tcpdump -n -c 12 -r - <$copy/test-pod.pcap"
 
 say '6. Enough'
 run kubectl annotate pod test-pod tcpdump.antrea.io-
@@ -59,7 +63,7 @@ cat <<TEXT
   eval "\$(e2e/cluster.sh env $cluster)"    # so that kubectl finds the cluster
   kubectl annotate pod test-pod tcpdump.antrea.io="2"
   kubectl -n kube-system exec $capture_pod -- ls -l /captures
-  kubectl cp kube-system/$capture_pod:captures/captres-test-pod.pcap0 test-pod.pcap     # for Wireshark
+  ./kubectl-packet_capture get test-pod     # test-pod.pcap, for Wireshark; make install-plugin: kubectl packet-capture get test-pod
 
   make demo-down    # removes the cluster
   make clean        # removes everything that was brought, and what was built here
