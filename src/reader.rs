@@ -4,6 +4,11 @@
 //! known by its inode, and what is in it by the header of its first record: after each piece that was read that header is read
 //! again, and if it is another, the file was emptied meanwhile, and the piece is not used. What it holds then is the newest there
 //! is, and is read in its turn. Two files are open at the most, so a reader that stands still keeps no more than that of what is deleted.
+//!
+//! A list of the files is not of one moment: one may be emptied and the next filled between two looks. So all are listed twice, and what
+//! begins later than all that the first list showed waits for the next time. Whatever comes before it has been seen by then.
+
+mod losses;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,8 +16,11 @@ use std::{
     os::unix::fs::FileExt,
 };
 
+use self::losses::Came;
+pub use self::losses::Losses;
 use crate::{
     capture::Stem,
+    limits::MB,
     pcap::{self, HEADER_BYTES, Next, RECORD_HEADER_BYTES, Record},
     ring::{File, Ring},
 };
@@ -21,7 +29,10 @@ use crate::{
 const PIECE_BYTES: usize = 1 << 20;
 const _: () = assert!(PIECE_BYTES > pcap::RECORD_BYTES_MAX);
 
-/// How often the files are listed before those are read that stayed where they were: a restart renames them, within milliseconds.
+/// A file that is longer is full (`-C 1`): tcpdump adds nothing to it.
+const FULL_BYTES: u64 = MB;
+
+/// How often the files are listed until two lists agree: a restart renames them, within milliseconds, and a list may lack some then.
 const LISTS_MAX: usize = 8;
 
 /// The header of a file's first record: when and how long its first packet was. No two files of a ring begin with the same one.
@@ -34,26 +45,13 @@ pub struct Reader<'a> {
     stem: &'a Stem,
     link_type: Option<u32>,
     known: BTreeMap<u64, Known>,
+    /// What begins later is not read yet, in microseconds since 1970.
+    until_us: u64,
     /// The file that was read last, by its inode.
     last: Option<(u64, fs::File)>,
     piece: Vec<u8>,
     /// What could not be read so far.
     pub losses: Losses,
-}
-
-/// What could not be read, in files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Emptied by tcpdump before they were read to their end.
-    pub emptied: usize,
-    /// Removed before that.
-    pub removed: usize,
-    /// Cut off within a record, or not tcpdump's from some place on.
-    pub broken: usize,
-    /// Of another link type than the first file, or no pcap files.
-    pub alien: usize,
-    /// That could not be opened or read.
-    pub unreadable: usize,
 }
 
 #[derive(Debug)]
@@ -63,7 +61,7 @@ struct Known {
     read_to: u64,
     /// The time and the size that it was listed with before it was read: nothing has changed if they are the same.
     listed: (i128, u64),
-    /// It was read to its end, and is not the newest any more.
+    /// It was read to its end, and nothing is added to it any more.
     complete: bool,
     /// Its records can be given out.
     usable: bool,
@@ -73,22 +71,12 @@ fn listing(file: &File) -> (i128, u64) {
     (file.written_ns, file.bytes.unwrap_or_default())
 }
 
-/// What came of reading a file as far as it goes.
-#[derive(Clone, Copy)]
-enum Came {
-    ToEnd { whole: bool },
-    Broken,
-    Unreadable,
-    Emptied,
-    Removed,
-}
-
 impl<'a> Reader<'a> {
     /// A reader of the capture with this stem, which has read nothing yet.
     #[must_use]
     pub fn new(ring: &'a Ring, stem: &'a Stem) -> Self {
         let (known, losses) = (BTreeMap::new(), Losses::default());
-        Self { ring, stem, link_type: None, known, last: None, piece: vec![0; PIECE_BYTES], losses }
+        Self { ring, stem, link_type: None, known, until_us: 0, last: None, piece: vec![0; PIECE_BYTES], losses }
     }
 
     /// The link type of the packets, once there is a file with a header.
@@ -102,16 +90,19 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// If they cannot be listed. A file that cannot be read is no error, but one of the [`losses`](Self::losses).
     pub fn look(&mut self) -> io::Result<Vec<File>> {
-        let mut lists = 1;
+        let (mut lists, mut before) = (1, None);
         loop {
+            let begins_us = self.known.values().filter(|known| known.usable).map(|known| pcap::time_us(&known.first));
+            self.until_us = begins_us.max().unwrap_or_default();
             let mut files = self.ring.files(self.stem)?;
             files.retain(|file| file.bytes.is_some());
             let moved = files.iter().filter(|file| !self.look_into(file)).count();
-            if moved == 0 || lists == LISTS_MAX {
+            let listed = Some(inodes(&files));
+            if (moved == 0 && listed == before) || lists == LISTS_MAX {
                 self.losses.removed += moved;
                 return Ok(files);
             }
-            lists += 1;
+            (lists, before) = (lists + 1, listed);
         }
     }
 
@@ -121,29 +112,29 @@ impl<'a> Reader<'a> {
     /// If `take` fails.
     pub fn read(&mut self, files: &[File], take: &mut impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
         let mut bytes = self.read_removed(files, take)?;
-        let newest_ns = files.iter().map(|file| file.written_ns).max().unwrap_or_default();
+        // Without a packet yet: those to come are written there.
+        let empty = files.iter().filter(|file| !self.known.contains_key(&file.inode));
+        let empty_ns = empty.map(|file| file.written_ns).max();
         let mut changed: Vec<(u64, &File)> =
             files.iter().filter_map(|file| Some((self.begins_us(file)?, file))).collect();
         changed.sort_by_key(|(begins_us, file)| (*begins_us, file.written_ns));
-        for (_, file) in changed {
-            bytes += self.read_file(file, newest_ns, take)?;
-        }
-        for file in files.iter().filter(|file| file.written_ns < newest_ns) {
-            self.known.entry(file.inode).and_modify(|known| known.complete = true);
+        for (begins_us, file) in changed {
+            let finished = begins_us < self.until_us || empty_ns > Some(file.written_ns);
+            bytes += self.read_file(file, finished, take)?;
         }
         Ok(bytes)
     }
 
     /// What was still to come of files that are gone: of the one that was read last it can be had.
     fn read_removed(&mut self, files: &[File], take: &mut impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
-        let listed: BTreeSet<u64> = files.iter().map(|file| file.inode).collect();
-        let mut bytes = 0;
+        let (listed, mut bytes) = (inodes(files), 0);
         for (inode, mut known) in self.known.extract_if(.., |inode, _| !listed.contains(inode)) {
             match self.last.take_if(|(last, _)| *last == inode) {
                 _ if known.complete => (),
                 Some((_, open)) => {
                     let from = known.read_to;
-                    copy(&open, &mut known, &mut self.piece, take)?;
+                    let came = copy(&open, &mut known, &mut self.piece, take)?;
+                    self.losses.note(came, true);
                     bytes += known.read_to - from;
                 }
                 None => self.losses.removed += 1,
@@ -159,6 +150,7 @@ impl<'a> Reader<'a> {
         if known.is_some_and(|known| known.listed == listed) {
             return true;
         }
+        let lost = usize::from(known.is_some_and(|known| !known.complete));
         let mut head = [0; HEADER_BYTES + RECORD_HEADER_BYTES];
         let opened = self.ring.read(&file.name).and_then(|(open, inode)| Ok((read_at(&open, &mut head, 0)?, inode)));
         let (length, first) = match opened {
@@ -166,7 +158,7 @@ impl<'a> Reader<'a> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
             Ok((length, _)) => (length, head[HEADER_BYTES..].try_into().unwrap_or_default()),
             Err(_) => {
-                self.losses.unreadable += 1;
+                self.losses.unreadable += usize::from(known.is_none_or(|known| known.usable));
                 let first = First::default();
                 self.known.insert(file.inode, Known { first, read_to: 0, listed, complete: true, usable: false });
                 return true;
@@ -174,11 +166,16 @@ impl<'a> Reader<'a> {
         };
         let link_type = pcap::link_type(&head[..length]);
         self.link_type = self.link_type.or(link_type);
-        if length < head.len() || known.is_some_and(|known| known.first == first) {
-            // Without a packet yet, or known: it has grown.
+        if length < head.len() {
+            // Without a packet yet, or again.
+            self.losses.emptied += lost;
+            self.known.remove(&file.inode);
             return true;
         }
-        self.losses.emptied += usize::from(known.is_some_and(|known| !known.complete));
+        if known.is_some_and(|known| known.first == first) {
+            return true;
+        }
+        self.losses.emptied += lost;
         let usable = link_type.is_some() && link_type == self.link_type;
         self.losses.alien += usize::from(!usable);
         let read_to = HEADER_BYTES as u64;
@@ -186,22 +183,29 @@ impl<'a> Reader<'a> {
         true
     }
 
-    /// When the first packet was seen of a file that has something new.
+    /// When the first packet was seen of a file that may have something new.
     fn begins_us(&self, file: &File) -> Option<u64> {
         let known = self.known.get(&file.inode)?;
-        (known.usable && known.listed != listing(file)).then(|| pcap::time_us(&known.first))
+        let begins_us = pcap::time_us(&known.first);
+        let nothing_new = known.complete && known.listed == listing(file);
+        (known.usable && !nothing_new && begins_us <= self.until_us).then_some(begins_us)
     }
 
-    /// Reads a file from where it was read to. Returns how many bytes were given out.
+    /// Reads a file from where it was read to; to one that is finished nothing was added after it was listed. Returns how many
+    /// bytes were given out.
     fn read_file(
         &mut self,
         file: &File,
-        newest_ns: i128,
+        finished: bool,
         take: &mut impl FnMut(Record) -> io::Result<()>,
     ) -> io::Result<u64> {
         let Some(mut known) = self.known.remove(&file.inode) else { return Ok(0) };
         let from = known.read_to;
-        let came = match find(self.ring, self.stem, file) {
+        let opened = match self.last.take_if(|(last, _)| *last == file.inode) {
+            Some((_, open)) => Ok(open),
+            None => find(self.ring, self.stem, file),
+        };
+        let came = match opened {
             Ok(open) => {
                 let came = copy(&open, &mut known, &mut self.piece, take)?;
                 self.last = Some((file.inode, open));
@@ -211,19 +215,20 @@ impl<'a> Reader<'a> {
             Err(_) => Came::Unreadable,
         };
         let bytes = known.read_to - from;
-        known.listed = listing(file);
-        match came {
-            Came::ToEnd { whole } => self.losses.broken += usize::from(!whole && file.written_ns < newest_ns),
-            Came::Broken => (self.losses.broken, known.usable) = (self.losses.broken + 1, false),
-            Came::Unreadable => (self.losses.unreadable, known.usable) = (self.losses.unreadable + 1, false),
-            Came::Emptied => self.losses.emptied += 1,
-            Came::Removed => self.losses.removed += 1,
-        }
-        if !matches!(came, Came::Emptied | Came::Removed) {
+        (known.listed, known.complete) = (listing(file), known.complete || finished || known.read_to > FULL_BYTES);
+        known.usable &= !matches!(came, Came::Broken | Came::Unreadable);
+        self.losses.note(came, finished);
+        if !matches!(came, Came::Emptied) {
+            // One that was removed, too: if it was not, it must not be read again from its beginning.
+            known.complete |= matches!(came, Came::Removed);
             self.known.insert(file.inode, known);
         }
         Ok(bytes)
     }
+}
+
+fn inodes(files: &[File]) -> BTreeSet<u64> {
+    files.iter().map(|file| file.inode).collect()
 }
 
 /// Opens a file by its listing, or by where it is by now: a restart renames the files.
@@ -236,8 +241,8 @@ fn find(ring: &Ring, stem: &Stem, file: &File) -> io::Result<fs::File> {
             Ok(_) | Err(_) => (),
         }
         let files = ring.files(stem)?;
-        let Some(moved) = files.into_iter().find(|moved| moved.inode == file.inode) else { break };
-        name = moved.name;
+        // A list may lack what is being renamed.
+        name = files.into_iter().find(|moved| moved.inode == file.inode).map_or(name, |moved| moved.name);
     }
     Err(io::ErrorKind::NotFound.into())
 }
