@@ -84,6 +84,13 @@ impl Output {
     /// # Errors
     /// `BrokenPipe` if nobody reads it any more, `TimedOut` if nobody has for too long.
     pub fn flush(&mut self) -> io::Result<()> {
+        let written = self.write_collected();
+        // If it failed, what has come through is not known, and nothing must come twice.
+        self.collected.clear();
+        written
+    }
+
+    fn write_collected(&mut self) -> io::Result<()> {
         let mut written = 0;
         while written < self.collected.len() {
             if !self.wait(PollFlags::OUT, STALLED_MAX)? {
@@ -92,7 +99,6 @@ impl Output {
             let end = self.collected.len().min(written + WRITE_BYTES);
             written += self.out.write(&self.collected[written..end])?;
         }
-        self.collected.clear();
         Ok(())
     }
 
@@ -117,7 +123,8 @@ impl Output {
                 polled => polled?,
             };
             let (out, reader) = (polled[0].revents(), polled.get(1).map(PollFd::revents));
-            if out.intersects(PollFlags::ERR | PollFlags::NVAL) {
+            // A pipe says ERR, a socket or a terminal HUP.
+            if out.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             if reader.is_some_and(|reader| !reader.is_empty()) {
@@ -125,6 +132,10 @@ impl Output {
             }
             if out.intersects(PollFlags::OUT) {
                 return Ok(true);
+            }
+            // Input without end is no reason to wait without end.
+            if Instant::now() >= end {
+                return Ok(false);
             }
         }
     }
