@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fmt, io,
+    net::IpAddr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -78,14 +79,18 @@ pub fn copy(dir: &Path, pod: &PodName, all: bool, follow: bool, warn: &mut dyn F
     if entry.is_none() && ring.files(&stem).map_err(Error::Unreadable)?.is_empty() {
         return Err(Error::NoCapture);
     }
-    let mut copies =
-        Copies { out: Output::standard(follow)?, evidence: evidence(entry.as_ref()), shown: Shown::All, warn };
+    let evidence = Evidence::new(entry.iter().flat_map(addresses).collect(), interfaces::kind);
+    let mut copies = Copies { out: Output::standard(follow)?, evidence, shown: Shown::All, warn };
     if !all {
         copies.learn(&ring, &stem, follow)?;
     }
     let mut reader = Reader::new(&ring, &stem);
-    if follow { copies.follow(&mut reader, &state, entry.as_ref()) } else { copies.pass(&mut reader).map(drop) }?;
-    copies.end(&reader)?;
+    if follow { copies.follow(&mut reader, &state, entry) } else { copies.pass(&mut reader).map(drop) }?;
+    match copies.end(&reader) {
+        // This is how a reader that follows ends.
+        Err(Error::ReaderGone) if follow => (),
+        ended => ended?,
+    }
     Ok(reading::copied(copies.out.packets, copies.out.bytes))
 }
 
@@ -93,20 +98,20 @@ fn entry(state: &StateFile, stem: &Stem) -> io::Result<Option<Entry>> {
     Ok(state.load()?.into_iter().flatten().find(|entry| entry.stem() == *stem))
 }
 
-fn evidence(entry: Option<&Entry>) -> Evidence {
-    let addresses = entry.iter().flat_map(|entry| &entry.history).flat_map(|past| past.addresses.iter().copied());
-    Evidence::new(addresses.collect(), interfaces::kind)
+fn addresses(entry: &Entry) -> impl Iterator<Item = IpAddr> {
+    entry.history.iter().flat_map(|past| past.addresses.iter().copied())
 }
 
 /// Which copies of each packet are shown.
 enum Shown {
     All,
     On(BTreeSet<u32>),
-    /// Not known yet: these are held back.
+    /// Not known yet: these are held back, with the interfaces that they were seen on.
     Undecided {
-        held: Vec<Vec<u8>>,
+        held: Vec<(Option<u32>, Vec<u8>)>,
         bytes: usize,
-        since: Instant,
+        /// Since when something is.
+        since: Option<Instant>,
     },
 }
 
@@ -138,8 +143,8 @@ impl Copies<'_> {
         self.evidence.count_anew();
         match own {
             Own::On(own) => self.shown = Shown::On(own),
-            Own::Unseen => self.shown = undecided(),
-            Own::Unknown | Own::PassedBy(_) => self.show_all(&own),
+            Own::Unseen if follow => self.shown = undecided(),
+            Own::Unseen | Own::Unknown | Own::PassedBy(_) => self.show_all(&own),
         }
         Ok(())
     }
@@ -170,32 +175,37 @@ impl Copies<'_> {
         {
             self.decide(Shown::On(own))?;
         }
-        match (&mut self.shown, seen) {
-            (Shown::On(own), Some((interface, _))) if !own.contains(&interface) => Ok(()),
-            (Shown::All | Shown::On(_), _) => self.out.packet(record),
-            (Shown::Undecided { held, bytes, .. }, _) => {
+        let interface = seen.map(|(interface, _)| interface);
+        match &mut self.shown {
+            Shown::Undecided { held, bytes, since } => {
                 *bytes += record.bytes().len();
-                held.push(record.bytes().to_vec());
+                held.push((interface, record.bytes().to_vec()));
+                since.get_or_insert_with(Instant::now);
                 Ok(())
             }
+            shown if shown.hides(interface) => Ok(()),
+            Shown::All | Shown::On(_) => self.out.packet(record),
         }
     }
 
+    /// Gives out what was held back, as it is to be shown from now on.
     fn decide(&mut self, shown: Shown) -> io::Result<()> {
         let Shown::Undecided { held, .. } = std::mem::replace(&mut self.shown, shown) else { return Ok(()) };
-        for bytes in held {
-            if let Next::Record(record) = pcap::next(&bytes) {
-                self.show(record)?;
+        for (interface, bytes) in held {
+            match pcap::next(&bytes) {
+                Next::Record(record) if !self.shown.hides(interface) => self.out.packet(record)?,
+                Next::Record(_) | Next::Incomplete | Next::Broken => (),
             }
         }
         Ok(())
     }
 
     /// Copies what comes, until the capture or its reader goes.
-    fn follow(&mut self, reader: &mut Reader, state: &StateFile, begun: Option<&Entry>) -> Result<(), Error> {
+    fn follow(&mut self, reader: &mut Reader, state: &StateFile, mut entry: Option<Entry>) -> Result<(), Error> {
         loop {
             // Looked at first: what is read after that is all there will be.
-            let over = begun.is_some_and(|begun| is_over(state, begun));
+            let over = entry.as_mut().is_some_and(|entry| is_over(state, entry));
+            self.evidence.add(entry.iter().flat_map(addresses));
             let bytes = match self.pass(reader) {
                 Err(Error::ReaderGone) => return Ok(()),
                 bytes => bytes?,
@@ -219,12 +229,14 @@ impl Copies<'_> {
             Shown::All => false,
             Shown::On(_) => matches!(own, Own::PassedBy(_)),
             Shown::Undecided { held, bytes, since } => {
-                !held.is_empty() && (over || *bytes > HELD_BYTES_MAX || since.elapsed() > UNDECIDED_MAX)
+                let for_too_long = since.is_some_and(|since| since.elapsed() > UNDECIDED_MAX);
+                !held.is_empty() && (over || *bytes > HELD_BYTES_MAX || for_too_long)
             }
         };
         if doubtful {
             reading::shows_all(&own).into_iter().for_each(&mut *self.warn);
-            self.decide(Shown::All)?;
+            // Packets such as ARP tell nothing; one that does is still to come.
+            self.decide(if own == Own::Unseen { undecided() } else { Shown::All })?;
             self.out.flush()?;
         }
         Ok(())
@@ -243,13 +255,22 @@ impl Copies<'_> {
     }
 }
 
-fn undecided() -> Shown {
-    Shown::Undecided { held: Vec::new(), bytes: 0, since: Instant::now() }
+impl Shown {
+    /// Whether a copy on this interface is not shown.
+    fn hides(&self, interface: Option<u32>) -> bool {
+        matches!((self, interface), (Self::On(own), Some(interface)) if !own.contains(&interface))
+    }
 }
 
-/// Whether the capture has come to its end, or is another by now. What cannot be read says nothing.
-fn is_over(state: &StateFile, begun: &Entry) -> bool {
+fn undecided() -> Shown {
+    Shown::Undecided { held: Vec::new(), bytes: 0, since: None }
+}
+
+/// Whether the capture has come to its end, or is another by now; if not, takes note of how it is. What cannot be read says nothing.
+fn is_over(state: &StateFile, entry: &mut Entry) -> bool {
     let Ok(Some(entries)) = state.load() else { return false };
-    let found = entries.into_iter().find(|entry| entry.uid == begun.uid && entry.stem() == begun.stem());
-    found.is_none_or(|entry| matches!(entry.state, State::Finished | State::Missed))
+    let found = entries.into_iter().find(|found| found.uid == entry.uid && found.stem() == entry.stem());
+    let over = found.as_ref().is_none_or(|found| matches!(found.state, State::Finished | State::Missed));
+    *entry = found.unwrap_or_else(|| entry.clone());
+    over
 }

@@ -78,6 +78,11 @@ impl Evidence {
         Self { pod, kind, near: BTreeMap::new(), flows: HashMap::new() }
     }
 
+    /// The pod has, or had, these addresses, too.
+    pub fn add(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.pod.extend(addresses);
+    }
+
     /// Takes a packet into account. Returns the interface it was seen on, and whether that tells anything new.
     pub fn observe(&mut self, packet: &[u8]) -> Option<(u32, bool)> {
         let Packet { interface, outgoing, addressed } = packet::read(packet)?;
