@@ -136,17 +136,28 @@ impl Node {
 
     /// Runs the binary with arguments to its end: exit code, standard output and error.
     pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let (code, out, error) = self.run_bytes(arguments);
+        (code, String::from_utf8(out).unwrap(), error)
+    }
+
+    /// The same, with packets on standard output.
+    pub fn run_bytes(&self, arguments: &[&str]) -> (i32, Vec<u8>, String) {
         let mut child = self.command().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (mut out, mut error) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        // More than a pipe holds may come, so it is read meanwhile.
+        let out = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            out.read_to_end(&mut bytes).map(|_| bytes).unwrap()
+        });
         let ended = within(PATIENCE, || child.try_wait().unwrap());
         if ended.is_none() {
             let _ = child.kill();
         }
         let code = ended.and_then(|status| status.code()).unwrap_or(-1);
-        let (mut out, mut error) = (String::new(), String::new());
-        child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-        child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+        let mut said = String::new();
+        error.read_to_string(&mut said).unwrap();
         child.wait().unwrap();
-        (code, out, error)
+        (code, out.join().unwrap(), said)
     }
 
     /// What tcpdump is to do from its next start on: see `tcpdump.sh`.
