@@ -26,6 +26,8 @@ pub enum Kind {
     Page,
     /// A watch.
     Watch,
+    /// A list of the pods of one name in one namespace.
+    Find,
     /// The creation of an Event.
     Event,
     /// Anything else: nobody should ask that.
@@ -236,6 +238,16 @@ impl State {
     }
 }
 
+impl State {
+    fn find(&self, target: &str) -> Value {
+        let between = |before: &str, after: [char; 2]| target.split_once(before)?.1.split(after).next();
+        let namespace = between("/namespaces/", ['/', '?']).unwrap_or_default();
+        let name = between("fieldSelector=metadata.name%3D", ['&', ' ']).unwrap_or_default();
+        let items = Vec::from_iter(self.pods.get(&format!("{namespace}/{name}")));
+        json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -285,6 +297,10 @@ impl Shared {
                     let list = self.state().list(from);
                     respond(&connection, 200, &list.to_string())?;
                 }
+                (Answer::Truth, Kind::Find) => {
+                    let found = self.state().find(&target);
+                    respond(&connection, 200, &found.to_string())?;
+                }
                 (Answer::Truth, Kind::Event) => respond(&connection, 201, &String::from_utf8_lossy(&body))?,
                 (Answer::Truth, Kind::Other) => respond(&connection, 404, &status(404).to_string())?,
             }
@@ -328,6 +344,7 @@ fn kind(method: &str, target: &str) -> Kind {
         ("GET", "/api/v1/pods") if asks("watch=true") => Kind::Watch,
         ("GET", "/api/v1/pods") if asks("continue=") => Kind::Page,
         ("GET", "/api/v1/pods") => Kind::List,
+        ("GET", path) if path.starts_with("/api/v1/namespaces/") && path.ends_with("/pods") => Kind::Find,
         ("POST", path) if path.starts_with("/api/v1/namespaces/") && path.ends_with("/events") => Kind::Event,
         _ => Kind::Other,
     }
