@@ -79,6 +79,16 @@ impl<'a> Reader<'a> {
         Self { ring, stem, link_type: None, known, until_us: 0, last: None, piece: vec![0; PIECE_BYTES], losses }
     }
 
+    /// When the first packet was seen of those that are in the files, in microseconds since 1970.
+    #[must_use]
+    pub fn oldest_us(&self) -> Option<u64> {
+        self.begin_us().min()
+    }
+
+    fn begin_us(&self) -> impl Iterator<Item = u64> {
+        self.known.values().filter(|known| known.usable).map(|known| pcap::time_us(&known.first))
+    }
+
     /// The link type of the packets, once there is a file with a header.
     #[must_use]
     pub fn link_type(&self) -> Option<u32> {
@@ -92,13 +102,18 @@ impl<'a> Reader<'a> {
     pub fn look(&mut self) -> io::Result<Vec<File>> {
         let (mut lists, mut before) = (1, None);
         loop {
-            let begins_us = self.known.values().filter(|known| known.usable).map(|known| pcap::time_us(&known.first));
-            self.until_us = begins_us.max().unwrap_or_default();
+            self.until_us = self.begin_us().max().unwrap_or_default();
             let mut files = self.ring.files(self.stem)?;
             files.retain(|file| file.bytes.is_some());
             let moved = files.iter().filter(|file| !self.look_into(file)).count();
-            let listed = Some(inodes(&files));
-            if (moved == 0 && listed == before) || lists == LISTS_MAX {
+            // What was not where the list said is not known yet, so nothing can be said of what comes later.
+            let listed = (moved == 0).then(|| inodes(&files));
+            if listed.is_some() && listed == before {
+                return Ok(files);
+            }
+            if lists == LISTS_MAX {
+                // The order may be wrong, but nothing is left out without a word.
+                self.until_us = u64::MAX;
                 self.losses.removed += moved;
                 return Ok(files);
             }
@@ -133,7 +148,7 @@ impl<'a> Reader<'a> {
                 _ if known.complete => (),
                 Some((_, open)) => {
                     let from = known.read_to;
-                    let came = copy(&open, &mut known, &mut self.piece, take)?;
+                    let came = read_on(&open, &mut known, &mut self.piece, take)?;
                     self.losses.note(came, true);
                     bytes += known.read_to - from;
                 }
@@ -157,8 +172,10 @@ impl<'a> Reader<'a> {
             Ok((_, inode)) if inode != file.inode => return false,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
             Ok((length, _)) => (length, head[HEADER_BYTES..].try_into().unwrap_or_default()),
+            // Found out when it is read on.
+            Err(_) if known.is_some() => return true,
             Err(_) => {
-                self.losses.unreadable += usize::from(known.is_none_or(|known| known.usable));
+                self.losses.unreadable += 1;
                 let first = First::default();
                 self.known.insert(file.inode, Known { first, read_to: 0, listed, complete: true, usable: false });
                 return true;
@@ -207,17 +224,17 @@ impl<'a> Reader<'a> {
         };
         let came = match opened {
             Ok(open) => {
-                let came = copy(&open, &mut known, &mut self.piece, take)?;
+                let came = read_on(&open, &mut known, &mut self.piece, take)?;
                 self.last = Some((file.inode, open));
                 came
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Came::Removed,
             Err(_) => Came::Unreadable,
         };
-        let bytes = known.read_to - from;
+        let (bytes, was_complete) = (known.read_to - from, known.complete);
         (known.listed, known.complete) = (listing(file), known.complete || finished || known.read_to > FULL_BYTES);
         known.usable &= !matches!(came, Came::Broken | Came::Unreadable);
-        self.losses.note(came, finished);
+        self.losses.note(came, finished && !was_complete);
         if !matches!(came, Came::Emptied) {
             // One that was removed, too: if it was not, it must not be read again from its beginning.
             known.complete |= matches!(came, Came::Removed);
@@ -247,7 +264,8 @@ fn find(ring: &Ring, stem: &Stem, file: &File) -> io::Result<fs::File> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-fn copy(
+/// Reads a file from where it was read to, up to its last whole record.
+fn read_on(
     file: &fs::File,
     known: &mut Known,
     piece: &mut [u8],
