@@ -30,6 +30,7 @@ struct Follow {
     child: Killed,
     stdin: Option<ChildStdin>,
     received: Arc<Mutex<Vec<u8>>>,
+    receiver: Option<thread::JoinHandle<()>>,
 }
 
 impl Follow {
@@ -43,13 +44,13 @@ impl Follow {
         let mut child = command.stderr(File::create(node.path("said")).unwrap()).spawn().unwrap();
         let (stdin, received) = (child.stdin.take(), Arc::<Mutex<Vec<u8>>>::default());
         let (mut stdout, receiving) = (child.stdout.take().unwrap(), Arc::clone(&received));
-        thread::spawn(move || {
+        let receiver = thread::spawn(move || {
             let mut buffer = [0; 65_536];
             while let Ok(length @ 1..) = stdout.read(&mut buffer) {
                 receiving.lock().unwrap().extend_from_slice(&buffer[..length]);
             }
         });
-        Self { child: Killed(child), stdin, received }
+        Self { child: Killed(child), stdin, received, receiver: Some(receiver) }
     }
 
     fn numbers(&self) -> Vec<u32> {
@@ -70,6 +71,8 @@ impl Follow {
     /// Waits for its end: the exit code, and what it said.
     fn until_ended(&mut self, node: &Node) -> (Option<i32>, String) {
         let status = until("the end of follow", || self.child.0.try_wait().unwrap());
+        // What is still in the pipe.
+        self.receiver.take().into_iter().for_each(|receiver| receiver.join().unwrap());
         (status.code(), fs::read_to_string(node.path("said")).unwrap())
     }
 
