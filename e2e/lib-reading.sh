@@ -23,8 +23,8 @@ silent() { is "$(wc -l <"$1.said")" 1; } # FILE: nothing was said but how much t
 
 shark() { tshark -n -r "$@" 2>/dev/null; } # FILE ARGUMENT...
 
-shows() { [[ $(shark "$@") ]]; }                                      # FILE FILTER: as of Wireshark's display
-shows_so_many() { is "$(shark "$1" "$2" | grep --count .)" "$3"; } # FILE FILTER COUNT
+shows() { [[ $(shark "$1" -Y "$2") ]]; }                                 # FILE FILTER: as of Wireshark's display
+shows_so_many() { is "$(shark "$1" -Y "$2" | grep --count .)" "$3"; } # FILE FILTER COUNT
 
 # By how much a packet is at most older than the one before it, in milliseconds. Two processors may swap neighbours.
 steps_back_ms() { # FILE
@@ -37,4 +37,40 @@ repeated() { # FILE
     -o tcp.analyze_sequence_numbers:FALSE -T fields -e ip.src -e ip.dst -e ip.id -e ipv6.src -e ipv6.dst -e tcp.srcport -e tcp.dstport -e tcp.seq_raw \
     -e tcp.ack_raw -e tcp.len -e tcp.flags -e tcp.options.timestamp.tsval -e tcp.options.timestamp.tsecr -e udp.srcport -e udp.dstport -e dns.id \
     -e dns.flags -e icmp.type -e icmp.ident -e icmp.seq -e icmpv6.type -e icmpv6.echo.identifier -e icmpv6.echo.sequence_number | sort | uniq -d
+}
+
+fails_with() { # CODE WORDS COMMAND...
+  local said code=0
+  said=$("${@:3}" 2>&1 </dev/null) || code=$?
+  [[ $code == "$1" && $said == *"$2"* ]] || fail "not exit code $1 and \"$2\", but $code: $said"
+}
+
+# What `status` shows of a pod.
+row() { local all; all=$(verb status -n "$NS") && awk -v "pod=$1" '$2 == pod' <<<"$all"; } # POD
+row_has() { # POD STATE [WORDS...]
+  local found words
+  found=$(row "$1") && [[ $(awk '{print $3}' <<<"$found") == "$2" ]] || fail "$found" || return
+  for words in "${@:3}"; do [[ $found == *"$words"* ]] || fail "$found" || return; done
+}
+json() { local all; all=$(verb status -n "$NS" -o json) && grep "^{\"namespace\":\"$NS\",\"pod\":\"$1\"," <<<"$all"; } # POD
+
+# There may be no other reader of JSON than kubectl, which wants to be told that it is an object.
+value() { # PATH: of the JSON on the standard input
+  sed 's/^{/{"apiVersion": "example.com\/v1", "kind": "Line", "metadata": {"name": "line"}, /' |
+    kubectl annotate --local -f - read=true -o "jsonpath={$1}"
+}
+
+readers_here() { # VERB POD: the processes on the node that read its capture
+  local all
+  all=$(processes) || return
+  awk -v "verb=$1" -v "pod=$NS/$2" '$3 ~ /packet-capture$/ && $4 == verb && $5 == pod' <<<"$all"
+}
+read_here() { [[ $(readers_here "$@") ]]; }                                         # VERB POD
+nobody_reads() { local found; found=$(readers_here "$@") && is "$found" ''; }    # VERB POD
+ended_here() { ! kill -0 "$1" 2>/dev/null; }                                        # PID, of this machine
+
+# What came from a cluster, in which somebody may have written what a terminal obeys.
+harmless() { # TEXT
+  [[ $1 ]] || return
+  if tr -d '\n' <<<"$1" | LC_ALL=C grep --quiet '[^[:print:]]'; then od -c <<<"$1"; return 1; fi
 }

@@ -143,3 +143,157 @@ each_packet_is_copied_once_whatever_way_it_took() {
   join <(sed 's/ /:/' "$TMP/once.tally") <(sed 's/ /:/' "$TMP/all.tally") | awk '{print $1, $3, $2, $4}' | column -t
   ((once < all))
 }
+
+load() { kubectl -n "$NS" exec "$1" -- sh -c "until [ -e /tmp/enough ]; do timeout 5 wget -q -O /dev/null http://$PEER:8080/3MB; done"; } # POD
+
+a_copy_made_under_load_is_valid_and_disturbs_no_capture() {
+  local pod loading copies
+  pods five one
+  annotate five 5
+  annotate one 1
+  for pod in five one; do
+    within 20 captured "$pod"
+    load "$pod" &
+    loading=$!
+    for copies in {1..5}; do copied "$pod" "$TMP/$pod.$copies"; done
+    kubectl -n "$NS" exec "$pod" -- touch /tmp/enough
+    wait "$loading"
+    download "$pod"
+    mark "$pod" 7001
+    within 20 captured "$pod" 'tcp port 7001'
+    copied "$pod" "$TMP/$pod"
+    shows "$TMP/$pod" 'tcp.port == 7001'
+    (($(steps_back_ms "$TMP/$pod") < 500)) || fail "packets are out of order by $(steps_back_ms "$TMP/$pod") ms"
+    echo "$pod: $(tail -q -n 1 "$TMP/$pod".*said | xargs -d '\n')"
+  done
+  (($(capinfos -T -r -M -s "$TMP/five" | cut -f 2) > 2000000))
+}
+
+begins() { shark "$1" -Y "tcp.dstport == $2 && tcp.flags.syn == 1" -T fields -e frame.number | xargs; } # FILE PORT: where requests to it begin
+
+a_copy_goes_on_over_restarts_pauses_and_the_pods_end() {
+  local port
+  capture web 5
+  for port in 7001 7002 7003; do
+    case $port in
+      7002) annotate web 12; within 20 capturing web 12 ;;
+      7003) optional web pause=true; within 20 not_capturing web; copied web "$TMP/paused"; optional web pause-; within 20 capturing web 12 ;;
+    esac
+    mark web "$port"
+    within 20 captured web "tcp port $port"
+  done
+  is "$(begins "$TMP/paused" 7001 | wc -w) $(begins "$TMP/paused" 7002 | wc -w) $(begins "$TMP/paused" 7003 | wc -w)" '1 1 0'
+  finish web
+  within 30 phase_is web Succeeded
+  within 20 not_capturing web
+  copied web "$TMP/finished"
+  silent "$TMP/finished"
+  [[ $(begins "$TMP/finished" 7001) -lt $(begins "$TMP/finished" 7002) && $(begins "$TMP/finished" 7002) -lt $(begins "$TMP/finished" 7003) ]]
+  copied web "$TMP/all" --all
+  shows_so_many "$TMP/all" frame "$(packets web)"
+  unannotate web
+  within 20 gone web
+  fails_with 1 "error: no capture of $NS/web on this node; it asks for none; hint: kubectl -n $NS annotate pod web " verb get "$NS/web"
+}
+
+a_verb_that_finds_no_capture_says_where_to_look() {
+  pods plain
+  on "$(other_worker)" pods elsewhere
+  pod_with unbound 5 '{"op": "remove", "path": "/spec/nodeName"}' '{"op": "add", "path": "/spec/schedulerName", "value": "none"}'
+  fails_with 1 "error: no capture of $NS/plain on this node; it asks for none; hint: kubectl -n $NS annotate pod plain tcpdump.antrea.io=5" verb get "$NS/plain"
+  fails_with 1 "error: no capture of $NS/elsewhere on this node; it runs on $(other_worker)" verb get "$NS/elsewhere"
+  fails_with 1 "error: no capture of $NS/elsewhere on this node; it runs on $(other_worker)" verb follow "$NS/elsewhere" --all
+  fails_with 1 "error: no capture of $NS/unbound on this node; it is not scheduled yet" verb get "$NS/unbound"
+  fails_with 1 "error: no capture of $NS/none on this node; there is no such pod" verb get "$NS/none"
+  fails_with 2 'error: "../state" is no name of a pod: [NAMESPACE/]POD' verb get ../state
+  fails_with 2 'error: "\u{1b}[31mred" is no name of a pod: [NAMESPACE/]POD' verb get $'\e[31mred'
+  fails_with 2 'usage: packet-capture follow ' verb follow "$NS/plain" plain
+  fails_with 2 'error: "A" is no name of a namespace' verb status -n A
+  is "$(verb status -n "$NS" | wc -l)" 1 # the columns' names
+}
+
+a_followed_capture_is_shown_live_until_its_end() {
+  local following pid
+  capture web 5
+  mark web 7001
+  within 20 captured web 'tcp port 7001'
+  pid=$(pid_of web)
+  plugin follow web >"$TMP/followed" 2>"$TMP/said" &
+  following=$!
+  within 20 shows "$TMP/followed" 'tcp.port == 7001'
+  mark web 7002
+  within 10 shows "$TMP/followed" 'tcp.port == 7002'
+  read_here follow web
+  same_tcpdump web "$pid"
+  mark web 7003
+  within 20 captured web 'tcp port 7003'
+  unannotate web
+  within 20 ended_here "$following"
+  wait "$following"
+  shows_so_many "$TMP/followed" 'tcp.dstport == 7003 && tcp.flags.syn == 1' 1
+  is "$(repeated "$TMP/followed")" ''
+  capinfos "$TMP/followed" >/dev/null
+  within 20 nobody_reads follow web
+  within 20 gone web
+}
+
+a_follower_ends_with_its_reader_even_if_no_packets_come() {
+  local following reader
+  pods web
+  optional web filter='tcp port 7001'
+  annotate web 5
+  within 20 capturing web 5
+  mkfifo "$TMP/pipe"
+  cat <"$TMP/pipe" >/dev/null &
+  reader=$!
+  plugin follow web >"$TMP/pipe" 2>"$TMP/said" &
+  following=$!
+  within 20 read_here follow web
+  capturing web 5
+  kill "$reader"
+  within 20 ended_here "$following"
+  wait "$following"
+  within 20 nobody_reads follow web
+  same_tcpdump web "$(pid_of web)"
+}
+
+kill_and_look() { docker exec "$NODE" kill -KILL "$(pid_of crashing)"; row_has crashing failed; }
+HOSTILE=$'\e[31mred\e]0;title\a\xc2\x9b31m\nudp\r'
+
+status_tells_how_each_capture_is_getting_on_and_why() {
+  local line
+  pods web paused finished refused crashing
+  pod_with late 5 \
+    '{"op": "add", "path": "/spec/volumes/-", "value": {"name": "late", "configMap": {"name": "late"}}}' \
+    '{"op": "add", "path": "/spec/containers/0/volumeMounts/-", "value": {"name": "late", "mountPath": "/late"}}'
+  optional finished packets=5
+  optional refused filter="$HOSTILE"
+  optional web filter='tcp port 8080'
+  annotate web paused finished refused crashing 5
+  within 20 captured paused
+  optional paused pause=true
+  within 20 captured web
+  within 20 row_has web capturing " 5  1  "
+  within 20 row_has paused paused ' 1  ' 'it is paused'
+  within 20 row_has finished finished ' 1  ' 'all the packets'
+  within 20 row_has refused refused 'tcpdump.antrea.io/filter'
+  within 30 row_has late waiting 'address'
+  within 60 kill_and_look
+
+  verb status -n "$NS" -o wide >"$TMP/wide"
+  is "$(head -n 1 "$TMP/wide" | xargs)" 'NAMESPACE POD NODE STATE N FILES SIZE OLDEST PACKETS DROPPED ADDRESSES FILTER REASON'
+  grep --quiet "^$NS  *web  *$NODE  *capturing .* $(ips web | tr ' ' ,) *\"tcp port 8080\"" "$TMP/wide"
+  harmless "$(<"$TMP/wide")"
+  harmless "$(verb status -n "$NS" -o json)"
+  harmless "$(plugin status)"
+
+  is "$(row finished | awk '{print $8, $9}')" '5 0'
+  optional web pause=true
+  within 20 row_has web paused
+  is "$(row web | awk '{print $8}')" "$(packets web)"
+  line=$(json web)
+  is "$(value .captured <<<"$line")" "$(packets web)"
+  is "$(value '.namespace}/{.pod} {.node} {.state} {.files} {.history[0].filter' <<<"$line")" "$NS/web $NODE paused 1 tcp port 8080"
+  is "$(json refused | value .state)" refused
+  [[ $(json refused | value .reason) == *'tcpdump.antrea.io/filter'* ]]
+}
