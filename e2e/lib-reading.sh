@@ -41,7 +41,7 @@ repeated() { # FILE
 
 fails_with() { # CODE WORDS COMMAND...
   local said code=0
-  said=$("${@:3}" 2>&1 </dev/null) || code=$?
+  said=$("${@:3}" 2>&1 </dev/null | tr -d '\0') || code=$?
   [[ $code == "$1" && $said == *"$2"* ]] || fail "not exit code $1 and \"$2\", but $code: $said"
 }
 
