@@ -112,7 +112,10 @@ pod_says() { [[ $(kubectl -n "$NS" logs "$1") == *"$2"* ]]; } # POD WORDS
 
 # What the API server answers to whether the controller may do something; `can-i` exits 1 when that is no.
 can() { # VERB RESOURCE
-  kubectl auth can-i "$1" "$2" --all-namespaces --as=system:serviceaccount:kube-system:packet-capture 2>/dev/null || [[ $? == 1 ]]
+  local part='' # what follows a slash would be taken for a name
+  [[ $2 != */* ]] || part=${2#*/}
+  kubectl auth can-i "$1" "${2%%/*}" ${part:+"--subresource=$part"} --all-namespaces --as=system:serviceaccount:kube-system:packet-capture \
+    2>/dev/null || [[ $? == 1 ]]
 }
 
 api_server_answers() { kubectl get --raw /readyz --request-timeout=2s >/dev/null; }
