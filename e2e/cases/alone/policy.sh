@@ -201,26 +201,34 @@ give_everywhere() { # PERSON CLUSTERROLE
 read_as() { exec_as "$1" "$CONTROLLER" packet-capture "${@:2}"; } # PERSON ARGUMENT...
 pod_of_kube_system() { kubectl -n kube-system get pods -l "$1" -o 'jsonpath={.items[0].metadata.name}'; } # LABEL
 
+# A pcap file begins like that.
+copies() { [[ $("$@" 2>/dev/null | od -A n -t x4 -N 4) == ' a1b2c3d4' ]] || fail "copied nothing: $*"; } # COMMAND...
+
 a_reader_runs_the_reading_commands_for_its_namespace_and_nothing_else() {
-  local pod=$NS/none newline=$'\n' websockets
+  local pod=$NS/web newline=$'\n' websockets
   apply_policy
+  capture web 5
+  finish web # so that there is an end to what is followed
+  within 30 phase_is web Succeeded
+  within 20 row_has web finished
   give reader role=packet-capture-reader kube-system
   within 10 denied read_as reader get "$pod"
   give reader clusterrole=packet-capture-user "$NS"
-  within 10 let_in read_as reader get "$pod"
+  within 10 copies read_as reader get "$pod"
   for websockets in true false; do # by GET, and by POST
     export KUBECTL_REMOTE_COMMAND_WEBSOCKETS=$websockets
-    let_in read_as reader get "$pod"
+    copies read_as reader get "$pod"
     denied read_as reader get default/none
     denied exec_as reader "$CONTROLLER" sh -c id
   done
-  let_in read_as reader get "$pod" --all
-  let_in read_as reader follow "$pod"
-  let_in read_as reader follow "$pod" --all
-  let_in read_as reader status -n "$NS"
-  let_in read_as reader status -n "$NS" -o wide
-  let_in read_as reader status -n "$NS" -o json
-  let_in exec_as reader "$CONTROLLER" /usr/bin/packet-capture get "$pod"
+  copies read_as reader get "$pod" --all
+  copies read_as reader follow "$pod"
+  copies read_as reader follow "$pod" --all
+  copies exec_as reader "$CONTROLLER" /usr/bin/packet-capture get "$pod"
+  [[ $(read_as reader status -n "$NS") == *"$NS  web  finished  "* ]]
+  [[ $(read_as reader status -n "$NS" -o wide) == *"$NS  web  $NODE  finished  "* ]]
+  [[ $(read_as reader status -n "$NS" -o json) == "{\"namespace\":\"$NS\",\"pod\":\"web\","* ]]
+  let_in read_as reader get "$NS/none"
 
   denied read_as reader follow default/none --all
   denied read_as reader status -n default
@@ -260,9 +268,40 @@ a_reader_runs_the_reading_commands_for_its_namespace_and_nothing_else() {
   denied kubectl -n kube-system --as=reader exec "$CONTROLLER" -c debugger -- packet-capture get "$pod"
 
   give_everywhere reader packet-capture-user
-  within 10 let_in read_as reader status
+  within 10 read_as reader status
   let_in read_as reader get default/none
   denied exec_as reader "$CONTROLLER" ls
+}
+
+plugin_as() { plugin "${@:2}" "--as=$1"; } # PERSON VERB ARGUMENT...
+
+with_both_rights_the_plugin_starts_shows_fetches_and_ends_a_capture() {
+  local following
+  apply_policy
+  pods web
+  give ed clusterrole=edit "$NS"
+  fails_with 1 "ValidatingAdmissionPolicy 'packet-capture-start'" plugin_as ed start web
+  give ed clusterrole=packet-capture-user "$NS"
+  within 10 starting ed
+  plugin_as ed start web >"$TMP/said" 2>&1
+  grep --quiet '^warning: you may not read captures; hint: ' "$TMP/said"
+  fails_with 1 'cannot look for the packet-capture pod of node' plugin_as ed get web -o "$TMP/web.pcap"
+  give ed role=packet-capture-reader kube-system
+  within 20 captured web
+  within 10 plugin_as ed get web -o "$TMP/web.pcap"
+  shows "$TMP/web.pcap" tcp
+  is "$(value '.pod} {.state' <"$TMP/web.json")" 'web capturing'
+  [[ $(plugin_as ed start web --files 6 2>&1) != *warning* ]]
+  [[ $(plugin_as ed status) == *"$NS  web  capturing  6  "* ]]
+  fails_with 1 'to read captures of all namespaces needs the right' env "PATH=$(realpath "$HERE/.."):$PATH" kubectl packet-capture status -A --as=ed
+  plugin_as ed stop web >/dev/null
+  within 20 not_capturing web
+  plugin_as ed follow web >"$TMP/followed" &
+  following=$!
+  within 20 shows "$TMP/followed" tcp
+  plugin_as ed delete web >/dev/null
+  wait "$following"
+  within 20 gone web
 }
 
 attach_as() { timeout 10 kubectl -n kube-system --as="$1" attach "$2"; }                        # PERSON POD
