@@ -154,6 +154,7 @@ main() {
     [[ " $(list | xargs) " == *" $name "* ]] || { echo "no such case: $name (./test.sh --list shows all)" >&2; exit 2; }
   done
 
+  e2e/install.sh tshark wireshark-common # the judges of what captures hold
   lock
   RUN=$(printf '%x' $((RANDOM * 32768 + RANDOM)))
   OUT=$(mktemp -d -t packet-capture-test.XXXXXX)
