@@ -3,7 +3,10 @@
 //! Each pass names at most one action per stem. The caller carries them out, records in the slots what came of it, and plans
 //! again until nothing is left to do. So missed events, failed removals, crashes and relists are one code path.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
     annotations::Accepted,
@@ -59,6 +62,15 @@ pub enum Action {
     Remove,
 }
 
+/// How things stand with a slot, whatever is being done about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// Why no process is wanted, if none is.
+    pub halt: Option<Why>,
+    /// What its pod's owner must know.
+    pub standing: Option<Standing>,
+}
+
 /// What is to be done now, and when to look again at the latest.
 #[derive(Debug)]
 pub struct Plan {
@@ -66,6 +78,8 @@ pub struct Plan {
     pub actions: Vec<(Stem, Action)>,
     /// The next moment at which time alone makes something due.
     pub wake_at: Option<Instant>,
+    /// How things stand with each slot.
+    pub outlooks: BTreeMap<Stem, Outlook>,
 }
 
 /// What is wanted of a slot's process.
@@ -89,10 +103,12 @@ pub fn plan(world: &World) -> Plan {
         new.sort_by_key(|(_, wish)| (wish.created_s, &wish.uid));
         actions.extend(new.into_iter().map(|(stem, wish)| (stem.clone(), Action::Open(wish.uid.clone()))));
     }
+    let mut outlooks = BTreeMap::new();
     for (stem, slot) in world.slots.iter() {
         actions.extend(planner.action(stem, slot).map(|action| (stem.clone(), action)));
+        outlooks.insert(stem.clone(), planner.outlook(stem, slot));
     }
-    Plan { actions, wake_at: planner.wake_at }
+    Plan { actions, wake_at: planner.wake_at, outlooks }
 }
 
 struct Planner<'a> {
@@ -205,13 +221,23 @@ impl Planner<'_> {
             .or_else(|| by_duration(self).then_some(End::Duration))
     }
 
+    fn outlook(&mut self, stem: &Stem, slot: &Slot) -> Outlook {
+        let wish = self.world.desired.wish_for(stem).filter(|wish| Some(&wish.uid) == slot.owner.as_ref());
+        let halt = match self.wanted(slot, wish) {
+            Wanted::Run(_) => None,
+            Wanted::Halt(why) => Some(why),
+        };
+        let standing = wish.and_then(|wish| self.standing(stem, wish, slot));
+        // The numbers of what is lacking change all the time.
+        Outlook { halt, standing: if is_told(standing.as_ref(), slot) { slot.told.clone() } else { standing } }
+    }
+
     fn tell(&mut self, stem: &Stem, slot: &Slot, wish: &Wish) -> Option<Action> {
         let standing = self.standing(stem, wish, slot);
-        let is_told = match (&standing, &slot.told) {
-            (Some(Standing::NoRoom(new)), Some(Standing::NoRoom(told))) => new.is_as(told),
-            (standing, told) => standing == told,
-        };
-        if is_told || self.world.stopping || slot.quiet_until.is_some_and(|until| !self.due(until)) {
+        if is_told(standing.as_ref(), slot)
+            || self.world.stopping
+            || slot.quiet_until.is_some_and(|until| !self.due(until))
+        {
             return None;
         }
         Some(Action::Tell(standing))
@@ -253,5 +279,12 @@ impl Planner<'_> {
             self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
         }
         due
+    }
+}
+
+fn is_told(standing: Option<&Standing>, slot: &Slot) -> bool {
+    match (standing, &slot.told) {
+        (Some(Standing::NoRoom(new)), Some(Standing::NoRoom(told))) => new.is_as(told),
+        (standing, told) => standing == told.as_ref(),
     }
 }

@@ -6,11 +6,14 @@ mod note;
 pub mod reading;
 mod refusals;
 mod situation;
+mod text;
 
 use std::{fmt::Write, path::Path, time::Duration};
 
 pub use note::{Note, Reason};
 pub use situation::{State, situation};
+pub use text::{age, quoted, size};
+use text::{counted, number, time};
 
 use crate::{
     capture::{Counts, Request},
@@ -18,9 +21,6 @@ use crate::{
     slots::{End, Ended, Run, Slot, Standing, Why},
     tcpdump::Exit,
 };
-
-/// How much of a user's text is shown, in characters.
-const QUOTED_CHARS_MAX: usize = 60;
 
 const LIFE_OF_FILES: &str = "the files live as long as this DaemonSet's pod: they survive a restart of its container, but not an \
                              upgrade, an eviction or an uninstall";
@@ -67,26 +67,45 @@ fn ends(request: &Request, slot: &Slot) -> String {
 /// tcpdump was stopped as it was asked to, and the files stay.
 #[must_use]
 pub fn stopped(why: Why, slot: &Slot, disk: Disk) -> (Reason, String) {
-    let until_gone = "the files stay until the annotation or the pod goes";
-    let (reason, because, next) = match why {
-        Why::Gone => (Reason::Stopped, "the annotation or the pod is gone", "the files are removed next"),
-        Why::Changed => (Reason::Stopped, "the annotations changed", "goes on at once with the new ones"),
-        Why::Moved => (Reason::Stopped, "the pod's addresses changed", "goes on at once at the new ones"),
-        Why::NoAddress => (Reason::Stopped, "the pod has no address", "goes on when it has one"),
-        Why::Forbidden => (Reason::Stopped, "the pod's address is not its own", "goes on when that changes"),
-        Why::NothingAdmitted => (Reason::Stopped, "nothing is asked that can be done", "goes on when that changes"),
-        Why::Paused => (Reason::Stopped, "it is paused", "goes on when that annotation goes"),
-        Why::Finished => (Reason::Finished, "the pod has finished", until_gone),
+    let reason = match why {
         Why::Ended(by) => return (Reason::Finished, ended(by, slot)),
         Why::LowDisk => return (Reason::LowDisk, low_disk(slot, disk)),
-        Why::Retired => (Reason::Stopped, "the pod is gone", "its files are kept for a time (KEEP_AFTER_POD)"),
-        Why::Stale => {
-            let because = "no word from the API server: the pod's address may be another's by now";
-            (Reason::Stopped, because, "goes on when it answers again")
-        }
-        Why::Shutdown => (Reason::Stopped, "packet-capture is shutting down", LIFE_OF_FILES),
+        Why::Finished => Reason::Finished,
+        Why::Gone
+        | Why::Changed
+        | Why::Moved
+        | Why::NoAddress
+        | Why::Forbidden
+        | Why::NothingAdmitted
+        | Why::Paused
+        | Why::Retired
+        | Why::Stale
+        | Why::Shutdown => Reason::Stopped,
     };
+    let (because, next) = halted(why);
     (reason, format!("{because}; {}; kept: {}; {next}", packets(slot), files_counted(slot.files)))
+}
+
+/// Why there is no tcpdump, and what is next.
+fn halted(why: Why) -> (&'static str, &'static str) {
+    let until_gone = "the files stay until the annotation or the pod goes";
+    match why {
+        Why::Gone => ("the annotation or the pod is gone", "the files are removed next"),
+        Why::Changed => ("the annotations changed", "goes on at once with the new ones"),
+        Why::Moved => ("the pod's addresses changed", "goes on at once at the new ones"),
+        Why::NoAddress => ("the pod has no address", "goes on when it has one"),
+        Why::Forbidden => ("the pod's address is not its own", "goes on when that changes"),
+        Why::NothingAdmitted => ("nothing is asked that can be done", "goes on when that changes"),
+        Why::Paused => ("it is paused", "goes on when that annotation goes"),
+        Why::Finished => ("the pod has finished", until_gone),
+        Why::Ended(_) => ("it came to its end", until_gone),
+        Why::LowDisk => ("the node's disk ran low (MIN_FREE_MB, MIN_FREE_PERCENT)", "goes on when there is room"),
+        Why::Retired => ("the pod is gone", "its files are kept for a time (KEEP_AFTER_POD)"),
+        Why::Stale => {
+            ("no word from the API server: the pod's address may be another's by now", "goes on when it answers again")
+        }
+        Why::Shutdown => ("packet-capture is shutting down", LIFE_OF_FILES),
+    }
 }
 
 fn ended(by: End, slot: &Slot) -> String {
@@ -198,15 +217,6 @@ pub fn not_removed(error: &str, failures: u32) -> String {
     format!("cannot delete the files: {error}; trying again (failure {failures})")
 }
 
-fn time(time: Duration) -> String {
-    let s = time.as_secs();
-    match s {
-        3600.. if s.is_multiple_of(3600) => format!("{}h", s / 3600),
-        60.. if s.is_multiple_of(60) => format!("{}m", s / 60),
-        _ => format!("{s}s"),
-    }
-}
-
 fn packets(slot: &Slot) -> String {
     let Counts { captured, dropped } = slot.counts;
     let mut text =
@@ -224,56 +234,10 @@ fn files_counted(files: usize) -> String {
     counted(number(files), "file", "files")
 }
 
-fn number(number: usize) -> u64 {
-    number.try_into().unwrap_or(u64::MAX)
-}
-
-fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
-}
-
-/// How long ago something was, in two units at the most: `42s`, `4m12s`, `3h5m`, `2d4h`.
-#[must_use]
-pub fn age(seconds: i64) -> String {
-    let s = seconds.max(0);
-    match s {
-        86_400.. => format!("{}d{}h", s / 86_400, s / 3600 % 24),
-        3600.. => format!("{}h{}m", s / 3600, s / 60 % 60),
-        60.. => format!("{}m{}s", s / 60, s % 60),
-        _ => format!("{s}s"),
-    }
-}
-
-/// A number of bytes, in the largest unit of which there is one at least: `999B`, `12.3kB`, `4.5MB`.
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")];
-    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) => format!("{}.{}{name}", bytes / unit, bytes % unit * 10 / unit),
-        None => format!("{bytes}B"),
-    }
-}
-
-/// A user's text as it may be shown: in quotes, in ASCII, and not all of it if it is long.
-#[must_use]
-pub fn quoted(text: &str) -> String {
-    let shown: String = text.chars().take(QUOTED_CHARS_MAX).flat_map(char::escape_default).collect();
-    let cut = if text.chars().nth(QUOTED_CHARS_MAX).is_some() { "..." } else { "" };
-    format!("\"{shown}{cut}\"")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::refusal::Refusal;
-
-    #[test]
-    fn a_users_text_is_quoted_escaped_and_cut() {
-        assert_eq!(quoted("x5"), r#""x5""#);
-        assert_eq!(quoted("a\"b\n\u{1b}[31m−５"), r#""a\"b\n\u{1b}[31m\u{2212}\u{ff15}""#);
-        let long = quoted(&"\u{2212}".repeat(300_000));
-        assert!(long.len() < QUOTED_CHARS_MAX * 10 && long.ends_with("...\""), "{long}");
-    }
 
     #[test]
     fn a_refusal_says_what_was_wrong_what_is_allowed_and_what_was_kept() {

@@ -4,6 +4,7 @@ mod act;
 mod check;
 
 use std::{
+    collections::BTreeMap,
     io,
     process::ExitCode,
     time::{Duration, Instant, SystemTime},
@@ -13,14 +14,14 @@ use kube::Client;
 use tokio::time::sleep_until;
 
 use crate::{
-    capture::Uid,
+    capture::{Stem, Uid},
     config::Config,
     desired::{Check, Desired, Word},
     events::Events,
     health::Health,
     instance,
     limits::Disk,
-    plan::{self, World},
+    plan::{self, Outlook, World},
     report,
     ring::Ring,
     signals::Signals,
@@ -54,6 +55,7 @@ struct Controller {
     tcpdumps: Tcpdumps,
     desired: Desired,
     slots: Slots,
+    outlooks: BTreeMap<Stem, Outlook>,
     disk: Disk,
     checking: Option<Check>,
     check_after: Option<Instant>,
@@ -91,6 +93,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         tcpdumps: Tcpdumps::new(&config.tcpdump_options, claim),
         desired: Desired::default(),
         slots: Slots::default(),
+        outlooks: BTreeMap::new(),
         disk: Disk::default(),
         checking: None,
         check_after: None,
@@ -207,6 +210,7 @@ impl Controller {
                 log::debug!("{action:?} {stem}");
                 self.carry_out(stem, action.clone());
             }
+            self.outlooks = plan.outlooks;
             self.save_or_log();
             if plan.actions.is_empty() {
                 return plan.wake_at;
@@ -232,7 +236,7 @@ impl Controller {
 
     /// Before the first complete list the state file says more than this process knows.
     fn save(&mut self) -> io::Result<()> {
-        if self.desired.is_complete() { self.state.save(&self.slots) } else { Ok(()) }
+        if self.desired.is_complete() { self.state.save(&self.slots, &self.outlooks) } else { Ok(()) }
     }
 
     fn hear(&mut self, word: Word) {

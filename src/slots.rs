@@ -108,9 +108,7 @@ impl Slots {
 
     /// It came to its end while there was no process.
     pub fn end(&mut self, stem: &Stem, by: End) {
-        self.change(stem, |slot| {
-            (slot.ended, slot.stopped, slot.phase) = (Some(by), Some(Why::Ended(by)), Phase::Idle)
-        });
+        self.change(stem, |slot| (slot.ended, slot.phase) = (Some(by), Phase::Idle));
     }
 
     /// The pod's owner was told how things stand.
@@ -135,7 +133,7 @@ impl Slots {
                 slot.failures = 0;
             }
             slot.remember(&run, now);
-            (slot.stopped, slot.said) = (None, None);
+            slot.failure = None;
             slot.last = Some(run);
             slot.started_at = Some(now.at);
             slot.began.get_or_insert(now);
@@ -184,7 +182,7 @@ impl Slots {
                 if !slot.has_its_packets() {
                     return Ended::Stopped(Why::Changed);
                 }
-                (slot.ended, slot.stopped) = (Some(End::Packets), Some(Why::Ended(End::Packets)));
+                slot.ended = Some(End::Packets);
                 Ended::Stopped(Why::Ended(End::Packets))
             }
             Some(_) | None => self.ended(stem, now),
@@ -200,7 +198,6 @@ impl Slots {
                 if let Why::Ended(by) = why {
                     slot.ended = Some(by);
                 }
-                slot.stopped = Some(why);
                 Ended::Stopped(if slot.doomed { Why::Gone } else { why })
             }
             Phase::Idle | Phase::Running | Phase::Backoff { .. } | Phase::Removing { .. } => {
@@ -215,9 +212,9 @@ impl Slots {
         }
     }
 
-    /// This is what is said of how its last tcpdump ended.
-    pub fn said(&mut self, stem: &Stem, text: String) {
-        self.change(stem, |slot| slot.said = Some(text));
+    /// This is what is said of how its last tcpdump failed.
+    pub fn failed(&mut self, stem: &Stem, text: String) {
+        self.change(stem, |slot| slot.failure = Some(text));
     }
 
     /// The files are gone, and the slot with them.

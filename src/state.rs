@@ -8,6 +8,7 @@
 mod entry;
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -16,13 +17,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::entry::{Entry, PastEntry};
-use crate::{ring::open_regular, slots::Slots};
+use crate::{capture::Stem, plan::Outlook, ring::open_regular, slots::Slots};
 
 /// The largest state file that is read. An entry takes 15 kB at the most, nearly always 1 kB, and a node has some hundred pods.
 const BYTES_MAX: u64 = 4 << 20;
 
 /// The version of the format; one that is not known is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The state file.
 #[derive(Debug)]
@@ -66,8 +67,10 @@ impl StateFile {
     ///
     /// # Errors
     /// If it cannot be written; the old one then stands.
-    pub fn save(&mut self, slots: &Slots) -> io::Result<()> {
-        let captures = slots.iter().filter_map(|(stem, slot)| Entry::of(stem, slot)).collect();
+    pub fn save(&mut self, slots: &Slots, outlooks: &BTreeMap<Stem, Outlook>) -> io::Result<()> {
+        let new = Outlook::default();
+        let outlook = |stem| outlooks.get(stem).unwrap_or(&new);
+        let captures = slots.iter().filter_map(|(stem, slot)| Entry::of(stem, slot, outlook(stem))).collect();
         let text = serde_json::to_vec_pretty(&State { version: VERSION, captures })?;
         if text == self.written {
             return Ok(());
@@ -122,7 +125,7 @@ mod tests {
         slots.end(&stem, End::Duration);
         slots.retire(&stem, now);
         slots.doom(&stem);
-        file.save(&slots).unwrap();
+        file.save(&slots, &BTreeMap::new()).unwrap();
         let entries = StateFile::at(&dir).load().unwrap().unwrap();
         assert_eq!(entries[0].stem(), stem);
         assert_eq!(entries[0].annotations, Some(accepted.annotations.clone()));
@@ -135,13 +138,13 @@ mod tests {
         let dir = dir("bad");
         let (file, path) = (StateFile::at(&dir), dir.join(".state.json"));
         assert_eq!(file.load().unwrap(), None);
-        for text in ["", "{", "[]", r#"{"version": 2, "captures": []}"#, r#"{"version": 1, "captures": [{"pod": 5}]}"#]
+        for text in ["", "{", "[]", r#"{"version": 1, "captures": []}"#, r#"{"version": 2, "captures": [{"pod": 5}]}"#]
         {
             fs::write(&path, text).unwrap();
             assert!(file.load().is_err(), "{text}");
         }
         let entry = |name: &str| format!(r#"{{"namespace": "default", "pod": "{name}", "uid": "1", "sequence": 1}}"#);
-        let text = format!(r#"{{"version": 1, "captures": [{}, {}, {}]}}"#, entry("../../etc"), entry("a"), entry(""));
+        let text = format!(r#"{{"version": 2, "captures": [{}, {}, {}]}}"#, entry("../../etc"), entry("a"), entry(""));
         fs::write(&path, text).unwrap();
         let entries = file.load().unwrap().unwrap();
         assert_eq!(entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["a"]);

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::standing;
 use crate::{
+    limits::Disk,
+    plan::Outlook,
     refusal::NoRoom,
     slots::{Phase, Slot, Standing, Why},
 };
@@ -56,22 +57,44 @@ impl State {
 
 /// How a capture is getting on, and what there is to say about that.
 #[must_use]
-pub fn situation(slot: &Slot) -> (State, Option<String>) {
+pub fn situation(slot: &Slot, outlook: &Outlook) -> (State, Option<String>) {
     let running = slot.last.as_ref().filter(|_| slot.phase == Phase::Running).map(|run| run.capture.files);
-    let told = slot.told.as_ref().map(|told| standing(told, running, slot.files).1);
+    let told = outlook.standing.as_ref().map(|standing| super::standing(standing, running, slot.files).1);
     if slot.doomed {
         return (State::Removing, None);
     }
-    match (slot.phase, &slot.told) {
-        (Phase::Running, _) => (State::Capturing, told),
-        (Phase::Terminating { .. } | Phase::Killing { .. }, _) => {
+    match slot.phase {
+        Phase::Running => (State::Capturing, told),
+        Phase::Terminating { .. } | Phase::Killing { .. } => {
             (State::Stopped, Some("tcpdump was asked to end".to_owned()))
         }
-        (Phase::Removing { .. }, _) => (State::Removing, None),
-        (Phase::Idle | Phase::Backoff { .. }, Some(standing)) => (refused(standing), told),
-        (Phase::Backoff { .. }, None) => (State::Failed, slot.said.clone()),
-        (Phase::Idle, None) => (slot.stopped.map_or(State::Waiting, stopped), slot.said.clone()),
+        Phase::Removing { .. } => (State::Removing, None),
+        Phase::Idle | Phase::Backoff { .. } => match (outlook.halt, &outlook.standing) {
+            (_, Some(Standing::Missed)) => (State::Missed, told),
+            (Some(why @ (Why::Finished | Why::Ended(_) | Why::Retired)), _) => {
+                (State::Finished, halted(why, slot).or(told))
+            }
+            (_, Some(standing)) => (refused(standing), told),
+            (Some(why), None) => (resting(why), halted(why, slot)),
+            (None, None) if slot.phase == Phase::Idle => (State::Waiting, None),
+            (None, None) => (State::Failed, slot.failure.clone()),
+        },
     }
+}
+
+fn halted(why: Why, slot: &Slot) -> Option<String> {
+    match why {
+        Why::NothingAdmitted => None,
+        // The numbers of the disk change all the time.
+        Why::LowDisk => Some(without_numbers(why)),
+        _ if !slot.has_captured() => Some(without_numbers(why)),
+        _ => Some(super::stopped(why, slot, Disk::default()).1),
+    }
+}
+
+fn without_numbers(why: Why) -> String {
+    let (because, next) = super::halted(why);
+    format!("{because}; {next}")
 }
 
 fn refused(standing: &Standing) -> State {
@@ -83,16 +106,14 @@ fn refused(standing: &Standing) -> State {
     }
 }
 
-fn stopped(why: Why) -> State {
+fn resting(why: Why) -> State {
     match why {
         Why::Paused => State::Paused,
         Why::Finished | Why::Ended(_) | Why::Retired => State::Finished,
         Why::LowDisk => State::LowDisk,
         Why::Gone => State::Removing,
-        Why::NoAddress => State::Waiting,
-        Why::Changed | Why::Moved | Why::Forbidden | Why::NothingAdmitted | Why::Stale | Why::Shutdown => {
-            State::Stopped
-        }
+        Why::NoAddress | Why::NothingAdmitted => State::Waiting,
+        Why::Changed | Why::Moved | Why::Forbidden | Why::Stale | Why::Shutdown => State::Stopped,
     }
 }
 
@@ -101,33 +122,50 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::refusal::Refusal;
+    use crate::{
+        refusal::Refusal,
+        slots::{End, Moment},
+    };
+
+    const REFUSED: Option<Standing> = Some(Standing::Refused(Refusal::HostNetwork));
 
     #[test]
     fn a_capture_that_runs_is_capturing_whatever_else_is_refused() {
-        let told = Some(Standing::Refused(Refusal::HostNetwork));
-        let slot = Slot { phase: Phase::Running, told: told.clone(), ..Slot::default() };
-        let (state, reason) = situation(&slot);
+        let outlook = Outlook { halt: None, standing: REFUSED };
+        let slot = Slot { phase: Phase::Running, ..Slot::default() };
+        let (state, reason) = situation(&slot, &outlook);
         assert!(state == State::Capturing && reason.unwrap().starts_with("the pod uses the node's network"));
-        let (state, reason) = situation(&Slot { phase: Phase::Idle, files: 2, ..slot });
+        let (state, reason) = situation(&Slot { phase: Phase::Idle, files: 2, ..slot }, &outlook);
         assert!(state == State::Refused && reason.unwrap().ends_with("nothing is captured; kept: 2 files"));
-        assert_eq!(situation(&Slot::default()), (State::Waiting, None));
-        assert_eq!(situation(&Slot { doomed: true, told, ..Slot::default() }), (State::Removing, None));
+        assert_eq!(situation(&Slot::default(), &Outlook::default()), (State::Waiting, None));
+        assert_eq!(situation(&Slot { doomed: true, ..Slot::default() }, &outlook), (State::Removing, None));
     }
 
     #[test]
-    fn one_that_does_not_run_says_what_was_said_of_its_end() {
-        let said = Some("it is paused".to_owned());
-        let slot = |phase, stopped| Slot { phase, stopped, said: said.clone(), ..Slot::default() };
-        for (why, state) in [
-            (Why::Paused, State::Paused),
-            (Why::Finished, State::Finished),
-            (Why::LowDisk, State::LowDisk),
-            (Why::Stale, State::Stopped),
-        ] {
-            assert_eq!(situation(&slot(Phase::Idle, Some(why))), (state, said.clone()));
-        }
+    fn one_that_does_not_run_says_why_none_is_wanted_whatever_it_did_before() {
+        let began = Some(Moment { at: Instant::now(), unix_s: 0 });
         let backoff = Phase::Backoff { until: Instant::now() };
-        assert_eq!(situation(&slot(backoff, None)), (State::Failed, said.clone()));
+        for phase in [Phase::Idle, backoff] {
+            let slot = Slot { phase, began, failure: Some("tcpdump exited 1".to_owned()), ..Slot::default() };
+            for (why, standing, state, text) in [
+                (Why::Paused, None, State::Paused, "it is paused; "),
+                (Why::Finished, None, State::Finished, "the pod has finished; "),
+                (Why::Ended(End::Packets), REFUSED, State::Finished, "it has all the packets"),
+                (Why::Retired, REFUSED, State::Finished, "the pod is gone; "),
+                (Why::Finished, REFUSED, State::Finished, "the pod has finished; "),
+                (Why::Paused, REFUSED, State::Refused, "the pod uses the node's network"),
+                (Why::Finished, Some(Standing::Missed), State::Missed, "the pod finished before"),
+                (Why::LowDisk, None, State::LowDisk, "the node's disk ran low"),
+                (Why::Stale, None, State::Stopped, "no word from the API server"),
+            ] {
+                let (found, reason) = situation(&slot, &Outlook { halt: Some(why), standing });
+                assert!(
+                    found == state && reason.as_ref().is_some_and(|reason| reason.starts_with(text)),
+                    "{why:?}: {found:?} {reason:?}"
+                );
+            }
+        }
+        let slot = Slot { phase: backoff, failure: Some("tcpdump exited 1".to_owned()), ..Slot::default() };
+        assert_eq!(situation(&slot, &Outlook::default()), (State::Failed, slot.failure.clone()));
     }
 }

@@ -152,7 +152,6 @@ impl Controller {
         let (reason, text) = report::stopped(why, slot, self.disk);
         let files = slot.admitted.as_ref().map_or(0, |admitted| admitted.request.capture.files);
         let no_room = room::on_disk(&self.world(), slot, files).err().filter(|_| why == Why::LowDisk);
-        self.slots.said(stem, text.clone());
         if let (None, Some(no_room)) = (self.tell(stem, reason, text), no_room) {
             self.slots.told(stem, Some(Standing::NoRoom(no_room)));
         }
@@ -171,7 +170,7 @@ impl Controller {
     fn tell_failure(&mut self, stem: &Stem, ended: Ended, text: impl FnOnce(Ended, usize) -> String) {
         let (Some(slot), Ended::Failed { failures, .. }) = (self.slots.get(stem), ended) else { return };
         let text = text(ended, slot.files);
-        self.slots.said(stem, text.clone());
+        self.slots.failed(stem, text.clone());
         if failures.is_power_of_two() {
             self.tell(stem, Reason::Failed, text);
         }

@@ -66,8 +66,7 @@ pub enum End {
 }
 
 /// Why a capture does not run, or is about to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// The annotation or the pod is gone: the files go too.
     Gone,
@@ -177,10 +176,8 @@ pub struct Slot {
     pub began: Option<Moment>,
     /// What has been captured in turn, the newest last.
     pub history: Vec<Past>,
-    /// Why its last tcpdump was stopped, if it was, and was not started again.
-    pub stopped: Option<Why>,
-    /// What was said of that, or of how it failed.
-    pub said: Option<String>,
+    /// What was said of its failure, if that is how its last tcpdump ended.
+    pub failure: Option<String>,
     /// What brought it to its end, if anything has.
     pub ended: Option<End>,
     /// How many files there are while no process writes them.
@@ -239,7 +236,9 @@ impl Slot {
             return;
         }
         if self.history.len() >= HISTORY_MAX {
-            self.history.remove(0);
+            // Rather one whose addresses are remembered without it: they tell whose the packets are.
+            let spare = self.history.windows(2).position(|two| two[0].run.ips == two[1].run.ips);
+            self.history.remove(spare.unwrap_or(0));
         }
         self.history.push(Past { since_s: now.unix_s, run });
     }
@@ -281,8 +280,7 @@ impl Default for Slot {
             started_at: None,
             began: None,
             history: Vec::new(),
-            stopped: None,
-            said: None,
+            failure: None,
             ended: None,
             files: 0,
             retired: None,

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     annotations::{Accepted, Annotations},
     capture::{Capture, Counts, PodName, Stem, Uid},
+    plan::Outlook,
     report::{State, situation},
-    slots::{End, Moment, Past, Run, Slot, Why},
+    slots::{End, Moment, Past, Run, Slot},
 };
 
 /// One slot as it is remembered.
@@ -39,9 +40,6 @@ pub struct Entry {
     /// When the first tcpdump was started of what is carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<Time>,
-    /// Why its last tcpdump was stopped.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<Why>,
     /// What brought it to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<End>,
@@ -104,10 +102,10 @@ impl PastEntry {
 
 impl Entry {
     /// A slot as it is remembered; one without an owner is not.
-    pub(super) fn of(stem: &Stem, slot: &Slot) -> Option<Self> {
+    pub(super) fn of(stem: &Stem, slot: &Slot, outlook: &Outlook) -> Option<Self> {
         let PodName { namespace, name } = stem.pod();
         let owner = slot.owner.as_ref()?;
-        let (state, reason) = situation(slot);
+        let (state, reason) = situation(slot, outlook);
         Some(Self {
             namespace,
             name,
@@ -118,7 +116,6 @@ impl Entry {
             annotations: slot.admitted.as_ref().map(|accepted| accepted.annotations.clone()),
             history: slot.history.iter().map(PastEntry::of).collect(),
             began: slot.began.and_then(|began| time(began.unix_s)),
-            stopped: slot.stopped,
             ended: slot.ended,
             retired: slot.retired.and_then(|retired| time(retired.unix_s)),
             captured: slot.counts.captured,
@@ -148,8 +145,6 @@ impl Entry {
             admitted,
             history: self.history.iter().map(PastEntry::past).collect(),
             began: self.began.as_ref().map(|began| now.recall(seconds(began))),
-            stopped: self.stopped,
-            said: self.reason.clone(),
             ended: self.ended,
             retired: self.retired.as_ref().map(|retired| now.recall(seconds(retired))),
             counts: Counts { captured: self.captured, dropped: self.dropped },

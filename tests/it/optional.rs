@@ -145,7 +145,7 @@ fn a_duration_counts_on_while_the_controller_is_away_and_through_an_edit() {
     };
     let (over, ahead) =
         (entry("over", now - SignedDuration::from_secs(62)), entry("ahead", now + SignedDuration::from_hours(1)));
-    node.leave(".state.json", &format!(r#"{{"version": 1, "captures": [{over}, {ahead}]}}"#));
+    node.leave(".state.json", &format!(r#"{{"version": 2, "captures": [{over}, {ahead}]}}"#));
     for name in ["over", "ahead"] {
         node.leave(&format!("captres-{name}.pcap0"), "packets of before, longer than a header");
         node.api.put(&pod(name).asks("5").with("duration", "1m"));

@@ -103,7 +103,7 @@ fn race(node: &Node, time: Duration, restarts: bool) -> [u32; 3] {
     let dir: PathBuf = node.path("captures");
     node.leave(
         ".state.json",
-        r#"{"version": 1, "captures": [{"namespace": "default", "pod": "web", "uid": "1", "sequence": 1}]}"#,
+        r#"{"version": 2, "captures": [{"namespace": "default", "pod": "web", "uid": "1", "sequence": 1}]}"#,
     );
     let (over, reads) = (AtomicBool::new(false), [const { AtomicU32::new(0) }; 3]);
     let end = Instant::now() + time;

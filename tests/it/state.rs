@@ -34,14 +34,14 @@ fn entry(namespace: &str, name: &str) -> serde_json::Value {
 #[test]
 fn a_state_file_that_is_no_json_is_replaced() {
     let node = Node::new();
-    node.leave(".state.json", "{\"version\": 1, \"captures\": [{\"namesp");
+    node.leave(".state.json", "{\"version\": 2, \"captures\": [{\"namesp");
     adopts(&node);
 }
 
 #[test]
 fn a_state_file_of_a_version_to_come_is_replaced() {
     let node = Node::new();
-    node.leave(".state.json", &json!({"version": 2, "captures": [entry("default", "web")]}).to_string());
+    node.leave(".state.json", &json!({"version": 1, "captures": [entry("default", "web")]}).to_string());
     adopts(&node);
 }
 
@@ -49,7 +49,7 @@ fn a_state_file_of_a_version_to_come_is_replaced() {
 fn a_state_file_without_end_is_replaced() {
     let node = Node::new();
     let captures = vec![entry("default", "web"); 100_000];
-    node.leave(".state.json", &json!({"version": 1, "captures": captures}).to_string());
+    node.leave(".state.json", &json!({"version": 2, "captures": captures}).to_string());
     adopts(&node);
 }
 
@@ -57,7 +57,7 @@ fn a_state_file_without_end_is_replaced() {
 fn a_state_file_that_is_a_link_is_not_followed() {
     let node = Node::new();
     let elsewhere = node.path("run/elsewhere");
-    let text = json!({"version": 1, "captures": []}).to_string();
+    let text = json!({"version": 2, "captures": []}).to_string();
     fs::write(&elsewhere, &text).unwrap();
     symlink(&elsewhere, node.capture(".state.json")).unwrap();
     adopts(&node);
@@ -80,7 +80,7 @@ fn a_link_in_the_place_of_the_next_state_file_is_not_followed() {
 #[test]
 fn files_that_a_readable_state_file_does_not_know_are_nobodys() {
     let node = Node::new();
-    node.leave(".state.json", &json!({"version": 1, "captures": [entry("default", "web")]}).to_string());
+    node.leave(".state.json", &json!({"version": 2, "captures": [entry("default", "web")]}).to_string());
     node.leave("captres-web.pcap2", PACKETS);
     node.leave("captres-other.pcap2", PACKETS);
     node.api.put(&web());
@@ -98,7 +98,7 @@ fn an_entry_that_names_no_pod_has_no_effect() {
     let mut captures: Vec<_> = names.iter().map(|name| entry("default", name)).collect();
     captures.extend(["..", "../run", "", "*", "a.b"].map(|namespace| entry(namespace, "web")));
     captures.push(entry("default", "web"));
-    node.leave(".state.json", &json!({"version": 1, "captures": captures}).to_string());
+    node.leave(".state.json", &json!({"version": 2, "captures": captures}).to_string());
     node.leave("captres-web.pcap2", PACKETS);
     node.api.put(&web());
     let controller = node.start_ready();

@@ -11,6 +11,7 @@ mod node;
 mod restarts;
 mod rooms;
 mod server;
+mod states;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -19,11 +19,12 @@ use std::{
 };
 
 use packet_capture::{
-    capture::{Stem, Uid},
+    capture::{PodName, Stem, Uid},
     desired::{Check, Desired, Word},
     limits::Limits,
     plan::{Action, World, plan},
     refusal::Refusal,
+    report::{State, situation},
     slots::{Moment, Run, Slots},
     state::StateFile,
 };
@@ -264,19 +265,29 @@ impl Node {
         }
     }
 
+    fn world(&self) -> World<'_> {
+        World {
+            now: self.now,
+            limits: &self.limits,
+            desired: &self.desired,
+            slots: &self.slots,
+            disk: self.space.seen,
+            stopping: self.stopping,
+        }
+    }
+
+    /// What `status` shows of a pod's capture.
+    pub fn state(&self, pod: &PodName) -> (State, String) {
+        let stem = Stem::of(pod);
+        let (state, reason) = situation(self.slots.get(&stem).unwrap(), &plan(&self.world()).outlooks[&stem]);
+        (state, reason.unwrap_or_default())
+    }
+
     /// Whether it came to an end, and was not killed on the way.
     fn settle(&mut self) -> bool {
         let mut tells: BTreeMap<Stem, usize> = BTreeMap::new();
         for _ in 0..PASSES_MAX {
-            let world = World {
-                now: self.now,
-                limits: &self.limits,
-                desired: &self.desired,
-                slots: &self.slots,
-                disk: self.space.seen,
-                stopping: self.stopping,
-            };
-            let plan = plan(&world);
+            let plan = plan(&self.world());
             if plan.actions.is_empty() {
                 assert!(plan.wake_at.is_none_or(|at| at > self.now), "wakes in the past");
                 self.wake_at = plan.wake_at;

@@ -5,6 +5,7 @@ use std::{fs, time::Duration};
 use packet_capture::{
     capture::Uid,
     desired::Desired,
+    plan::plan,
     slots::{Slot, Slots},
     state::StateFile,
 };
@@ -26,7 +27,7 @@ impl Node {
         for (stem, files) in &mut self.files {
             files.saved = files.must_go && self.books.get(stem).is_some_and(|book| book.doomed);
         }
-        self.state.save(&self.slots).unwrap();
+        self.state.save(&self.slots, &plan(&self.world()).outlooks).unwrap();
     }
 
     /// The controller's end, and with it that of its container's processes; then what `run` does when it begins.
