@@ -286,6 +286,7 @@ status_tells_how_each_capture_is_getting_on_and_why() {
   harmless "$(<"$TMP/wide")"
   harmless "$(verb status -n "$NS" -o json)"
   harmless "$(plugin status)"
+  harmless "$(plugin start refused --filter "$HOSTILE or tcp" 2>&1 || true)"
 
   is "$(row finished | awk '{print $8, $9}')" '5 0'
   optional web pause=true
