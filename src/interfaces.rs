@@ -5,6 +5,9 @@ use std::{fs, path::Path};
 /// Where the kernel lists them; those of the network namespace that sysfs was mounted in, here the host's.
 const LIST: &str = "/sys/class/net";
 
+/// The type of a loopback device (`ARPHRD_LOOPBACK`): what pods of the node's network say to one another passes it.
+const LOOPBACK: u32 = 772;
+
 /// What an interface is, as far as the question goes whose packets pass it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -16,6 +19,14 @@ pub enum Kind {
     Unclear,
     /// There is none of that index any more.
     Gone,
+}
+
+/// When the node was started, in microseconds since 1970: before that, the indices were those of other interfaces.
+#[must_use]
+pub fn numbered_since_us() -> Option<u64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse::<u64>().ok()?;
+    seconds.checked_mul(1_000_000)
 }
 
 /// What the interface of this index is; unclear where there is no list of them.
@@ -34,9 +45,11 @@ fn kind_in(list: &Path, index: u32) -> Kind {
 fn look(dir: &Path) -> Option<(u32, Kind)> {
     let number = |name: &str| fs::read_to_string(dir.join(name)).ok()?.trim().parse::<u32>().ok();
     let (index, peer) = (number("ifindex")?, number("iflink")?);
-    // A veth says nothing of its type; what does is a bridge, a VLAN, a tunnel. A card has a device.
+    // A veth says nothing more of its type; what does is a bridge, a VLAN, a tunnel. A card has a device.
     let says_type = fs::read_to_string(dir.join("uevent")).is_ok_and(|said| said.contains("DEVTYPE="));
-    let shared = says_type || ["bridge", "device", "tun_flags"].iter().any(|name| dir.join(name).exists());
+    let shared = says_type
+        || number("type") == Some(LOOPBACK)
+        || ["bridge", "device", "tun_flags"].iter().any(|name| dir.join(name).exists());
     let kind = match (shared, peer == index || peer == 0) {
         (true, _) => Kind::Shared,
         (false, false) => Kind::Pair,
@@ -74,5 +87,7 @@ mod tests {
         assert_eq!(kinds, [Kind::Shared, Kind::Pair, Kind::Unclear, Kind::Shared, Kind::Shared, Kind::Gone]);
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!(kind_in(&dir, 2), Kind::Unclear);
+        // In every network namespace the loopback device has this index.
+        assert_eq!(kind(1), Kind::Shared);
     }
 }

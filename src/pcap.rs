@@ -75,6 +75,12 @@ impl<'a> Record<'a> {
         self.0
     }
 
+    /// When the packet was seen, in microseconds since 1970.
+    #[must_use]
+    pub fn time_us(self) -> u64 {
+        self.0.first_chunk().map(time_us).unwrap_or_default()
+    }
+
     /// What was kept of the packet.
     #[must_use]
     pub fn packet(self) -> &'a [u8] {

@@ -18,11 +18,11 @@ pub(super) struct Packet {
     pub interface: u32,
     /// Whether it went out there.
     pub outgoing: bool,
-    /// Whose it is, if it is an IP packet.
+    /// Whose it is, if it is an IP packet, and no later fragment of one: of these there may be more on one interface than on another.
     pub addressed: Option<Addressed>,
 }
 
-/// From whom and to whom an IP packet is. The port is 0 where there is none, or not in this fragment.
+/// From whom and to whom an IP packet is. The port is 0 where there is none.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Addressed {
     pub from: (IpAddr, u16),
@@ -44,10 +44,12 @@ pub(super) fn read(packet: &[u8]) -> Option<Packet> {
 
 fn ipv4(packet: &[u8]) -> Option<Addressed> {
     let address = |at| Some(Ipv4Addr::from(array::<4>(packet, at)?).into());
-    let later_fragment = u16_at(packet, 6)? & 0x1FFF != 0;
+    if u16_at(packet, 6)? & 0x1FFF != 0 {
+        return None;
+    }
     let header_bytes = usize::from(packet.first()? & 0x0F) * 4;
     let protocol = *packet.get(9)?;
-    let ports = if later_fragment { (0, 0) } else { ports(packet, protocol, header_bytes) };
+    let ports = ports(packet, protocol, header_bytes);
     Some(Addressed { from: (address(12)?, ports.0), to: (address(16)?, ports.1), protocol })
 }
 
@@ -94,7 +96,7 @@ mod tests {
         let read_all = read(&packet(IPV4, &ip)).unwrap();
         assert_eq!(read_all, Packet { interface: 11, outgoing: true, addressed: Some(expected) });
         ip[7] = 1; // a later fragment
-        assert_eq!(read(&packet(IPV4, &ip)).unwrap().addressed.unwrap().to, (address(2), 0));
+        assert_eq!(read(&packet(IPV4, &ip)).unwrap().addressed, None);
         let mut ip = vec![0; 44];
         (ip[0], ip[6], ip[23]) = (0x60, 6, 1);
         ip[40..44].copy_from_slice(&[1, 2, 3, 4]);

@@ -49,6 +49,26 @@ pub fn missed(packets: u64) -> String {
     )
 }
 
+/// It is not known whose the packets are.
+#[must_use]
+pub fn no_addresses(why: &str) -> String {
+    format!("the pod's addresses are not known ({why}): packets are shown as often as tcpdump saw them, as with --all")
+}
+
+/// Some packets are from before the node was restarted.
+#[must_use]
+pub fn restarted() -> String {
+    "some packets are from before the node was restarted, when its interfaces had other numbers: packets are shown as often as tcpdump \
+     saw them, as with --all"
+        .to_owned()
+}
+
+/// The pod's own interface was told at last.
+#[must_use]
+pub fn shows_once_now() -> String {
+    "the pod's own interface is known now: from here on each packet is shown once".to_owned()
+}
+
 /// The packets say nothing of interfaces.
 #[must_use]
 pub fn no_interfaces(link_type: u32) -> String {

@@ -73,7 +73,7 @@ fn where_the_pods_interface_cannot_be_told_all_copies_are_shown_with_a_warning()
     // Of an address that the pod is not known to have had.
     assert_eq!(shown(records(&[(GONE, IN, OTHER, PEER)]), 1), (vec![1], vec![warning]));
     // One direction passes it by.
-    let by = records(&[(GONE, IN, POD, PEER), (lo, OUT, POD, PEER), (lo, IN, PEER, POD), (lo, IN, PEER, POD)]);
+    let by = records(&[(GONE, IN, POD, PEER), (lo, IN, PEER, POD), (lo, IN, PEER, POD), (GONE, IN, POD, PEER)]);
     let warning =
         format!("warning: 2 packets of the pod did not pass the interface that seems to be its own: {as_with_all}");
     assert_eq!(shown(by, 4), (vec![1, 2, 3, 4], vec![warning]));
@@ -82,16 +82,25 @@ fn where_the_pods_interface_cannot_be_told_all_copies_are_shown_with_a_warning()
 #[test]
 fn what_never_came_to_the_pod_is_told_in_a_number() {
     let lo = loopback();
-    let mut bytes = records(&[(GONE, IN, POD, PEER), (GONE, OUT, PEER, POD)]);
-    for number in 3..6_u32 {
+    let mut bytes = records(&[[(GONE, IN, POD, PEER)].as_slice(), &[(GONE, OUT, PEER, POD); 4]].concat());
+    for number in 6..9_u32 {
         let mut dropped = udp(lo, IN, PEER, POD, &number.to_be_bytes());
         dropped[43] = 22; // to another port
         bytes.extend(record([number, 0], &dropped));
     }
-    let (numbers, warnings) = shown(bytes, 5);
-    assert_eq!(numbers, [1, 2]);
+    bytes.extend(record([9, 0], &udp(GONE, IN, POD, PEER, &9_u32.to_be_bytes())));
+    let (numbers, warnings) = shown(bytes, 9);
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 9]);
     let told = "warning: about 3 packets were seen on other interfaces, and none like them on the pod's own: ";
     assert!(warnings.len() == 1 && warnings[0].starts_with(told), "{warnings:?}");
+}
+
+#[test]
+fn what_is_from_before_the_nodes_start_is_shown_as_it_is() {
+    let mut bytes = records(&[(GONE, IN, POD, PEER), (loopback(), OUT, POD, PEER)]);
+    bytes[..4].copy_from_slice(&1_u32.to_ne_bytes());
+    let (numbers, warnings) = shown(bytes, 2);
+    assert!(numbers == [1, 2] && warnings[0].contains("from before the node was restarted"), "{warnings:?}");
 }
 
 #[test]

@@ -33,10 +33,13 @@ pub fn header(link_type: u32) -> Vec<u8> {
         .concat()
 }
 
-/// A record with this time.
+/// When packets begin, in seconds since 1970: after the start of whatever machine this runs on.
+pub const BEGIN_S: u32 = 2_000_000_000;
+
+/// A record with this time after the beginning.
 pub fn record(time: [u32; 2], packet: &[u8]) -> Vec<u8> {
     let kept = u32::try_from(packet.len()).unwrap();
-    let header = [time[0], time[1], kept, kept].map(u32::to_ne_bytes).concat();
+    let header = [BEGIN_S.wrapping_add(time[0]), time[1], kept, kept].map(u32::to_ne_bytes).concat();
     [header.as_slice(), packet].concat()
 }
 

@@ -56,7 +56,7 @@ fn fill(path: &Path, next: &mut u32, start: u32) {
     while length <= FILE_BYTES {
         let data = vec![b'.'; 100 + (*next as usize * 7919) % if next.is_multiple_of(50) { 9000 } else { 900 }];
         let packet = udp(GONE, IN, POD, PEER, &[data.as_slice(), &next.to_be_bytes()].concat());
-        let record = record([1_000_000 + *next / 1_000_000, *next % 1_000_000], &packet);
+        let record = record([*next / 1_000_000, *next % 1_000_000], &packet);
         file.write_all(&record).unwrap();
         file.flush().unwrap();
         length += record.len();

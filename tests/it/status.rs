@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     node::Node,
-    packets::{numbered, write},
+    packets::{BEGIN_S, numbered, write},
     pod::{pod, web},
     process::until,
     reading::{entry, leave_state},
@@ -42,7 +42,8 @@ fn node_with_captures() -> Node {
     });
     leave_state(&node, &[refused, finished, running]);
     // First seen in 2001.
-    write(&node.capture("captres-web.pcap0"), &numbered(1_000_000_000..1_000_000_020));
+    let first = 1_000_000_000_u32.wrapping_sub(BEGIN_S);
+    write(&node.capture("captres-web.pcap0"), &numbered(first..first + 20));
     write(&node.capture("captres-batch_prod.pcap"), &[]);
     node
 }

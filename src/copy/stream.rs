@@ -1,0 +1,234 @@
+//! Which of the records that are read are shown: each packet once, as far as it can be told which copy is the pod's own.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use super::Error;
+use crate::{
+    capture::Stem,
+    interfaces,
+    once::{Evidence, Own},
+    output::Output,
+    pcap::{self, LINUX_SLL2, Next, Record},
+    reader::Reader,
+    report::reading,
+    ring::Ring,
+    state::Entry,
+};
+
+/// How often it is looked whether there is more to follow.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// As much as this in one look, in bytes: there is more already, and a fast ring must not get ahead.
+const BUSY_BYTES: u64 = 256 << 10;
+/// How long a followed capture may leave open which interface is the pod's own, before all copies are shown.
+const UNDECIDED_MAX: Duration = Duration::from_secs(2);
+/// What is held back meanwhile, in bytes.
+const HELD_BYTES_MAX: usize = 1 << 20;
+/// So many packets of one direction prove that they pass the pod's interface by, not just that some were dropped on the way.
+const PASSED_BY_MIN: u64 = 64;
+
+/// Which copies of each packet are shown.
+enum Shown {
+    All,
+    /// All, until it can be told which are the pod's own.
+    AllForNow,
+    On(BTreeSet<u32>),
+    /// Not known yet: these are held back, with the interfaces that they were seen on.
+    Undecided {
+        held: Vec<(Option<u32>, Vec<u8>)>,
+        bytes: usize,
+        /// Since when something is.
+        since: Option<Instant>,
+    },
+}
+
+/// A capture's packets on their way to standard output.
+pub(super) struct Stream<'a> {
+    out: Output,
+    evidence: Evidence,
+    shown: Shown,
+    warn: &'a mut dyn FnMut(String),
+}
+
+impl<'a> Stream<'a> {
+    /// Packets to this output, as often as tcpdump saw them.
+    pub(super) fn new(out: Output, warn: &'a mut dyn FnMut(String)) -> Self {
+        Self { out, evidence: Evidence::new(interfaces::kind), shown: Shown::All, warn }
+    }
+
+    pub(super) fn warn(&mut self, text: String) {
+        (self.warn)(text);
+    }
+
+    /// What it ends with.
+    pub(super) fn copied(&self) -> String {
+        reading::copied(self.out.packets, self.out.bytes)
+    }
+
+    /// Reads the capture once to find the pod's own interface, so that each packet is shown once. What it reads is read again.
+    pub(super) fn learn(&mut self, ring: &Ring, stem: &Stem, entry: &Entry, follow: bool) -> Result<(), Error> {
+        self.evidence.add(addresses(entry));
+        let mut reader = Reader::new(ring, stem);
+        let files = reader.look().map_err(Error::Unreadable)?;
+        let bytes = reader.read(&files, &mut |record| {
+            self.evidence.observe(record);
+            Ok(())
+        })?;
+        if let Some(link_type) = reader.link_type().filter(|link_type| *link_type != LINUX_SLL2) {
+            (self.warn)(reading::no_interfaces(link_type));
+            return Ok(());
+        }
+        if reader.oldest_us() < interfaces::numbered_since_us().filter(|_| bytes > 0) {
+            (self.warn)(reading::restarted());
+            return Ok(());
+        }
+        let own = match self.evidence.own(if follow { PASSED_BY_MIN } else { 0 }) {
+            // Packets, and none of the addresses that are known to be the pod's.
+            Own::Unseen if bytes > 0 && !follow => Own::Unknown,
+            own => own,
+        };
+        self.evidence.count_anew();
+        reading::shows_all(&own).into_iter().for_each(&mut *self.warn);
+        self.shown = match own {
+            Own::On(own) => Shown::On(own),
+            Own::Unseen if follow => undecided(),
+            Own::Unknown if follow => Shown::AllForNow,
+            Own::Unseen | Own::Unknown | Own::PassedBy(_) => Shown::All,
+        };
+        Ok(())
+    }
+
+    /// Copies what is new.
+    pub(super) fn pass(&mut self, reader: &mut Reader) -> Result<u64, Error> {
+        let files = reader.look().map_err(Error::Unreadable)?;
+        if let Some(link_type) = reader.link_type() {
+            self.out.begin(link_type)?;
+        }
+        let bytes = reader.read(&files, &mut |record| self.show(record))?;
+        self.out.flush()?;
+        Ok(bytes)
+    }
+
+    fn show(&mut self, record: Record) -> io::Result<()> {
+        if matches!(self.shown, Shown::All) {
+            return self.out.packet(record);
+        }
+        let seen = self.evidence.observe(record);
+        if seen.is_some_and(|(_, news)| news)
+            && let Own::On(own) = self.evidence.own(PASSED_BY_MIN)
+        {
+            if matches!(self.shown, Shown::AllForNow) {
+                (self.warn)(reading::shows_once_now());
+            }
+            self.decide(Shown::On(own))?;
+        }
+        let interface = seen.map(|(interface, _)| interface);
+        match &mut self.shown {
+            Shown::Undecided { held, bytes, since } => {
+                *bytes += record.bytes().len();
+                held.push((interface, record.bytes().to_vec()));
+                since.get_or_insert_with(Instant::now);
+                if *bytes > HELD_BYTES_MAX { self.hold_back_no_more() } else { Ok(()) }
+            }
+            shown if shown.hides(interface) => Ok(()),
+            Shown::All | Shown::AllForNow | Shown::On(_) => self.out.packet(record),
+        }
+    }
+
+    /// Gives out what was held back, as it is to be shown from now on.
+    fn decide(&mut self, shown: Shown) -> io::Result<()> {
+        let Shown::Undecided { held, .. } = std::mem::replace(&mut self.shown, shown) else { return Ok(()) };
+        for (interface, bytes) in held {
+            match pcap::next(&bytes) {
+                Next::Record(record) if !self.shown.hides(interface) => self.out.packet(record)?,
+                Next::Record(_) | Next::Incomplete | Next::Broken => (),
+            }
+        }
+        Ok(())
+    }
+
+    fn hold_back_no_more(&mut self) -> io::Result<()> {
+        let own = self.evidence.own(PASSED_BY_MIN);
+        reading::shows_all(&own).into_iter().for_each(&mut *self.warn);
+        // Packets such as ARP tell nothing; one that does is still to come.
+        self.decide(if own == Own::Unseen { undecided() } else { Shown::AllForNow })
+    }
+
+    /// Copies what comes, until the capture is over.
+    ///
+    /// # Errors
+    /// `ReaderGone` is the usual end.
+    pub(super) fn follow(
+        &mut self,
+        reader: &mut Reader,
+        mut entry: Option<Entry>,
+        is_over: impl Fn(&mut Option<Entry>) -> bool,
+    ) -> Result<(), Error> {
+        loop {
+            // Looked at first: what is read after that is all there will be.
+            let over = is_over(&mut entry);
+            self.evidence.add(entry.iter().flat_map(addresses));
+            let bytes = self.pass(reader)?;
+            self.doubt(over)?;
+            self.out.flush()?;
+            if over {
+                return Ok(());
+            }
+            if bytes < BUSY_BYTES {
+                self.out.pause(LOOK_INTERVAL)?;
+            }
+        }
+    }
+
+    /// Whether what is shown is all that there is of the pod; if not, all is shown from now on.
+    fn doubt(&mut self, over: bool) -> io::Result<()> {
+        match &self.shown {
+            Shown::All | Shown::AllForNow => (),
+            Shown::Undecided { held, since, .. } => {
+                let for_too_long = since.is_some_and(|since| since.elapsed() > UNDECIDED_MAX);
+                if !held.is_empty() && (over || for_too_long) {
+                    self.hold_back_no_more()?;
+                }
+            }
+            Shown::On(_) => {
+                let own = self.evidence.own(PASSED_BY_MIN);
+                if matches!(own, Own::PassedBy(_)) {
+                    reading::shows_all(&own).into_iter().for_each(&mut *self.warn);
+                    self.shown = Shown::All;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, reader: &Reader) -> Result<(), Error> {
+        self.out.begin(reader.link_type().unwrap_or(LINUX_SLL2))?;
+        self.out.flush()?;
+        reading::losses(&reader.losses).for_each(&mut *self.warn);
+        if let Shown::On(own) = &self.shown
+            && let missed @ 1.. = self.evidence.missed(own)
+        {
+            (self.warn)(reading::missed(missed));
+        }
+        Ok(())
+    }
+}
+
+impl Shown {
+    /// Whether a copy on this interface is not shown.
+    fn hides(&self, interface: Option<u32>) -> bool {
+        matches!((self, interface), (Self::On(own), Some(interface)) if !own.contains(&interface))
+    }
+}
+
+fn undecided() -> Shown {
+    Shown::Undecided { held: Vec::new(), bytes: 0, since: None }
+}
+
+fn addresses(entry: &Entry) -> impl Iterator<Item = IpAddr> {
+    entry.history.iter().flat_map(|past| past.addresses.iter().copied())
+}
