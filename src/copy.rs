@@ -35,7 +35,7 @@ impl fmt::Display for Error {
             Self::NoCapture => f.write_str("no such capture on this node"),
             Self::Unreadable(error) => write!(f, "cannot read the captures of this node: {error}"),
             Self::ReaderGone => f.write_str("nobody reads any more"),
-            Self::ReaderStalled => f.write_str("nobody has read for 10 minutes"),
+            Self::ReaderStalled => f.write_str("nobody has read for a minute or more"),
             Self::Unwritable(error) => write!(f, "cannot write to standard output: {error}"),
         }
     }
@@ -86,7 +86,7 @@ pub fn copy(dir: &Path, pod: &PodName, all: bool, follow: bool, warn: &mut dyn F
         };
         stream.follow(&mut reader, entry, over).and_then(|()| stream.end(&reader))
     } else {
-        stream.pass(&mut reader).and_then(|_| stream.end(&reader))
+        stream.get(&mut reader).and_then(|()| stream.end(&reader))
     };
     match copied {
         // This is how one ends that follows.

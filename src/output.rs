@@ -26,6 +26,8 @@ const COLLECTED_BYTES: usize = 64 << 10;
 const WRITE_BYTES: usize = 4096;
 /// How long a reader may stand still. A person may look at something else for a while; nobody does for this long.
 const STALLED_MAX: Duration = Duration::from_secs(600);
+/// The same once standard input has ended: the client has gone, or had nothing to say from the start.
+const STALLED_ALONE_MAX: Duration = Duration::from_secs(60);
 /// The major number of memory devices, `/dev/null` among them: what standard input is where there is none.
 const MEMORY_DEVICES: u32 = 1;
 
@@ -34,6 +36,8 @@ const MEMORY_DEVICES: u32 = 1;
 pub struct Output {
     out: File,
     reader: Option<File>,
+    ends_with_reader: bool,
+    stalled_max: Duration,
     collected: Vec<u8>,
     /// How many packets there were.
     pub packets: u64,
@@ -42,18 +46,20 @@ pub struct Output {
 }
 
 impl Output {
-    /// Standard output. With `watched`, the end of standard input is the end of its reader, unless there never was one.
+    /// Standard output. With `ends_with_reader`, the end of standard input is the end of its reader, unless there never was one;
+    /// without, such a reader may stand still for a shorter time.
     ///
     /// # Errors
     /// If one of them is closed.
-    pub fn standard(watched: bool) -> io::Result<Self> {
+    pub fn standard(ends_with_reader: bool) -> io::Result<Self> {
         let owned = |fd: &dyn Fn() -> io::Result<OwnedFd>| Ok::<_, io::Error>(File::from(fd()?));
         let out = owned(&|| io::stdout().as_fd().try_clone_to_owned())?;
         let input = owned(&|| io::stdin().as_fd().try_clone_to_owned())?;
         let status = input.metadata()?;
         let null = status.file_type().is_char_device() && major(status.rdev()) == MEMORY_DEVICES;
-        let reader = (watched && !null).then_some(input);
-        Ok(Self { out, reader, collected: Vec::with_capacity(COLLECTED_BYTES), packets: 0, bytes: 0 })
+        let reader = (!null).then_some(input);
+        let (stalled_max, collected) = (STALLED_MAX, Vec::with_capacity(COLLECTED_BYTES));
+        Ok(Self { out, reader, ends_with_reader, stalled_max, collected, packets: 0, bytes: 0 })
     }
 
     /// Begins a pcap file, once.
@@ -93,7 +99,7 @@ impl Output {
     fn write_collected(&mut self) -> io::Result<()> {
         let mut written = 0;
         while written < self.collected.len() {
-            if !self.wait(PollFlags::OUT, STALLED_MAX)? {
+            if !self.wait(PollFlags::OUT, self.stalled_max)? {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             let end = self.collected.len().min(written + WRITE_BYTES);
@@ -112,7 +118,7 @@ impl Output {
 
     /// Waits for output to be as wanted. False: the time is over.
     fn wait(&mut self, wanted: PollFlags, time: Duration) -> io::Result<bool> {
-        let end = Instant::now() + time;
+        let mut end = Instant::now() + time;
         loop {
             let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
             let mut polled = vec![PollFd::new(&self.out, wanted)];
@@ -129,6 +135,7 @@ impl Output {
             }
             if reader.is_some_and(|reader| !reader.is_empty()) {
                 self.drain()?;
+                end = end.min(Instant::now() + self.stalled_max);
             }
             if out.intersects(PollFlags::OUT) {
                 return Ok(true);
@@ -143,7 +150,11 @@ impl Output {
     /// What comes from the reader means nothing, its end does.
     fn drain(&mut self) -> io::Result<()> {
         match self.reader.as_mut().map(|reader| reader.read(&mut [0; 4096])) {
-            Some(Ok(0)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Some(Ok(0)) if self.ends_with_reader => Err(io::ErrorKind::BrokenPipe.into()),
+            Some(Ok(0)) => {
+                (self.reader, self.stalled_max) = (None, STALLED_ALONE_MAX);
+                Ok(())
+            }
             Some(Err(error)) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             Some(_) | None => Ok(()),
         }

@@ -20,6 +20,9 @@ use crate::{
     state::Entry,
 };
 
+/// How often a file is read in which there was no packet yet, or that was emptied meanwhile: a ring of one file on a busy link may be
+/// caught like this again and again.
+const PASSES_MAX: usize = 8;
 /// How often it is looked whether there is more to follow.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// As much as this in one look, in bytes: there is more already, and a fast ring must not get ahead.
@@ -72,12 +75,17 @@ impl<'a> Stream<'a> {
     /// Reads the capture once to find the pod's own interface, so that each packet is shown once. What it reads is read again.
     pub(super) fn learn(&mut self, ring: &Ring, stem: &Stem, entry: &Entry, follow: bool) -> Result<(), Error> {
         self.evidence.add(addresses(entry));
-        let mut reader = Reader::new(ring, stem);
-        let files = reader.look().map_err(Error::Unreadable)?;
-        let bytes = reader.read(&files, &mut |record| {
-            self.evidence.observe(record);
-            Ok(())
-        })?;
+        let (mut reader, mut bytes) = (Reader::new(ring, stem), 0);
+        for _ in 0..PASSES_MAX {
+            let files = reader.look().map_err(Error::Unreadable)?;
+            bytes += reader.read(&files, &mut |record| {
+                self.evidence.observe(record);
+                Ok(())
+            })?;
+            if bytes > 0 || files.is_empty() {
+                break;
+            }
+        }
         if let Some(link_type) = reader.link_type().filter(|link_type| *link_type != LINUX_SLL2) {
             (self.warn)(reading::no_interfaces(link_type));
             return Ok(());
@@ -95,15 +103,25 @@ impl<'a> Stream<'a> {
         reading::shows_all(&own).into_iter().for_each(&mut *self.warn);
         self.shown = match own {
             Own::On(own) => Shown::On(own),
-            Own::Unseen if follow => undecided(),
+            Own::Unseen => undecided(),
             Own::Unknown if follow => Shown::AllForNow,
-            Own::Unseen | Own::Unknown | Own::PassedBy(_) => Shown::All,
+            Own::Unknown | Own::PassedBy(_) => Shown::All,
         };
         Ok(())
     }
 
+    /// Copies what there is.
+    pub(super) fn get(&mut self, reader: &mut Reader) -> Result<(), Error> {
+        for _ in 0..PASSES_MAX {
+            if self.pass(reader)? > 0 {
+                break;
+            }
+        }
+        Ok(self.doubt(true)?)
+    }
+
     /// Copies what is new.
-    pub(super) fn pass(&mut self, reader: &mut Reader) -> Result<u64, Error> {
+    fn pass(&mut self, reader: &mut Reader) -> Result<u64, Error> {
         let files = reader.look().map_err(Error::Unreadable)?;
         if let Some(link_type) = reader.link_type() {
             self.out.begin(link_type)?;
@@ -194,6 +212,8 @@ impl<'a> Stream<'a> {
                     self.hold_back_no_more()?;
                 }
             }
+            // At the end what is lacking is told as a number.
+            Shown::On(_) if over => (),
             Shown::On(_) => {
                 let own = self.evidence.own(PASSED_BY_MIN);
                 if matches!(own, Own::PassedBy(_)) {

@@ -7,6 +7,7 @@ use std::{
     process::{Child, ChildStdin, Stdio},
     sync::{Arc, Mutex},
     thread,
+    time::{Duration, Instant},
 };
 
 use packet_capture::{
@@ -21,7 +22,7 @@ use crate::{
         GONE, GONE_TOO, HEADER_BYTES, IN, PEER, POD, append, arp, header, number, numbered, numbers, read_so_far,
         record, udp, write,
     },
-    process::until,
+    process::{until, within},
     reading::{entry, leave_state, node_with},
 };
 
@@ -261,6 +262,27 @@ fn a_get_whose_reader_goes_is_exit_1_with_a_sentence() {
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert!(ended.code() == Some(1) && said.ends_with("error: nobody reads any more\n"), "{ended} {said}");
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn a_get_that_nobody_reads_ends_a_minute_after_its_standard_input() {
+    let more: Vec<u8> = (1..41).flat_map(|number| record([number, 0], &[0; 50_000])).collect();
+    let node = node_with(&[("0", more)]);
+    let mut command = node.command();
+    command.args(["get", "web"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Killed(command.spawn().unwrap());
+    let _unread = child.0.stdout.take().unwrap();
+    let began = Instant::now();
+    drop(child.0.stdin.take());
+    let ended = within(Duration::from_secs(90), || child.0.try_wait().unwrap()).expect("its end");
+    let mut said = String::new();
+    child.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(
+        ended.code() == Some(1) && said.ends_with("error: nobody has read for a minute or more\n"),
+        "{ended} {said}"
+    );
+    assert!(began.elapsed() > Duration::from_secs(50), "it waits for a slow reader");
 }
 
 #[test]
