@@ -9,15 +9,18 @@
 //! begins later than all that the first list showed waits for the next time. Whatever comes before it has been seen by then.
 
 mod losses;
+mod place;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    os::unix::fs::FileExt,
 };
 
-use self::losses::Came;
 pub use self::losses::Losses;
+use self::{
+    losses::Came,
+    place::{find, read_at},
+};
 use crate::{
     capture::Stem,
     limits::MB,
@@ -33,7 +36,7 @@ const _: () = assert!(PIECE_BYTES > pcap::RECORD_BYTES_MAX);
 const FULL_BYTES: u64 = MB;
 
 /// How often the files are listed until two lists agree: a restart renames them, within milliseconds, and a list may lack some then.
-const LISTS_MAX: usize = 8;
+const LISTS_MAX: usize = 100;
 
 /// The header of a file's first record: when and how long its first packet was. No two files of a ring begin with the same one.
 type First = [u8; RECORD_HEADER_BYTES];
@@ -65,6 +68,8 @@ struct Known {
     complete: bool,
     /// Its records can be given out.
     usable: bool,
+    /// The last list lacked it. It is forgotten once two did: what is only being renamed must not be read again.
+    lacking: bool,
 }
 
 fn listing(file: &File) -> (i128, u64) {
@@ -103,18 +108,20 @@ impl<'a> Reader<'a> {
         let (mut lists, mut before) = (1, None);
         loop {
             self.until_us = self.begin_us().max().unwrap_or_default();
-            let mut files = self.ring.files(self.stem)?;
+            let (mut files, undisturbed) = self.ring.list(self.stem)?;
             files.retain(|file| file.bytes.is_some());
             let moved = files.iter().filter(|file| !self.look_into(file)).count();
             // What was not where the list said is not known yet, so nothing can be said of what comes later.
-            let listed = (moved == 0).then(|| inodes(&files));
+            let listed = (moved == 0 && undisturbed).then(|| inodes(&files));
             if listed.is_some() && listed == before {
                 return Ok(files);
             }
             if lists == LISTS_MAX {
-                // The order may be wrong, but nothing is left out without a word.
-                self.until_us = u64::MAX;
-                self.losses.removed += moved;
+                // Nothing is left out without a word, be it what comes next time; until then the order must stand.
+                self.losses.removed += moved.max(usize::from(!undisturbed));
+                if self.last.is_none() {
+                    self.until_us = u64::MAX;
+                }
                 return Ok(files);
             }
             (lists, before) = (lists + 1, listed);
@@ -143,18 +150,23 @@ impl<'a> Reader<'a> {
     /// What was still to come of files that are gone: of the one that was read last it can be had.
     fn read_removed(&mut self, files: &[File], take: &mut impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
         let (listed, mut bytes) = (inodes(files), 0);
-        for (inode, mut known) in self.known.extract_if(.., |inode, _| !listed.contains(inode)) {
-            match self.last.take_if(|(last, _)| *last == inode) {
+        for (inode, known) in self.known.iter_mut().filter(|(inode, _)| !listed.contains(inode)) {
+            match self.last.take_if(|(last, _)| last == inode) {
                 _ if known.complete => (),
                 Some((_, open)) => {
                     let from = known.read_to;
-                    let came = read_on(&open, &mut known, &mut self.piece, take)?;
+                    let came = read_on(&open, known, &mut self.piece, take)?;
                     self.losses.note(came, true);
                     bytes += known.read_to - from;
                 }
                 None => self.losses.removed += 1,
             }
+            known.complete = true;
         }
+        self.known.retain(|inode, known| {
+            let lacking = !listed.contains(inode);
+            !(std::mem::replace(&mut known.lacking, lacking) && lacking)
+        });
         Ok(bytes)
     }
 
@@ -177,7 +189,10 @@ impl<'a> Reader<'a> {
             Err(_) => {
                 self.losses.unreadable += 1;
                 let first = First::default();
-                self.known.insert(file.inode, Known { first, read_to: 0, listed, complete: true, usable: false });
+                self.known.insert(
+                    file.inode,
+                    Known { first, read_to: 0, listed, complete: true, usable: false, lacking: false },
+                );
                 return true;
             }
         };
@@ -196,7 +211,8 @@ impl<'a> Reader<'a> {
         let usable = link_type.is_some() && link_type == self.link_type;
         self.losses.alien += usize::from(!usable);
         let read_to = HEADER_BYTES as u64;
-        self.known.insert(file.inode, Known { first, read_to, listed: (0, 0), complete: !usable, usable });
+        self.known
+            .insert(file.inode, Known { first, read_to, listed: (0, 0), complete: !usable, usable, lacking: false });
         true
     }
 
@@ -248,22 +264,6 @@ fn inodes(files: &[File]) -> BTreeSet<u64> {
     files.iter().map(|file| file.inode).collect()
 }
 
-/// Opens a file by its listing, or by where it is by now: a restart renames the files.
-fn find(ring: &Ring, stem: &Stem, file: &File) -> io::Result<fs::File> {
-    let mut name = file.name.clone();
-    for _ in 0..LISTS_MAX {
-        match ring.read(&name) {
-            Ok((open, inode)) if inode == file.inode => return Ok(open),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(_) | Err(_) => (),
-        }
-        let files = ring.files(stem)?;
-        // A list may lack what is being renamed.
-        name = files.into_iter().find(|moved| moved.inode == file.inode).map_or(name, |moved| moved.name);
-    }
-    Err(io::ErrorKind::NotFound.into())
-}
-
 /// Reads a file from where it was read to, up to its last whole record.
 fn read_on(
     file: &fs::File,
@@ -301,20 +301,6 @@ fn read_on(
             return Ok(Came::ToEnd { whole: rest.is_empty() });
         }
     }
-}
-
-/// Reads until the buffer is full or the file ends.
-fn read_at(file: &fs::File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut length = 0;
-    while length < buffer.len() {
-        match file.read_at(&mut buffer[length..], offset + length as u64) {
-            Ok(0) => break,
-            Ok(read) => length += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(length)
 }
 
 /// When the oldest packet of a capture was seen, in microseconds since 1970, as far as its files can be read.

@@ -81,10 +81,18 @@ impl Ring {
     /// # Errors
     /// If the directory or a file's status cannot be read.
     pub fn files(&self, stem: &Stem) -> io::Result<Vec<File>> {
+        Ok(self.list(stem)?.0)
+    }
+
+    /// The same, and whether none was renamed or removed meanwhile: if one was, others may be lacking.
+    ///
+    /// # Errors
+    /// If the directory or a file's status cannot be read.
+    pub fn list(&self, stem: &Stem) -> io::Result<(Vec<File>, bool)> {
         // The pattern also matches the files of a pod whose name goes on with ".pcap1": the grammar decides.
         let pattern = format!("{}*", glob::Pattern::escape(&self.path(stem).to_string_lossy()));
         let paths = glob::glob(&pattern).map_err(io::Error::other)?;
-        let mut files = Vec::new();
+        let (mut files, mut undisturbed) = (Vec::new(), true);
         for path in paths {
             let path = path.map_err(io::Error::from)?;
             let Some(name) = path.file_name().and_then(OsStr::to_str) else { continue };
@@ -92,7 +100,10 @@ impl Ring {
                 continue;
             }
             let status = match fs::symlink_metadata(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    undisturbed = false;
+                    continue;
+                }
                 status => status?,
             };
             files.push(File {
@@ -102,7 +113,7 @@ impl Ring {
                 inode: status.ino(),
             });
         }
-        Ok(files)
+        Ok((files, undisturbed))
     }
 
     /// Opens a file for reading, and says which inode it has by now. Nothing but a regular file is opened.

@@ -1,0 +1,38 @@
+//! Where a file of a ring is by now, and what stands in it at a place.
+
+use std::{fs, io, os::unix::fs::FileExt};
+
+use crate::{
+    capture::Stem,
+    ring::{File, Ring},
+};
+
+/// Opens a file by its listing, or by where it is by now: a restart renames the files.
+pub(super) fn find(ring: &Ring, stem: &Stem, file: &File) -> io::Result<fs::File> {
+    let mut name = file.name.clone();
+    for _ in 0..super::LISTS_MAX {
+        match ring.read(&name) {
+            Ok((open, inode)) if inode == file.inode => return Ok(open),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => (),
+        }
+        let files = ring.files(stem)?;
+        // A list may lack what is being renamed.
+        name = files.into_iter().find(|moved| moved.inode == file.inode).map_or(name, |moved| moved.name);
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(super) fn read_at(file: &fs::File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read_at(&mut buffer[length..], offset + length as u64) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
