@@ -12,7 +12,7 @@ use std::{fmt::Write, path::Path, time::Duration};
 
 pub use note::{Note, Reason};
 pub use situation::{State, situation};
-pub use text::{age, quoted, size};
+pub use text::{age, quoted, size, with_causes};
 use text::{counted, number, time};
 
 use crate::{

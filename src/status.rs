@@ -117,9 +117,21 @@ fn cells(line: &Line, now: Timestamp) -> [String; 13] {
     .map(|cell| cell_text(&cell))
 }
 
-/// One line without control characters, in which no two blanks stand together; those separate columns.
+/// One line of printable ASCII, in which no two blanks stand together; those separate columns.
 fn cell_text(text: &str) -> String {
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // Other characters may be of no width, or turn the line round.
+    let plain: String = text
+        .chars()
+        .map(|c| {
+            if c.is_ascii_graphic() {
+                c
+            } else if c.is_whitespace() {
+                ' '
+            } else {
+                '?'
+            }
+        })
+        .collect();
     let words: Vec<&str> = plain.split_whitespace().collect();
     if words.is_empty() { "-".to_owned() } else { words.join(" ") }
 }

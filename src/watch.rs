@@ -19,6 +19,7 @@ use crate::{
     desired::Word,
     limits::Limits,
     pod::{self, Pod},
+    report::with_causes,
 };
 
 /// How long one watch request lasts, in seconds, before it is made anew. kube gives up a connection on which nothing came for 5 s
@@ -184,18 +185,7 @@ fn describe(error: &watcher::Error) -> String {
     match status(error) {
         Some(status) if status.message.is_empty() && status.code == 0 => "an object could not be read".to_owned(),
         Some(status) => format!("{} ({} {})", status.message, status.code, status.reason),
-        None => {
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(error);
-            while let Some(cause) = source {
-                let cause_text = cause.to_string();
-                if !text.contains(&cause_text) {
-                    text = format!("{text}: {cause_text}");
-                }
-                source = cause.source();
-            }
-            text
-        }
+        None => with_causes(error),
     }
 }
 

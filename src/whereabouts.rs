@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::{Api, Client, api::ListParams};
 use tokio::time::timeout;
 
-use crate::{annotations::ANNOTATION, capture::PodName, pod::Pod};
+use crate::{annotations::ANNOTATION, capture::PodName, pod::Pod, report::with_causes};
 
 /// How long the API server may take to answer; without its answer the message is shorter.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,7 +17,7 @@ pub async fn hint(client: Client, pod: &PodName, node: &str) -> String {
     let params = ListParams::default().fields(&format!("metadata.name={}", pod.name));
     match timeout(ANSWER_TIMEOUT, pods.list(&params)).await {
         Ok(Ok(found)) => describe(found.items.first(), pod, node),
-        Ok(Err(error)) => format!("where it runs cannot be said: {error}"),
+        Ok(Err(error)) => format!("where it runs cannot be said: {}", with_causes(&error)),
         Err(_) => "where it runs cannot be said: the API server does not answer".to_owned(),
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers, times and users' texts as they are shown.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 /// How much of a user's text is shown, in characters.
 const QUOTED_CHARS_MAX: usize = 60;
@@ -11,6 +11,21 @@ pub fn quoted(text: &str) -> String {
     let shown: String = text.chars().take(QUOTED_CHARS_MAX).flat_map(char::escape_default).collect();
     let cut = if text.chars().nth(QUOTED_CHARS_MAX).is_some() { "..." } else { "" };
     format!("\"{shown}{cut}\"")
+}
+
+/// An error with all that caused it, each told once.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// How long ago something was, in two units at the most: `42s`, `4m12s`, `3h5m`, `2d4h`.
