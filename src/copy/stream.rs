@@ -23,6 +23,8 @@ use crate::{
 /// How often a file is read in which there was no packet yet, or that was emptied meanwhile: a ring of one file on a busy link may be
 /// caught like this again and again.
 const PASSES_MAX: usize = 8;
+/// After how long that is: emptying a file of 1 MB can take a millisecond or two.
+const AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// How often it is looked whether there is more to follow.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// As much as this in one look, in bytes: there is more already, and a fast ring must not get ahead.
@@ -82,9 +84,10 @@ impl<'a> Stream<'a> {
                 self.evidence.observe(record);
                 Ok(())
             })?;
-            if bytes > 0 || files.is_empty() {
+            if bytes > 0 || files.is_empty() || follow {
                 break;
             }
+            self.out.pause(AGAIN_AFTER)?;
         }
         if let Some(link_type) = reader.link_type().filter(|link_type| *link_type != LINUX_SLL2) {
             (self.warn)(reading::no_interfaces(link_type));
@@ -116,6 +119,7 @@ impl<'a> Stream<'a> {
             if self.pass(reader)? > 0 {
                 break;
             }
+            self.out.pause(AGAIN_AFTER)?;
         }
         Ok(self.doubt(true)?)
     }
