@@ -110,9 +110,10 @@ pub enum Standing {
 }
 
 /// Where the process of a slot is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
     /// There is none.
+    #[default]
     Idle,
     /// It captures.
     Running,
@@ -160,7 +161,7 @@ pub struct Past {
 }
 
 /// One stem's files, and who writes them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
     /// The pod that they belong to; `None` where that is not known.
     pub owner: Option<Uid>,
@@ -267,31 +268,6 @@ impl Slot {
     #[must_use]
     pub fn ends_at(&self) -> Option<Instant> {
         self.began?.at.checked_add(self.admitted.as_ref()?.request.duration?)
-    }
-}
-
-impl Default for Slot {
-    fn default() -> Self {
-        Self {
-            owner: None,
-            sequence: 0,
-            admitted: None,
-            last: None,
-            started_at: None,
-            began: None,
-            history: Vec::new(),
-            failure: None,
-            ended: None,
-            files: 0,
-            retired: None,
-            failures: 0,
-            counts: Counts::default(),
-            uncounted: 0,
-            doomed: false,
-            told: None,
-            quiet_until: None,
-            phase: Phase::Idle,
-        }
     }
 }
 
