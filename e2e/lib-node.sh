@@ -51,6 +51,8 @@ other_worker() { local other; for other in $WORKERS; do [[ $other == "$NODE" ]] 
 in_controller() { kubectl -n kube-system exec "$CONTROLLER" -- "$@"; } # COMMAND...
 controller_says() { [[ $(controller_log) == *"$1"* ]]; } # WORDS
 controller_log() { kubectl -n kube-system logs "$CONTROLLER" "$@"; }
+# The kubelet tells of a restart only some time after it.
+has_restarted() { [[ $(restarts) == "$1" ]]; } # TIMES
 restarts() { kubectl -n kube-system get pod "$CONTROLLER" -o 'jsonpath={.status.containerStatuses[0].restartCount}'; }
 
 kill_controller() { docker exec "$NODE" kill -KILL "$(controller_pid)"; }

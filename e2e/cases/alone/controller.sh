@@ -16,7 +16,7 @@ a_killed_controller_resumes_what_is_wanted_and_removes_what_is_not() {
   within 60 capturing wanted 5
   within 20 gone unwanted
   within 20 gone deleted
-  is "$(restarts)" $((count + 1))
+  within 20 has_restarted $((count + 1))
   captured wanted 'tcp port 7001'
   mark wanted 7002
   within 20 captured wanted 'tcp port 7002'
