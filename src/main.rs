@@ -46,17 +46,19 @@ fn control() -> ExitCode {
     };
     // What is captured is for root only; tcpdump inherits it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.map_err(|error| format!("cannot make the runtime: {error}")).and_then(|runtime| {
-        let ended = runtime.block_on(async { run::run(config, connect().await?).await });
-        // What is left, such as an Event on its way, is dropped.
-        runtime.shutdown_background();
-        ended
-    });
-    ended.unwrap_or_else(|error| {
+    block_on(async { run::run(config, connect().await?).await }).unwrap_or_else(|error| {
         log::error!("{error}");
         ExitCode::FAILURE
     })
+}
+
+/// Runs a task to its end. What it leaves, such as an Event on its way, is dropped.
+fn block_on<T>(task: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot make the runtime: {error}"))?;
+    let ended = runtime.block_on(task);
+    runtime.shutdown_background();
+    ended
 }
 
 /// The API server of the cluster that this runs in, or that of the kubeconfig elsewhere.
@@ -109,12 +111,7 @@ fn copy(pod: &PodName, all: bool, follow: bool) -> ExitCode {
 
 fn whereabouts(pod: &PodName) -> String {
     let node = env::var("NODE_NAME").unwrap_or_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let hint = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
-        let hint = runtime.block_on(async { Ok(whereabouts::hint(connect().await?, pod, &node).await) });
-        runtime.shutdown_background();
-        hint
-    });
+    let hint = block_on(async { Ok(whereabouts::hint(connect().await?, pod, &node).await) });
     hint.unwrap_or_else(|error| format!("where it runs cannot be said: {error}"))
 }
 

@@ -8,6 +8,9 @@ pub const HEADER_BYTES: usize = 24;
 /// The header of a record, in bytes.
 pub const RECORD_HEADER_BYTES: usize = 16;
 
+/// The largest file without a packet, in bytes: that with one has its header and the packet's, and something of the packet.
+pub const EMPTY_BYTES_MAX: u64 = (HEADER_BYTES + RECORD_HEADER_BYTES) as u64;
+
 /// The most that is kept of one packet, in bytes: libpcap's `MAXIMUM_SNAPLEN`, and tcpdump's default.
 pub const SNAPLEN_MAX: u32 = 262_144;
 

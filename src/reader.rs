@@ -24,7 +24,7 @@ use self::{
 use crate::{
     capture::Stem,
     limits::MB,
-    pcap::{self, HEADER_BYTES, Next, RECORD_HEADER_BYTES, Record},
+    pcap::{self, EMPTY_BYTES_MAX, HEADER_BYTES, Next, RECORD_HEADER_BYTES, Record},
     ring::{File, Ring},
 };
 
@@ -306,7 +306,7 @@ fn read_on(
 /// When the oldest packet of a capture was seen, in microseconds since 1970, as far as its files can be read.
 #[must_use]
 pub fn oldest_us(ring: &Ring, files: &[File]) -> Option<u64> {
-    let with_packets = files.iter().filter(|file| file.bytes > Some((HEADER_BYTES + RECORD_HEADER_BYTES) as u64));
+    let with_packets = files.iter().filter(|file| file.bytes > Some(EMPTY_BYTES_MAX));
     let oldest = with_packets.min_by_key(|file| file.written_ns)?;
     let mut head = [0; HEADER_BYTES + RECORD_HEADER_BYTES];
     let length = read_at(&ring.read(&oldest.name).ok()?.0, &mut head, 0).ok()?;

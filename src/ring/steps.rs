@@ -8,10 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::File;
-use crate::capture::Stem;
-
-/// A file without a packet: the header of a pcap file (24 bytes) and that of a packet (16) are the least that one with a packet has.
-const EMPTY_BYTES_MAX: u64 = 24 + 16;
+use crate::{capture::Stem, pcap::EMPTY_BYTES_MAX};
 
 /// One step on the way from the files of an earlier tcpdump to those that the next one is to find.
 #[derive(Clone, Debug, PartialEq, Eq)]
