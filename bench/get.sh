@@ -64,7 +64,7 @@ make_ring() {
   within 'the last file' test -s "$CAPTURE_DIR/captres-web.pcap$((files - 1))"
   kill "$tcpdump"
   wait "$tcpdump" || true
-  printf '{"version": 1, "captures": [{"namespace": "default", "pod": "web", "uid": "1", "sequence": 1, "history": [
+  printf '{"version": 2, "captures": [{"namespace": "default", "pod": "web", "uid": "1", "sequence": 1, "history": [
     {"since": "2026-01-01T00:00:00Z", "addresses": ["%s"], "files": %s}]}]}' "$pod" "$files" >"$CAPTURE_DIR/.state.json"
 }
 
@@ -83,6 +83,9 @@ measure() { # NAME COMMAND...: a line of the table
 }
 
 make_ring
+# What is measured must be what is asked for: with a warning all copies of a packet would be shown.
+said=$("$get" get web 2>&1 >/dev/null)
+[[ $said =~ ^[0-9]+\ packets,\ [0-9]+\ bytes$ ]] || { echo "get says: $said" >&2; exit 1; }
 bytes=$(cat "$CAPTURE_DIR"/captres-web.pcap* | wc -c)
 echo "$(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), Linux $(uname -r), $(findmnt -no FSTYPE -T "$dir")"
 echo "$(mergecap --version | head -n 1), $("$get" --version), best of $rounds rounds"
