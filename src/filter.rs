@@ -34,7 +34,7 @@ const FAULT_CHARS_MAX: usize = 64;
 /// libpcap that does not know one of them it would be a name.
 const WORDS: &str = "
     ip ip6 arp rarp tcp udp sctp icmp icmp6 igmp pim vrrp carp ah esp ether
-    src dst host net mask port portrange proto broadcast multicast inbound outbound
+    src dst host net mask port portrange proto broadcast multicast
     and or not less greater len length
     tcpflags tcp-fin tcp-syn tcp-rst tcp-push tcp-ack tcp-urg tcp-ece tcp-cwr
     icmptype icmpcode icmp-echo icmp-echoreply icmp-unreach icmp-sourcequench icmp-redirect icmp-routeradvert
@@ -53,8 +53,25 @@ const COSTLY: &str = "protochain link byte";
 
 /// Words of the language that find nothing in a capture on all interfaces, or that only other systems know.
 const POINTLESS: &str =
-    "gateway ppp slip fddi tr wlan llc radio iso stp ipx decnet atalk type subtype dir direction ifindex ifname on
+    "gateway ppp slip fddi tr wlan llc radio iso stp ipx decnet atalk type subtype dir direction ifname on
     reason action rset ruleset rnr rulenum srnr subrulenum";
+
+/// Words that ask by which of the node's interfaces a packet came or went, and which way. What a pod sends comes *in* from there,
+/// and the next interface has it go out: each finds copies of both directions.
+const OF_THE_NODE: [(&str, &str); 3] = [
+    (
+        "inbound",
+        "means the node's interfaces, not the pod: for what the pod receives write `dst host ADDRESS`, with the pod's address",
+    ),
+    (
+        "outbound",
+        "means the node's interfaces, not the pod: for what the pod sends write `src host ADDRESS`, with the pod's address",
+    ),
+    (
+        "ifindex",
+        "means the node's interfaces, not the pod, and is not allowed: `get` shows each packet once without it",
+    ),
+];
 
 /// Lets a filter through to tcpdump, or says what is wrong with it.
 ///
@@ -142,6 +159,8 @@ fn word_problem(word: &str, before: &str) -> Option<&'static str> {
     let hexadecimal = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"));
     if one_of(WORDS, word) {
         None
+    } else if let Some((_, problem)) = OF_THE_NODE.iter().find(|(known, _)| *known == word) {
+        Some(problem)
     } else if one_of(SHIFTING, word) {
         Some("moves the offsets of all that follows, and is not allowed")
     } else if one_of(COSTLY, word) {
@@ -195,7 +214,7 @@ mod tests {
              src or dst port 80; tcp[2:2] > 1024; ip[6:2] & 0x1fff != 0; not (arp or port 53); len > 100; \
              len-(20)>=tcp[tcpflags:1]<<2; icmp[icmptype] == icmp-echo; \
              icmp6[icmp6type] = icmp6-neighborsolicit; tcp and not port 22; port 80 or 443; broadcast; \
-             multicast; ip broadcast; less 64; arp; sctp; tcp src port 80; inbound; udp";
+             multicast; ip broadcast; less 64; arp; sctp; tcp src port 80; ip multicast; udp";
         for text in texts.split("; ") {
             assert_eq!(check(text), Ok(()), "{text}");
         }
@@ -239,6 +258,19 @@ mod tests {
             ("ip protochain 6", 4, "protochain", "would have every packet"),
             ("gateway 10.0.0.1", 1, "gateway", "finds nothing"),
             ("ifname eth0", 1, "ifname", "finds nothing"),
+            (
+                "inbound and icmp",
+                1,
+                "inbound",
+                "means the node's interfaces, not the pod: for what the pod receives write `dst host",
+            ),
+            (
+                "udp or not(outbound)",
+                12,
+                "outbound",
+                "means the node's interfaces, not the pod: for what the pod sends write `src host",
+            ),
+            ("ifindex 5", 1, "ifindex", "means the node's interfaces"),
             ("ether host 00:11:22:33:44:55", 7, "host", "cannot follow `ether`"),
             ("ether[0] = 1", 6, "[", "cannot follow `ether`"),
             ("host 00:11:22:33:44:55", 6, "00:11:22:33:44:55", "is not an IPv6 address"),

@@ -3,7 +3,7 @@
 /// Past this length, sentences come to their end: filters have 512 bytes at the most.
 const LONG: usize = 440;
 
-const WORDS: [&str; 96] = [
+const WORDS: [&str; 94] = [
     "ip",
     "ip6",
     "arp",
@@ -27,8 +27,6 @@ const WORDS: [&str; 96] = [
     "proto",
     "broadcast",
     "multicast",
-    "inbound",
-    "outbound",
     "and",
     "or",
     "not",
@@ -241,7 +239,7 @@ impl<I: Iterator<Item = u8>> Sentence<I> {
             }
             10 => {
                 self.one_of(&["ip ", "ip6 ", "", "udp "]);
-                self.one_of(&["broadcast", "multicast", "inbound", "outbound"]);
+                self.one_of(&["broadcast", "multicast"]);
             }
             11 => self.one_of(&NUMBERS),
             _ => {
