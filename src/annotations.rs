@@ -18,10 +18,11 @@ pub const ANNOTATION: &str = "tcpdump.antrea.io";
 /// The most packets that a capture may end after: some billions would be as good as no end, and tcpdump counts them in an `int`.
 pub const PACKETS_MAX: u32 = 1_000_000_000;
 
-/// The least of each packet that is worth keeping, in bytes: its headers.
-pub const SNAPLEN_MIN: u32 = 64;
+/// The least of each packet that is worth keeping, in bytes: IPv6's header (40) and TCP's with all its options (60), as an
+/// acknowledgement of lost packets has them (time stamps, and three blocks of SACK). The link type's header is not counted.
+pub const SNAPLEN_MIN: u32 = 100;
 
-/// The most of each packet that tcpdump takes, in bytes (`MAXIMUM_SNAPLEN`), and its own default.
+/// The most of each packet that can be asked for, in bytes: what libpcap takes (`MAXIMUM_SNAPLEN`), and tcpdump's own default.
 pub const SNAPLEN_MAX: u32 = 262_144;
 
 /// How much of a value that cannot be read is kept: more than is ever shown of it. Annotations may have 256 KiB.
@@ -156,9 +157,9 @@ mod tests {
         let plain = Capture { files: 5, filter: None, packets: None, snaplen: None };
         let day = Some(Duration::from_secs(86_400));
         assert_eq!(readable(&[]), Request { capture: plain.clone(), duration: day, paused: false });
-        let capture = Capture { packets: Some(1_000_000_000), snaplen: Some(64), ..plain };
+        let capture = Capture { packets: Some(1_000_000_000), snaplen: Some(100), ..plain };
         let duration = Some(Duration::from_secs(300));
-        let all = [("/duration", "5m"), ("/packets", "1000000000"), ("/snaplen", "64"), ("/pause", "true")];
+        let all = [("/duration", "5m"), ("/packets", "1000000000"), ("/snaplen", "100"), ("/pause", "true")];
         assert_eq!(readable(&all), Request { capture, duration, paused: true });
         assert_eq!(readable(&[("/filter", "tcp port 443")]).capture.filter.unwrap(), "tcp port 443");
         assert_eq!(readable(&[("/duration", "24h")]).duration, day);
@@ -174,7 +175,7 @@ mod tests {
         for value in "|0|-1|1000000001|1e3|01|all".split('|') {
             assert_eq!(refusal(&[("/packets", value)]), Refusal::Packets { value: value.into(), max: PACKETS_MAX });
         }
-        for value in "|0|63|262145|064|-s".split('|') {
+        for value in "|0|64|99|262145|0100|-s".split('|') {
             let (min, max) = (SNAPLEN_MIN, SNAPLEN_MAX);
             assert_eq!(refusal(&[("/snaplen", value)]), Refusal::Snaplen { value: value.into(), min, max });
         }
@@ -202,7 +203,7 @@ mod tests {
         };
         assert_eq!(asked(&[]), Some((128, 60)));
         assert_eq!(asked(&[("/snaplen", "262144"), ("/duration", "1m")]), Some((128, 60)));
-        assert_eq!(asked(&[("/snaplen", "64"), ("/duration", "1s")]), Some((64, 1)));
+        assert_eq!(asked(&[("/snaplen", "100"), ("/duration", "1s")]), Some((100, 1)));
         assert_eq!(asked(&[("/duration", "61s")]), None);
     }
 

@@ -123,9 +123,9 @@ pub struct Capture {
     pub files: u16,
     /// Which of the pod's packets, in the words of pcap-filter(7) that [`filter::check`](crate::filter::check) lets through.
     pub filter: Option<String>,
-    /// After how many packets it ends (`-c`).
+    /// After how many packets it ends, each counted as often as tcpdump sees it (`-c`).
     pub packets: Option<u32>,
-    /// How much of each packet is kept, in bytes (`-s`).
+    /// How much of each packet is kept, in bytes, not counting what the link type puts before it.
     pub snaplen: Option<u32>,
 }
 
@@ -167,9 +167,9 @@ pub enum Place {
 /// What tcpdump counts, and says when it ends in good order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Packets written, or meant to be.
+    /// Copies of packets written, or meant to be: one for each interface that a packet passes.
     pub captured: u64,
-    /// Packets that the kernel lost for want of buffer.
+    /// Copies that the kernel lost for want of buffer.
     pub dropped: u64,
 }
 

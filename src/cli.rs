@@ -74,12 +74,13 @@ The captures of this node: one line for each pod that asks for one, or has files
   -o wide       the node, the addresses and the filter, too
   -o json       one line of JSON for each, with all that is known of it
 
-PACKETS and DROPPED are what tcpdump counted until it was last stopped; with a + more have come since.";
+COPIES and DROPPED are what tcpdump counted until it was last stopped; with a + more have come since. tcpdump counts a packet once
+for each interface that it passes, so these are copies: `get` shows one of each packet, and with --all each copy.";
 
 const GET: &str = "usage: packet-capture get [NAMESPACE/]POD [--all]
 
 Copies the packets that a capture has kept to standard output, as one pcap file, the oldest first. The capture goes on meanwhile.
-tcpdump sees a packet once for each interface that it passes; of these copies the one of the pod's own interface is kept.
+tcpdump sees a copy of a packet on each interface that the packet passes; of these the one of the pod's own interface is shown.
   --all  all of them
 
 Standard error says what could not be read, and at last how many packets and bytes there were: `12 packets, 3456 bytes`.";

@@ -85,7 +85,7 @@ fn limits(env: &impl Fn(&str) -> Option<String>) -> Result<Limits, Error> {
     };
     let small = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
     let time_or_none = "a time such as 90s, 10m or 1h, or 0 for none";
-    let snaplen = "a number from 64 to 262144";
+    let snaplen = "a number from 100 to 262144: with less, TCP's header would be cut";
     let duration_max = time("MAX_DURATION", default.duration_max.unwrap_or_default(), time_or_none, true)?;
     let host_network_namespaces = env("HOST_NETWORK_NAMESPACES").unwrap_or_default();
     let host_network_namespaces = host_network_namespaces.split([',', ' ']).filter(|name| !name.is_empty());
@@ -180,7 +180,7 @@ mod tests {
             ("MAX_CAPTURES", "-1"),
             ("MAX_DURATION", "1d"),
             ("MAX_DURATION", ""),
-            ("MAX_SNAPLEN", "63"),
+            ("MAX_SNAPLEN", "99"),
             ("MIN_FREE_MB", "5%"),
             ("MIN_FREE_PERCENT", "50"),
             ("KEEP_AFTER_POD", "5"),

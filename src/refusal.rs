@@ -46,7 +46,7 @@ pub enum Refusal {
     Snaplen {
         /// The value as it stands there.
         value: String,
-        /// The least that holds the headers.
+        /// The least that holds the headers of IPv6 and TCP, with all options.
         min: u32,
         /// The highest number.
         max: u32,

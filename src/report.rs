@@ -1,6 +1,9 @@
 //! What people are told: the wording of Events and log lines. Each names what happened, with what, what to do, and what was kept.
 //!
 //! Text that a user wrote is quoted, escaped to ASCII and cut, so that it cannot pass for ours or break a terminal.
+//!
+//! A *packet* is what the pod sends or receives. A *copy* is what tcpdump sees of it on one interface: it counts and keeps copies,
+//! and `get` shows one of each packet.
 
 mod note;
 pub mod reading;
@@ -25,6 +28,9 @@ use crate::{
 const LIFE_OF_FILES: &str = "the files live as long as this DaemonSet's pod: they survive a restart of its container, but not an \
                              upgrade, an eviction or an uninstall";
 
+const COPIES: &str =
+    "a copy is what tcpdump sees of a packet on one interface: most packets have several, `get` shows one of each";
+
 /// tcpdump runs, and found so many files of before.
 #[must_use]
 pub fn started(run: &Run, slot: &Slot, node: &str, path: &Path, kept: usize) -> String {
@@ -42,7 +48,7 @@ pub fn started(run: &Run, slot: &Slot, node: &str, path: &Path, kept: usize) -> 
         ),
         (1, _) => (),
         (_, _) => {
-            let _ = write!(text, ": keeps the last {files} MB");
+            let _ = write!(text, ": keeps the last {files} MB of copies");
         }
     }
     if kept > 0 {
@@ -54,11 +60,16 @@ pub fn started(run: &Run, slot: &Slot, node: &str, path: &Path, kept: usize) -> 
     if let Some(accepted) = &slot.admitted {
         text.push_str(&ends(&accepted.request, slot));
     }
+    if files > 1 || slot.packets_left().is_some() {
+        let _ = write!(text, "; {COPIES}");
+    }
     text
 }
 
 fn ends(request: &Request, slot: &Slot) -> String {
-    let packets = slot.packets_left().map(|left| format!("after {}", counted(left.into(), "packet", "packets")));
+    let packets = slot
+        .packets_left()
+        .map(|left| format!("after {}", counted(left.into(), "copy of a packet", "copies of packets")));
     let time = request.duration.map(|duration| format!("{} after its beginning", time(duration)));
     let ends: Vec<String> = packets.into_iter().chain(time).collect();
     if ends.is_empty() { String::new() } else { format!("; ends {}", ends.join(" or ")) }
@@ -115,7 +126,7 @@ fn ended(by: End, slot: &Slot) -> String {
             Some(duration) => format!("{} have passed since it began", time(duration)),
             None => "its time has passed".to_owned(),
         },
-        End::Packets => "it has all the packets that it was to have".to_owned(),
+        End::Packets => "it has all the copies of packets that it was to have".to_owned(),
     };
     format!(
         "{because}; {}; kept: {}; they stay until the annotation or the pod goes; a change of the annotations begins anew",
@@ -219,8 +230,10 @@ pub fn not_removed(error: &str, failures: u32) -> String {
 
 fn packets(slot: &Slot) -> String {
     let Counts { captured, dropped } = slot.counts;
-    let mut text =
-        format!("{}, {dropped} dropped by the kernel", counted(captured, "packet captured", "packets captured"));
+    let mut text = format!(
+        "{}, {dropped} dropped by the kernel",
+        counted(captured, "copy of a packet captured", "copies of packets captured")
+    );
     if slot.uncounted > 0 {
         let killed = counted(slot.uncounted.into(), "tcpdump that could not say", "tcpdumps that could not say");
         let _ = write!(text, ", not counting those of {killed}");

@@ -66,7 +66,7 @@ fn table(lines: &[Line], now: Timestamp, wide: bool) -> String {
         ("FILES", false),
         ("SIZE", false),
         ("OLDEST", false),
-        ("PACKETS", false),
+        ("COPIES", false),
         ("DROPPED", false),
         ("ADDRESSES", true),
         ("FILTER", true),

@@ -19,6 +19,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, 
 
 use crate::{
     capture::{Counts, Uid},
+    pcap::SNAPLEN_MAX,
     slots::Run,
     stderr::{self, Stderr},
 };
@@ -28,6 +29,12 @@ pub const COMPILE_CPU_S: u64 = 1;
 
 /// How long that may take on a busy machine, until it is ended.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The header that link type LINUX_SLL2 puts before each packet, in bytes. tcpdump's `-s` counts it.
+const SLL2_HEADER_BYTES: u32 = 20;
+
+/// The same of LINUX_SLL, which `-y` may ask for.
+const SLL_HEADER_BYTES: u32 = 16;
 
 /// The tcpdumps of this node, by the pod that they capture.
 #[derive(Debug)]
@@ -229,7 +236,8 @@ fn arguments(options: &[String], run: &Run, path: &Path) -> Vec<OsString> {
     let fixed = ["-i", "any", "-C", "1", "-W"].map(OsString::from);
     let mut arguments: Vec<OsString> = options.iter().map(OsString::from).chain(fixed).collect();
     arguments.push(capture.files.to_string().into());
-    for (option, number) in [("-s", capture.snaplen), ("-c", capture.packets)] {
+    let snaplen = capture.snaplen.map(|bytes| snaplen(options, bytes));
+    for (option, number) in [("-s", snaplen), ("-c", capture.packets)] {
         arguments.extend(number.iter().flat_map(|number| [option.into(), number.to_string().into()]));
     }
     arguments.extend(["-w".into(), path.into()]);
@@ -239,6 +247,17 @@ fn arguments(options: &[String], run: &Run, path: &Path) -> Vec<OsString> {
         None => arguments.extend(expression.split(' ').map(OsString::from)),
     }
     arguments
+}
+
+/// What `-s` must be, so that so many bytes of the *packet* are kept. At the upper end it is what libpcap takes: longer packets
+/// than that there are only where a device puts some 256 KiB together.
+fn snaplen(options: &[String], bytes: u32) -> u32 {
+    let link_type = options.iter().skip_while(|option| *option != "-y").nth(1);
+    let header = match link_type {
+        Some(name) if name.eq_ignore_ascii_case("LINUX_SLL") => SLL_HEADER_BYTES,
+        Some(_) | None => SLL2_HEADER_BYTES,
+    };
+    bytes.saturating_add(header).min(SNAPLEN_MAX)
 }
 
 impl Exit {
@@ -279,11 +298,25 @@ mod tests {
     #[test]
     fn a_filter_is_the_last_argument_behind_the_options_and_in_brackets_of_its_own() {
         let filter = Some("tcp port 80 or -w".to_owned());
-        let capture = Capture { files: 5, filter, packets: Some(9), snaplen: Some(64) };
+        let capture = Capture { files: 5, filter, packets: Some(9), snaplen: Some(100) };
         let arguments = arguments_for("", &["10.0.0.1", "fd00::1"], capture);
-        let options = "-i any -C 1 -W 5 -s 64 -c 9 -w /captures/captres-web.pcap --";
+        let options = "-i any -C 1 -W 5 -s 120 -c 9 -w /captures/captres-web.pcap --";
         let (last, before) = arguments.split_last().unwrap();
         assert_eq!(before.join(" "), options);
         assert_eq!(last, "(host 10.0.0.1 or host fd00::1) and (tcp port 80 or -w)");
+    }
+
+    #[test]
+    fn what_is_kept_is_counted_without_the_header_of_the_link_type() {
+        let snaplen = |options: &str, bytes| {
+            let capture = Capture { files: 1, filter: None, packets: None, snaplen: Some(bytes) };
+            let arguments = arguments_for(options, &["10.0.0.1"], capture);
+            arguments.iter().skip_while(|argument| *argument != "-s").nth(1).unwrap().parse::<u32>().unwrap()
+        };
+        assert_eq!(snaplen("-U -B 16384", 100), 120);
+        assert_eq!(snaplen("-y LINUX_SLL2", 100), 120);
+        assert_eq!(snaplen("-U -y linux_sll -n", 100), 116);
+        // What libpcap takes, and no more.
+        assert_eq!([262_124, 262_125, 262_144].map(|bytes| snaplen("", bytes)), [262_144; 3]);
     }
 }

@@ -38,10 +38,13 @@ pub(super) fn refused(refusal: &Refusal) -> String {
             not("/duration", value, &format!("a time from 1s to {max}, such as \"30s\", \"5m\" or \"1h\""))
         }
         Refusal::Packets { value, max } => {
-            not("/packets", value, &format!("a number of packets from 1 to {max}, such as \"1000\""))
+            not("/packets", value, &format!("a number of copies of packets from 1 to {max}, such as \"1000\""))
         }
         Refusal::Snaplen { value, min, max } => {
-            not("/snaplen", value, &format!("a number of bytes from {min} to {max}, such as \"128\""))
+            let what = format!(
+                "a number of bytes from {min} to {max}, such as \"128\": the headers of IPv6 and TCP with their options have up to {min}"
+            );
+            not("/snaplen", value, &what)
         }
         Refusal::Pause { value } => not("/pause", value, "\"true\"; remove it to go on"),
         Refusal::Filter(FilterFault { word, problem, .. }) if word.is_empty() => {

@@ -150,7 +150,7 @@ mod tests {
             for (why, standing, state, text) in [
                 (Why::Paused, None, State::Paused, "it is paused; "),
                 (Why::Finished, None, State::Finished, "the pod has finished; "),
-                (Why::Ended(End::Packets), REFUSED, State::Finished, "it has all the packets"),
+                (Why::Ended(End::Packets), REFUSED, State::Finished, "it has all the copies of packets"),
                 (Why::Retired, REFUSED, State::Finished, "the pod is gone; "),
                 (Why::Finished, REFUSED, State::Finished, "the pod has finished; "),
                 (Why::Paused, REFUSED, State::Refused, "the pod uses the node's network"),

@@ -24,8 +24,9 @@ fn an_annotated_pod_is_captured_with_the_documented_command_line() {
     assert_eq!(
         message,
         format!(
-            "tcpdump captures host 10.0.0.1 into {path}* of the packet-capture pod on node {}, 5 files of 1 MB: keeps the last 5 MB; \
-             ends 24h after its beginning",
+            "tcpdump captures host 10.0.0.1 into {path}* of the packet-capture pod on node {}, 5 files of 1 MB: keeps the last 5 MB of \
+             copies; ends 24h after its beginning; a copy is what tcpdump sees of a packet on one interface: most packets have several, \
+             `get` shows one of each",
             node.name
         )
     );
@@ -91,7 +92,7 @@ fn a_removed_annotation_ends_tcpdump_and_deletes_exactly_its_files() {
     let message = node.until_event("web", "CaptureStopped");
     assert_eq!(
         message,
-        "the annotation or the pod is gone; 12 packets captured, 3 dropped by the kernel; 1 file deleted"
+        "the annotation or the pod is gone; 12 copies of packets captured, 3 dropped by the kernel; 1 file deleted"
     );
     let ended = node.noted().into_iter().filter(|noted| noted.what == "ended").map(|noted| noted.pid);
     assert_eq!(ended.collect::<Vec<_>>(), [tcpdump.pid], "TERM came to this one and no other");
@@ -184,7 +185,7 @@ fn a_finished_pod_is_no_longer_captured_and_keeps_its_files_until_it_goes() {
     let tcpdump = node.nth_start("web", 1);
     node.api.put(&web().in_phase("Succeeded"));
     let message = node.until_event("web", "CaptureFinished");
-    assert!(message.contains("12 packets captured") && message.contains("kept: 1 file"), "{message}");
+    assert!(message.contains("12 copies of packets captured") && message.contains("kept: 1 file"), "{message}");
     assert!(!lives(tcpdump.pid));
     assert_eq!(node.file_names(), ["captres-web.pcap0"]);
     node.api.delete(&web());

@@ -93,7 +93,7 @@ fn a_wider_ring_costs_one_restart_and_no_packet() {
     assert!(files["captres-web.pcap10"].starts_with("packets of 100 s ago"));
     assert_eq!(files["captres-web.pcap11"], format!("{written}last words of {}\n", first.pid));
     let started = until("the second start's event", || node.messages("web", "CaptureStarted").get(1).cloned());
-    assert!(started.contains("12 files of 1 MB: keeps the last 12 MB; kept: 3 older files"), "{started}");
+    assert!(started.contains("12 files of 1 MB: keeps the last 12 MB of copies; kept: 3 older files"), "{started}");
     node.until_heard(&controller);
     assert_eq!(node.starts("web").len(), 2);
 }

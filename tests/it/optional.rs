@@ -23,17 +23,18 @@ fn until_idle(node: &Node, controller: &Controller) {
 fn a_filter_goes_last_in_one_argument_and_only_once_tcpdump_has_compiled_it() {
     let node = Node::new();
     let _controller = node.start_ready();
-    node.api.put(&web().with("filter", "tcp port 443").with("packets", "100").with("snaplen", "64"));
+    node.api.put(&web().with("filter", "tcp port 443").with("packets", "100").with("snaplen", "100"));
     let path = node.capture("captres-web.pcap").display().to_string();
     let tcpdump = node.nth_start("web", 1);
     let expression = "(host 10.0.0.1) and (tcp port 443)";
-    let expected = format!("-U -B 16384 -i any -C 1 -W 5 -s 64 -c 100 -w {path} -- {expression}");
+    let expected = format!("-U -B 16384 -i any -C 1 -W 5 -s 120 -c 100 -w {path} -- {expression}");
     assert_eq!(tcpdump.arguments, expected);
     let arguments = fs::read(format!("/proc/{}/cmdline", tcpdump.pid)).unwrap();
     assert!(String::from_utf8_lossy(&arguments).ends_with(&format!("\0--\0{expression}\0")));
     let message = node.until_event("web", "CaptureStarted");
     assert!(message.starts_with(&format!("tcpdump captures {expression} into ")), "{message}");
-    let rest = "5 files of 1 MB: keeps the last 5 MB; 64 bytes of each packet; ends after 100 packets or 24h after its beginning";
+    let rest = "5 files of 1 MB: keeps the last 5 MB of copies; 100 bytes of each packet; ends after 100 copies of packets or 24h after its \
+                beginning; a copy is what tcpdump sees of a packet on one interface: most packets have several, `get` shows one of each";
     assert!(message.ends_with(rest), "{message}");
 }
 
@@ -81,8 +82,12 @@ fn one_bad_value_refuses_a_new_capture_and_keeps_the_one_that_runs() {
         ),
         ("filter", " ", "/filter cannot be used: it is empty"),
         ("duration", "25h", "/duration=\"25h\" is not a time from 1s to 24h, such as \"30s\", \"5m\" or \"1h\""),
-        ("packets", "0", "/packets=\"0\" is not a number of packets from 1 to 1000000000, such as"),
-        ("snaplen", "63", "/snaplen=\"63\" is not a number of bytes from 64 to 262144, such as"),
+        ("packets", "0", "/packets=\"0\" is not a number of copies of packets from 1 to 1000000000, such as"),
+        (
+            "snaplen",
+            "99",
+            "/snaplen=\"99\" is not a number of bytes from 100 to 262144, such as \"128\": the headers of IPv6",
+        ),
         ("pause", "yes", "/pause=\"yes\" is not \"true\"; remove it to go on"),
     ];
     let node = Node::new();
@@ -119,7 +124,7 @@ fn a_capture_ends_a_second_after_its_time_and_begins_anew_only_when_something_el
     let (began, first) = (Instant::now(), node.nth_start("web", 1));
     let message = node.until_event("web", "CaptureFinished");
     assert!(began.elapsed() >= Duration::from_millis(1900), "{:?}", began.elapsed());
-    let text = "1s have passed since it began; 12 packets captured, 3 dropped by the kernel; kept: 1 file; they stay until the";
+    let text = "1s have passed since it began; 12 copies of packets captured, 3 dropped by the kernel; kept: 1 file; they stay until the";
     assert!(message.starts_with(text) && !lives(first.pid), "{message}");
     node.api.put(&lasting("1s").labelled("changed"));
     node.until_heard(&controller);
@@ -177,7 +182,10 @@ fn packets_are_counted_over_restarts_and_their_end_is_the_end() {
     node.api.put(&counting("100").at(&["10.0.0.2"]));
     assert!(node.nth_start("web", 2).arguments.contains(" -c 88 -w "));
     let message = node.until_event("web", "CaptureFinished");
-    assert!(message.starts_with("it has all the packets that it was to have; 100 packets captured"), "{message}");
+    assert!(
+        message.starts_with("it has all the copies of packets that it was to have; 100 copies of packets captured"),
+        "{message}"
+    );
     node.api.put(&counting("100").at(&["10.0.0.3"]));
     until_idle(&node, &controller);
     node.crash(controller);
@@ -209,7 +217,7 @@ fn a_pause_stops_and_keeps_and_its_end_goes_on_with_the_ring() {
     let paused: Pod = web().with("pause", "true");
     node.api.put(&paused);
     let message = node.until_event("web", "CaptureStopped");
-    assert!(message.starts_with("it is paused; 12 packets captured"), "{message}");
+    assert!(message.starts_with("it is paused; 12 copies of packets captured"), "{message}");
     until_idle(&node, &controller);
     node.crash(controller);
     let controller = node.start_ready();
@@ -240,7 +248,7 @@ fn the_operators_maxima_bound_what_asks_for_no_end() {
     node.api.put(&web());
     node.api.put(&pod("other").asks("5").with("snaplen", "4000"));
     for name in ["web", "other"] {
-        assert!(node.nth_start(name, 1).arguments.contains(" -s 128 -w "));
+        assert!(node.nth_start(name, 1).arguments.contains(" -s 148 -w "));
         node.until_event(name, "CaptureFinished");
     }
 }

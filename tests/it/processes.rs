@@ -126,7 +126,7 @@ fn a_frozen_tcpdump_ends() {
     until("the freeze", || (state(frozen.pid) == Some('T')).then_some(()));
     node.api.put(&web().asks_nothing());
     let message = node.until_event("web", "CaptureStopped");
-    assert!(message.contains("12 packets captured"), "it ended in good order: {message}");
+    assert!(message.contains("12 copies of packets captured"), "it ended in good order: {message}");
 }
 
 #[test]

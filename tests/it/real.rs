@@ -1,6 +1,12 @@
 //! The real tcpdump on addresses of a loopback device, in namespaces that go with the test's process.
 
-use std::{env, fs, net::UdpSocket, process::Command, time::Duration};
+use std::{
+    env, fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream, UdpSocket},
+    process::Command,
+    time::Duration,
+};
 
 use rustix::process::Signal;
 
@@ -14,13 +20,15 @@ use crate::{
 const POD: &str = "198.51.100.7";
 const PEER: &str = "198.51.100.8";
 const STRANGER: &str = "198.51.100.9";
+const POD_V6: &str = "2001:db8::7";
+const PEER_V6: &str = "2001:db8::8";
 
 /// Runs a test again as a process in a network and mount namespace of its own; says whether this is that process.
 fn is_within_namespace(test: &str) -> bool {
     if env::var_os("IT_NAMESPACE").is_some() {
         return true;
     }
-    let addresses = [POD, PEER, STRANGER].map(|ip| format!("ip address add {ip}/32 dev lo")).join(" && ");
+    let addresses = [POD, PEER, STRANGER, POD_V6, PEER_V6].map(|ip| format!("ip address add {ip} dev lo")).join(" && ");
     let script = format!("ip link set lo up && {addresses} && exec \"$0\" --exact real::{test} --ignored --nocapture");
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "sh", "-c", &script]).arg(env::current_exe().unwrap()).env("IT_NAMESPACE", "1");
@@ -103,7 +111,7 @@ fn the_pods_packets_and_no_others_are_captured_counted_and_removed() {
         assert_readable(&node);
         node.api.put(&pod("web").at(&[POD]));
         let message = node.until_event("web", "CaptureStopped");
-        assert!(message.contains(" packets captured, 0 dropped by the kernel; 1 file deleted"), "{message}");
+        assert!(message.contains(" copies of packets captured, 0 dropped by the kernel; 1 file deleted"), "{message}");
         assert_eq!(node.paths("captres-"), [] as [std::path::PathBuf; 0]);
     }
 }
@@ -213,11 +221,53 @@ fn a_count_of_packets_is_kept_to_the_packet() {
             send(POD, PEER, "one-of-seven");
             node.messages("web", "CaptureFinished").pop()
         });
-        let text = "it has all the packets that it was to have; 7 packets captured, ";
+        let text = "it has all the copies of packets that it was to have; 7 copies of packets captured, ";
         assert!(message.starts_with(text), "{message}");
         assert_readable(&node);
         assert_eq!(bytes(&node).windows(12).filter(|window| window == b"one-of-seven").count(), 7);
         assert!(node.tcpdumps().is_empty());
+    }
+}
+
+/// A connection over IPv6 from its first packet to its last, with a request of 1,000 bytes.
+fn connect_over_ipv6() {
+    let server = TcpListener::bind((PEER_V6, 0)).unwrap();
+    let mut client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    let mut accepted = server.accept().unwrap().0;
+    client.write_all(&[b'.'; 1000]).unwrap();
+    drop(client);
+    accepted.read_to_end(&mut Vec::new()).unwrap();
+}
+
+#[test]
+#[ignore = "needs root and tcpdump"]
+fn the_least_that_may_be_kept_of_a_packet_has_tcps_flags_and_options_over_ipv6() {
+    if is_within_namespace("the_least_that_may_be_kept_of_a_packet_has_tcps_flags_and_options_over_ipv6") {
+        let node = node();
+        node.api.put(&web().asks("5").at(&[PEER_V6]).with("snaplen", "100"));
+        let _controller = node.start_ready();
+        let told = until("a connection in the file", || {
+            connect_over_ipv6();
+            let path = node.paths("captres-web.pcap").pop()?;
+            let output = Command::new("tcpdump").args(["-nnvr"]).arg(path).arg("tcp").output().unwrap();
+            let told = String::from_utf8_lossy(&output.stdout).into_owned();
+            (told.contains("Flags [S]") && told.contains("Flags [F")).then_some(told)
+        });
+        let packets: Vec<&str> = told.lines().filter(|line| line.contains("Flags [")).collect();
+        for packet in &packets {
+            let is_whole = packet.contains(", options [") && packet.contains("TS val ") && !packet.contains("[|");
+            assert!(is_whole, "{packet}");
+        }
+        let wide = packets.iter().any(|packet| packet.contains("mss ") && packet.contains("wscale "));
+        assert!(wide, "the first packet's options, to the last: {told}");
+        // What is kept of the longest: the link type's header, and what was asked for.
+        let (bytes, mut at, mut longest) = (bytes(&node), 24, 0);
+        while let Some(kept) = bytes.get(at + 8..at + 12) {
+            let kept = u32::from_ne_bytes(kept.try_into().unwrap());
+            longest = longest.max(kept);
+            at += 16 + kept as usize;
+        }
+        assert_eq!(longest, 20 + 100);
     }
 }
 

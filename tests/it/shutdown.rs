@@ -30,7 +30,7 @@ fn term_ends_all_captures_in_parallel_and_keeps_their_files() {
     assert_eq!(node.file_names(), ["captres-a.pcap0", "captres-b.pcap0", "captres-c.pcap0"]);
     for name in names {
         let message = node.until_event(name, "CaptureStopped");
-        assert!(message.starts_with("packet-capture is shutting down; 12 packets captured"), "{message}");
+        assert!(message.starts_with("packet-capture is shutting down; 12 copies of packets captured"), "{message}");
         assert!(message.contains("kept: 1 file") && message.contains("not an upgrade"), "{message}");
     }
     assert_eq!(controller.logged("shutting down captures=3"), 1);

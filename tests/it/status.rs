@@ -55,7 +55,7 @@ fn the_captures_are_a_table_in_the_order_of_their_names() {
     let days = table.lines().nth(1).unwrap().split("  ").find(|cell| cell.contains('d') && cell.ends_with('h'));
     let age = days.expect("an age in days").trim();
     let expected = "\
-NAMESPACE  POD                          STATE      N  FILES  SIZE   OLDEST  PACKETS  DROPPED  REASON
+NAMESPACE  POD                          STATE      N  FILES  SIZE   OLDEST  COPIES   DROPPED  REASON
 default    web                          capturing  5  1      1.3kB  AGE     -        -        -
 prod       batch                        finished   1  1      24B    -       12+      3+       -
 prod       database-with-a-long-name-0  refused    -  0      0B     -       0        0        the pod uses the node's network; nothing is captured
@@ -82,7 +82,7 @@ fn a_wide_table_has_the_node_the_addresses_and_the_filter_too() {
     let cells = cells(&table);
     assert_eq!(
         cells[0].join(" "),
-        "NAMESPACE POD NODE STATE N FILES SIZE OLDEST PACKETS DROPPED ADDRESSES FILTER REASON"
+        "NAMESPACE POD NODE STATE N FILES SIZE OLDEST COPIES DROPPED ADDRESSES FILTER REASON"
     );
     assert_eq!(cells[1][..4], ["default", "web", "node1", "capturing"]);
     assert_eq!(cells[1][10..], ["10.0.0.1,fd00::1", "\"tcp port 443\"", "-"]);

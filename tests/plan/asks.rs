@@ -36,7 +36,7 @@ pub fn annotations(random: &mut Random) -> Annotations {
     sometimes("/filter", &["tcp", "udp port 53", "arp", "host example.org"]);
     sometimes("/duration", &["1s", "5s", "30s", "1m", "5"]);
     sometimes("/packets", &["2", "5", "9", "0"]);
-    sometimes("/snaplen", &["96", "128"]);
+    sometimes("/snaplen", &["112", "128"]);
     sometimes("/pause", &["true", "true", "yes"]);
     if random.one_in(20) {
         others.push(("/fliter", "tcp"));

@@ -113,7 +113,7 @@ fn what_would_cross_the_floor_is_not_started_and_what_is_there_already_counts() 
 fn what_runs_is_not_stopped_for_want_of_disk_by_an_edit_that_needs_no_more() {
     let (mut node, pods) = asked(floor(), &["3"]);
     node.free(FLOOR_MB);
-    annotate(&mut node, &pods[0], asking("3", &[("/snaplen", "96")]));
+    annotate(&mut node, &pods[0], asking("3", &[("/snaplen", "112")]));
     annotate(&mut node, &pods[0], asking("2", &[]));
     assert_eq!(started(&node), [3, 3, 2]);
 }

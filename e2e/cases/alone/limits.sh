@@ -13,7 +13,7 @@ the_newest_wish_waits_for_room_and_a_restart_keeps_the_order() {
   within 20 capturing one 5
   within 20 capturing two 5
   within 20 has_event one CaptureStarted '128 bytes of each packet' 'ends 1h after its beginning'
-  [[ $(arguments one | xargs) == *' -W 5 -s 128 -w '* ]]
+  [[ $(arguments one | xargs) == *' -W 5 -s 148 -w '* ]]
 
   annotate three 11
   within 20 has_event three CaptureRefused '11 MB are asked for' 'take 10 MB: 21 MB of 20 MB (NODE_BUDGET_MB)'

@@ -60,18 +60,18 @@ a_capture_of_so_many_packets_ends_with_exactly_these() {
   pods web
   optional web packets=20
   annotate web 5
-  within 20 has_event web CaptureStarted 'ends after 20 packets'
-  within 20 has_event web CaptureFinished 'all the packets' '20 packets captured' 'kept: 1 file'
+  within 20 has_event web CaptureStarted 'ends after 20 copies of packets'
+  within 20 has_event web CaptureFinished 'all the copies' '20 copies of packets captured' 'kept: 1 file'
   not_capturing web
   is "$(packets web)" 20
 }
 
 no_more_of_each_packet_is_kept_than_was_asked_for() {
   pods web
-  optional web snaplen=64
+  optional web snaplen=100
   annotate web 5
   within 20 captured web
-  [[ $(arguments web | xargs) == *' -W 5 -s 64 -w '* ]]
+  [[ $(arguments web | xargs) == *' -W 5 -s 120 -w '* ]]
   optional web pause=true # so that the file does not change any more
   within 20 not_capturing web
   # A record: the time (8 bytes), how much was kept, how much there was, and the packet. The longest of each of the two.
@@ -81,7 +81,7 @@ no_more_of_each_packet_is_kept_than_was_asked_for() {
     at > 8 && at <= 12 {kept += $1 * 256 ^ (at - 9)}
     at > 12 && at <= 16 {was += $1 * 256 ^ (at - 13)}
     at >= 16 && at == 16 + kept {if (kept > most) most = kept; if (was > more) more = was; at = kept = was = 0}
-    END {print "at the most", most, "kept; cut packets:", (more > 64), "left over:", at + 0}')" 'at the most 64 kept; cut packets: 1 left over: 0'
+    END {print "at the most", most, "kept; cut packets:", (more > 120), "left over:", at + 0}')" 'at the most 120 kept; cut packets: 1 left over: 0'
 }
 
 a_paused_capture_keeps_its_files_and_goes_on() {
@@ -107,7 +107,7 @@ an_optional_value_that_cannot_be_read_refuses_all_and_the_capture_goes_on() {
   annotate running 5
   within 20 capturing running 5
   pid=$(pid_of running)
-  for wrong in 'filter=port 80) or (port 443' duration=1d packets=0 snaplen=63 pause=yes fliter=udp; do
+  for wrong in 'filter=port 80) or (port 443' duration=1d packets=0 snaplen=99 pause=yes fliter=udp; do
     kubectl -n "$NS" annotate pod running new --overwrite "$key$wrong" ${last:+"$key$last-"} >/dev/null
     ((refused > 0)) || annotate new 5
     within 20 refusals_are $((refused += 2))
@@ -117,7 +117,7 @@ an_optional_value_that_cannot_be_read_refuses_all_and_the_capture_goes_on() {
   for pod in running new; do
     has_event "$pod" CaptureRefused 'tcpdump.antrea.io/duration="1d"' '1s to 24h'
     has_event "$pod" CaptureRefused 'tcpdump.antrea.io/packets="0"' 'from 1 to'
-    has_event "$pod" CaptureRefused 'tcpdump.antrea.io/snaplen="63"' 'from 64 to'
+    has_event "$pod" CaptureRefused 'tcpdump.antrea.io/snaplen="99"' 'from 100 to'
     has_event "$pod" CaptureRefused 'tcpdump.antrea.io/pause="yes"' '"true"'
     has_event "$pod" CaptureRefused '"tcpdump.antrea.io/fliter"'
   done
@@ -134,5 +134,5 @@ a_capture_that_saw_no_packet_says_where_to_read_why() {
   annotate web 5
   within 20 capturing web 5
   optional web pause=true
-  within 20 has_event web CaptureStopped '0 packets captured' 'Nothing captured?'
+  within 20 has_event web CaptureStopped '0 copies of packets captured' 'Nothing captured?'
 }

@@ -275,13 +275,13 @@ status_tells_how_each_capture_is_getting_on_and_why() {
   within 20 captured web
   within 20 row_has web capturing " 5  1  "
   within 20 row_has paused paused ' 1  ' 'it is paused'
-  within 20 row_has finished finished ' 1  ' 'all the packets'
+  within 20 row_has finished finished ' 1  ' 'all the copies'
   within 20 row_has refused refused 'tcpdump.antrea.io/filter'
   within 30 row_has late waiting 'address'
   within 60 kill_and_look
 
   verb status -n "$NS" -o wide >"$TMP/wide"
-  is "$(head -n 1 "$TMP/wide" | xargs)" 'NAMESPACE POD NODE STATE N FILES SIZE OLDEST PACKETS DROPPED ADDRESSES FILTER REASON'
+  is "$(head -n 1 "$TMP/wide" | xargs)" 'NAMESPACE POD NODE STATE N FILES SIZE OLDEST COPIES DROPPED ADDRESSES FILTER REASON'
   grep --quiet "^$NS  *web  *$NODE  *capturing .* $(ips web | tr ' ' ,) *\"tcp port 8080\"" "$TMP/wide"
   harmless "$(<"$TMP/wide")"
   harmless "$(verb status -n "$NS" -o json)"
