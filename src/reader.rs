@@ -306,10 +306,12 @@ fn read_on(
 /// When the oldest packet of a capture was seen, in microseconds since 1970, as far as its files can be read.
 #[must_use]
 pub fn oldest_us(ring: &Ring, files: &[File]) -> Option<u64> {
-    let with_packets = files.iter().filter(|file| file.bytes > Some(EMPTY_BYTES_MAX));
-    let oldest = with_packets.min_by_key(|file| file.written_ns)?;
-    let mut head = [0; HEADER_BYTES + RECORD_HEADER_BYTES];
-    let length = read_at(&ring.read(&oldest.name).ok()?.0, &mut head, 0).ok()?;
-    pcap::link_type(&head[..length])?;
-    Some(pcap::time_us(head[HEADER_BYTES..length].try_into().ok()?))
+    // Of each file: their own times do not tell the oldest where the clock was set back, or somebody touched one.
+    let first_us = |file: &File| {
+        let mut head = [0; HEADER_BYTES + RECORD_HEADER_BYTES];
+        let length = read_at(&ring.read(&file.name).ok()?.0, &mut head, 0).ok()?;
+        pcap::link_type(&head[..length])?;
+        Some(pcap::time_us(head[HEADER_BYTES..length].try_into().ok()?))
+    };
+    files.iter().filter(|file| file.bytes > Some(EMPTY_BYTES_MAX)).filter_map(first_us).min()
 }

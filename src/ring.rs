@@ -1,19 +1,30 @@
 //! The files of the captures: where they lie, how they are made ready, opened and removed. No other file knows a capture's path.
 
+mod order;
 mod steps;
 
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
-    fs, io,
+    fs,
+    io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{Access, OFlags, access, statvfs};
 
-use self::steps::{Step, steps};
+use self::{
+    order::{Found, HEAD_BYTES, Record, order},
+    steps::{Step, steps},
+};
 use crate::capture::Stem;
+
+/// The beginning of the name of the file that has a ring's [order](order) as it was before the last start.
+const RECORD_PREFIX: &str = ".order-";
+
+/// The largest of these that is read, in bytes: of 1000 files, 250 bytes each.
+const RECORD_BYTES_MAX: u64 = 1 << 20;
 
 /// The directory that holds the captures.
 #[derive(Debug)]
@@ -42,7 +53,9 @@ impl Ring {
     pub fn open(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?;
-        Ok(Self { dir: dir.to_owned() })
+        let ring = Self { dir: dir.to_owned() };
+        ring.forget_orders()?;
+        Ok(ring)
     }
 
     /// The directory of all captures, for reading only.
@@ -131,7 +144,11 @@ impl Ring {
     /// # Errors
     /// If a file cannot be listed, renamed or removed; nothing else is lost then, and the next call goes on from there.
     pub fn prepare(&self, stem: &Stem, count: u16) -> io::Result<usize> {
-        for step in steps(&self.files(stem)?, stem, count) {
+        let found = self.files(stem)?.into_iter().map(|file| self.look_into(file)).collect();
+        let ordered = order(found, self.record(stem).as_ref());
+        self.write_down(stem, &Record::of(&ordered, count))?;
+        let files: Vec<&File> = ordered.iter().map(|found| &found.file).collect();
+        for step in steps(&files, stem, count) {
             match step {
                 Step::Drop(name) => self.unlink(&name)?,
                 Step::Rename(from, to) => fs::rename(self.dir.join(from), self.dir.join(to))?,
@@ -146,11 +163,58 @@ impl Ring {
     /// If one cannot be removed; the others are, all the same.
     pub fn remove(&self, stem: &Stem) -> io::Result<usize> {
         let files = self.files(stem)?;
-        let mut failed = None;
+        // First: a file that is left over brings its stem back, and this one does not.
+        let mut failed = self.unlink(&record_name(stem)).err();
         for file in &files {
             failed = self.unlink(&file.name).err().or(failed);
         }
         failed.map_or(Ok(files.len()), Err)
+    }
+
+    fn look_into(&self, file: File) -> Found {
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        if let Ok((open, _)) = self.read(&file.name)
+            && open.take(HEAD_BYTES as u64).read_to_end(&mut head).is_err()
+        {
+            head.clear();
+        }
+        head.resize(HEAD_BYTES, 0);
+        Found { file, head: head.try_into().unwrap_or([0; HEAD_BYTES]) }
+    }
+
+    /// What was written down before the last tcpdump was started; nothing where that cannot be read.
+    fn record(&self, stem: &Stem) -> Option<Record> {
+        let file = open_regular(&self.dir.join(record_name(stem))).ok()?;
+        let mut text = Vec::new();
+        file.take(RECORD_BYTES_MAX).read_to_end(&mut text).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// A full disk is no reason not to start, but what was written down before must not be taken for this.
+    fn write_down(&self, stem: &Stem, record: &Record) -> io::Result<()> {
+        let (new, path) = (self.dir.join(RECORD_PREFIX), self.dir.join(record_name(stem)));
+        let written = serde_json::to_vec(record).map_err(io::Error::other).and_then(|text| {
+            fs::write(&new, text)?;
+            fs::rename(&new, &path)
+        });
+        let Err(error) = written else { return Ok(()) };
+        log::warn!(
+            "cannot write down the order of the files: the clock's times decide next time stem={stem} error={error}"
+        );
+        self.unlink(&record_name(stem))
+    }
+
+    /// Removes the orders of rings that have no files, and what was being written when a process died.
+    fn forget_orders(&self) -> io::Result<()> {
+        let stems = self.stems()?;
+        for entry in fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            let Some(name) = name.to_str().filter(|name| name.starts_with(RECORD_PREFIX)) else { continue };
+            if !stems.iter().any(|stem| record_name(stem) == name) {
+                self.unlink(name)?;
+            }
+        }
+        Ok(())
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
@@ -161,6 +225,10 @@ impl Ring {
             result => result,
         }
     }
+}
+
+fn record_name(stem: &Stem) -> String {
+    format!("{RECORD_PREFIX}{stem}")
 }
 
 /// Opens a file for reading: a link could lead elsewhere, and a pipe or a device hold up who reads it.
@@ -197,6 +265,35 @@ mod tests {
         assert_eq!(ring.remove(&web()).unwrap(), 5);
         let left = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         assert_eq!(left.collect::<BTreeSet<_>>(), neighbours.map(str::to_owned).into());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn the_order_is_written_down_and_goes_with_the_files() {
+        let dir = std::env::temp_dir().join(format!("packet-capture-order-{}", std::process::id()));
+        let ring = Ring::open(&dir).unwrap();
+        let write = |index, text: &str| fs::write(dir.join(web().file(index, 2)), format!("{text:50}")).unwrap();
+        let read = |index| fs::read_to_string(dir.join(web().file(index, 2))).unwrap().trim().to_owned();
+        ring.prepare(&web(), 2).unwrap();
+        write(0, "first, in the future");
+        let future = std::time::SystemTime::now() + std::time::Duration::from_secs(86_400);
+        fs::File::options().write(true).open(dir.join(web().file(0, 2))).unwrap().set_modified(future).unwrap();
+        assert_eq!((ring.prepare(&web(), 2).unwrap(), read(1).as_str()), (1, "first, in the future"));
+        write(0, "second");
+        ring.prepare(&web(), 2).unwrap();
+        assert_eq!([read(0), read(1)], ["first, in the future", "second"]);
+        write(0, "third");
+        // What cannot be understood is as if it were not there: the file of the second is older by its time, too.
+        fs::write(dir.join(record_name(&web())), "{").unwrap();
+        assert_eq!(ring.record(&web()), None);
+        ring.prepare(&web(), 2).unwrap();
+        assert_eq!([read(0), read(1)], ["second", "third"]);
+        assert!(dir.join(record_name(&web())).exists());
+        assert_eq!(ring.remove(&web()).unwrap(), 2);
+        fs::write(dir.join(".order-captres-gone"), "{}").unwrap();
+        fs::write(dir.join(".order-"), "half").unwrap();
+        Ring::open(&dir).unwrap();
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
         fs::remove_dir_all(&dir).unwrap();
     }
 }

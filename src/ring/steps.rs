@@ -2,8 +2,8 @@
 //!
 //! tcpdump always begins at index 0 and truncates that file, so a plain restart would destroy the newest packets as likely as
 //! the oldest. Before each start the files are therefore renamed: oldest to newest to the highest indices, so that index 0 is
-//! free or the oldest. Order is the time of the last write, not the index, and renaming does not change it: a crash between any
-//! two steps leaves files that the next start puts in the same order.
+//! free or the oldest. The order is `order`'s, and renaming does not change it: a crash between any two steps leaves files that
+//! the next start puts in the same order.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +19,11 @@ pub enum Step {
     Rename(String, String),
 }
 
-/// The steps that make `files` ready for a ring of `count` files: those without a packet and the oldest beyond `count` go, the
-/// others move to the highest indices in the order of their writing.
+/// The steps that make `files`, the oldest first, ready for a ring of `count` files: those without a packet and the oldest beyond
+/// `count` go, the others move to the highest indices in their order.
 #[must_use]
-pub fn steps(files: &[File], stem: &Stem, count: u16) -> Vec<Step> {
-    let mut kept: Vec<&File> = files.iter().filter(|file| file.bytes > Some(EMPTY_BYTES_MAX)).collect();
-    kept.sort_by_key(|file| (file.written_ns, &file.name));
+pub fn steps(files: &[&File], stem: &Stem, count: u16) -> Vec<Step> {
+    let mut kept: Vec<&File> = files.iter().copied().filter(|file| file.bytes > Some(EMPTY_BYTES_MAX)).collect();
     let kept = kept.split_off(kept.len().saturating_sub(count.into()));
     let dropped = files.iter().filter(|file| !kept.iter().any(|kept| kept.name == file.name));
     let mut steps: Vec<Step> = dropped.map(|file| Step::Drop(file.name.clone())).collect();
@@ -49,7 +48,7 @@ pub fn steps(files: &[File], stem: &Stem, count: u16) -> Vec<Step> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{File, Stem, Step};
     use crate::capture::PodName;
 
     fn web() -> Stem {
@@ -65,6 +64,13 @@ mod tests {
             inode: 0,
         };
         names.iter().map(file).collect()
+    }
+
+    /// The steps for files whose age is their order.
+    fn steps(files: &[File], stem: &Stem, count: u16) -> Vec<Step> {
+        let mut ordered: Vec<&File> = files.iter().collect();
+        ordered.sort_by_key(|file| file.written_ns);
+        super::steps(&ordered, stem, count)
     }
 
     /// Carries out a step, and fails if it would destroy a file that is to stay.

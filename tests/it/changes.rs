@@ -99,6 +99,25 @@ fn a_wider_ring_costs_one_restart_and_no_packet() {
 }
 
 #[test]
+fn a_file_with_a_time_in_the_future_does_not_stay_for_the_newest() {
+    let node = Node::new();
+    let _controller = node.start_ready();
+    node.api.put(&web().asks("2"));
+    node.nth_start("web", 1);
+    node.api.put(&web().asks("3"));
+    let second = node.nth_start("web", 2);
+    // As if the clock had been set back since.
+    let file = std::fs::File::options().append(true).open(node.capture("captres-web.pcap2")).unwrap();
+    file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(86_400)).unwrap();
+    node.api.put(&web().asks("2"));
+    let third = node.nth_start("web", 3);
+    let files = node.files();
+    for (name, pid) in [("captres-web.pcap0", third.pid), ("captres-web.pcap1", second.pid)] {
+        assert!(files[name].starts_with(&format!("what tcpdump {pid} wrote")), "{name}: {files:?}");
+    }
+}
+
+#[test]
 fn of_a_burst_of_changes_the_last_wins_with_at_most_two_starts() {
     let node = Node::new();
     let controller = node.start_ready();

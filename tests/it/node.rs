@@ -198,11 +198,11 @@ impl Node {
         until(&format!("start {n} of the tcpdump of {pod}"), || self.starts(pod).into_iter().nth(n - 1))
     }
 
-    /// The captures' files with what is in them; the state file is not one.
+    /// The captures' files with what is in them; the hidden ones are none.
     pub fn files(&self) -> BTreeMap<String, String> {
         let entries = fs::read_dir(self.path("captures")).unwrap().map(|entry| entry.unwrap());
         let entries = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
-        let entries = entries.filter(|(name, _)| !name.starts_with(".state.json"));
+        let entries = entries.filter(|(name, _)| !name.starts_with('.'));
         entries.filter_map(|(name, path)| Some((name, fs::read_to_string(path).ok()?))).collect()
     }
 

@@ -123,7 +123,7 @@ fn what_was_counted_before_a_crash_or_a_shutdown_is_not_forgotten() {
         let _controller = node.start_ready();
         node.api.put(&web().asks_nothing());
         until("the count", || {
-            node.messages("web", "CaptureStopped").iter().any(|text| text.contains("gone; 12 packets")).then_some(())
+            node.messages("web", "CaptureStopped").iter().any(|text| text.contains("gone; 12 copies")).then_some(())
         });
     }
 }
@@ -140,7 +140,7 @@ fn what_was_counted_at_a_shutdown_is_not_forgotten() {
     node.nth_start("web", 2);
     node.api.put(&web().asks_nothing());
     until("the sum", || {
-        node.messages("web", "CaptureStopped").iter().any(|text| text.contains("gone; 24 packets")).then_some(())
+        node.messages("web", "CaptureStopped").iter().any(|text| text.contains("gone; 24 copies")).then_some(())
     });
 }
 
