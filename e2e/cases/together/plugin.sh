@@ -9,7 +9,7 @@ start_asks_for_exactly_this_and_stop_start_and_delete_follow() {
   pods web
   plugin start web --files 7 --filter 'tcp port 7001' --duration=5m --packets 1000 --snaplen 128 >"$TMP/said"
   capturing web 7
-  [[ $(<"$TMP/said") == "web: CaptureStarted: tcpdump captures ($(hosts web)) and (tcp port 7001) into "*' 5m after its beginning' ]]
+  [[ $(<"$TMP/said") == "web: CaptureStarted: tcpdump captures ($(hosts web)) and (tcp port 7001) into "*' 5m after its beginning; '* ]]
   is "$(starts web)" 1 # all in one patch
   is "$(keys web)" "$asked=7"$'\n'"$asked/duration=5m"$'\n'"$asked/filter=tcp port 7001"$'\n'"$asked/packets=1000"$'\n'"$asked/snaplen=128"
 

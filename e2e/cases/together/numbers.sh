@@ -1,0 +1,59 @@
+# shellcheck shell=bash disable=SC2154
+# Numbers and words that could be taken for something else: bytes of a packet, copies of packets, directions.
+
+the_least_that_is_kept_of_a_packet_has_tcps_flags_and_options_over_ipv6() {
+  [[ $PEER6 == *:* ]] || skip 'the pods have no IPv6 addresses'
+  local first='tcp.flags.syn == 1 && ipv6'
+  pods web
+  optional web snaplen=100 'filter=ip6 and tcp port 7001'
+  annotate web 5
+  within 20 capturing web 5
+  ask web "[$PEER6]:7001/"
+  within 20 captured web 'ip6[53] & 1 != 0' # FIN: its last packets, too
+  optional web pause=true # so that the file does not change any more
+  within 20 not_capturing web
+
+  copied web "$TMP/it"
+  shows "$TMP/it" "$first && tcp.flags.ack == 0"
+  shows "$TMP/it" "$first && tcp.flags.ack == 1"
+  shows "$TMP/it" 'tcp.flags.fin == 1 && ipv6'
+  shows_so_many "$TMP/it" '!ipv6 || !tcp.flags' 0
+  shows_so_many "$TMP/it" "$first && (_ws.short || !tcp.options.mss || !tcp.options.timestamp || !tcp.options.wscale)" 0
+  shows_so_many "$TMP/it" 'frame.cap_len > 120' 0 # with the 20 of LINUX_SLL2
+
+  optional web snaplen=99 pause-
+  within 20 has_event web CaptureRefused 'snaplen="99"' 'from 100 to 262144' 'headers of IPv6 and TCP'
+}
+
+a_filter_of_directions_is_refused_with_what_to_write() {
+  local own filter
+  pods web
+  optional web 'filter=inbound and icmp'
+  annotate web 5
+  within 20 has_event web CaptureRefused '"inbound" at character 1' 'not the pod' "\`dst host ADDRESS\`" 'nothing is captured'
+  not_capturing web
+  own=$(ips web)
+  filter="dst host ${own%% *}"
+  optional web "filter=$filter"
+  within 20 capturing_only web "$(hosts web)" "$filter"
+  optional web 'filter=tcp and outbound'
+  within 20 has_event web CaptureRefused '"outbound" at character 9' 'not the pod' "\`src host ADDRESS\`" 'kept: the capture with 5 files'
+  capturing_only web "$(hosts web)" "$filter"
+}
+
+a_count_is_of_copies_and_says_so() {
+  local once
+  pods web
+  optional web packets=20
+  annotate web 5
+  within 20 has_event web CaptureStarted 'keeps the last 5 MB of copies' 'ends after 20 copies of packets' "\`get\` shows one of each"
+  within 20 has_event web CaptureFinished 'all the copies of packets' '20 copies of packets captured'
+  within 20 row_has web finished
+  is "$(verb status -n "$NS" | head -n 1 | xargs)" 'NAMESPACE POD STATE N FILES SIZE OLDEST COPIES DROPPED REASON'
+  is "$(row web | awk '{print $8}')" 20
+  copied web "$TMP/all" --all
+  shows_so_many "$TMP/all" frame 20
+  copied web "$TMP/once"
+  once=$(shark "$TMP/once" | wc -l)
+  ((once > 0 && once < 20)) || fail "$once packets of 20 copies"
+}
