@@ -1,11 +1,12 @@
 //! The real tcpdump on addresses of a loopback device, in namespaces that go with the test's process.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     io::{Read, Write},
     net::{TcpListener, TcpStream, UdpSocket},
     process::Command,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rustix::process::Signal;
@@ -226,6 +227,32 @@ fn a_count_of_packets_is_kept_to_the_packet() {
         assert_readable(&node);
         assert_eq!(bytes(&node).windows(12).filter(|window| window == b"one-of-seven").count(), 7);
         assert!(node.tcpdumps().is_empty());
+    }
+}
+
+#[test]
+#[ignore = "needs root and tcpdump"]
+fn the_newest_file_of_a_ring_that_turned_stays_whatever_the_files_times_say() {
+    if is_within_namespace("the_newest_file_of_a_ring_that_turned_stays_whatever_the_files_times_say") {
+        let node = node();
+        let _controller = start(&node, "3");
+        send_until_captured(&node, "the-very-first");
+        let first = next_tcpdump(&node, 0);
+        // 3.3 MB and more: index 0 is written a second time.
+        (0..3300).for_each(|n| send(POD, PEER, &format!("packet {n}")));
+        send_until_captured(&node, "the-newest");
+        assert!(!holds(&bytes(&node), "the-very-first"));
+        let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+        let full =
+            node.paths("captres-web.pcap").into_iter().filter(|path| fs::metadata(path).unwrap().len() > 1_000_000);
+        for path in full {
+            File::options().write(true).open(path).unwrap().set_modified(tomorrow).unwrap();
+        }
+        node.api.put(&captured("2"));
+        next_tcpdump(&node, first);
+        send_until_captured(&node, "after-the-restart");
+        assert!(holds(&bytes(&node), "the-newest"));
+        assert_readable(&node);
     }
 }
 
