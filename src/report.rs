@@ -250,7 +250,29 @@ fn files_counted(files: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refusal::Refusal;
+    use crate::{
+        annotations::Accepted,
+        capture::{Capture, PodName, Stem},
+        refusal::Refusal,
+    };
+
+    #[test]
+    fn when_a_long_event_is_cut_to_1024_bytes_only_the_explanation_goes() {
+        let capture =
+            Capture { files: 100, filter: Some("x".repeat(512)), packets: Some(1_000_000_000), snaplen: Some(262_144) };
+        let ips = vec!["2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(); 2];
+        let request = Request { capture: capture.clone(), duration: Some(Duration::from_secs(86_399)), paused: false };
+        let slot = Slot { admitted: Some(Accepted { annotations: [].into(), request }), ..Slot::default() };
+        let stem = Stem::of(&PodName { namespace: "n".repeat(12), name: "p".repeat(50) });
+        let path = Path::new("/captures").join(stem.base());
+        let text = started(&Run { capture, ips }, &slot, &"n".repeat(40), &path, 100);
+        let explained = text.find(&format!("; {COPIES}")).unwrap();
+        assert!(
+            text[..explained].ends_with("; ends after 1000000000 copies of packets or 86399s after its beginning"),
+            "{text}"
+        );
+        assert!(explained < 1024, "{explained}: {text}");
+    }
 
     #[test]
     fn a_refusal_says_what_was_wrong_what_is_allowed_and_what_was_kept() {
