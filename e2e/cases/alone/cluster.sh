@@ -62,3 +62,27 @@ captures_go_on_while_the_api_server_is_away() {
   within 60 capturing web 7
   captured web 'tcp port 7001'
 }
+
+# kube-proxy writes all its rules anew once an hour, and when the zone of its node changes. Whether it keeps them is a matter of
+# the node image. Every other case needs Services, so one that fails here says why the others did.
+full_syncs() { # of kube-proxy on the case's node, both address families
+  docker exec "$NODE" bash -c 'exec 3<>/dev/tcp/127.0.0.1/10249 && printf "GET /metrics HTTP/1.0\r\n\r\n" >&3 && cat <&3' |
+    awk '$1 ~ /^kubeproxy_sync_full_proxy_rules_duration_seconds_count/ {sum += $2; found++} END {print sum; exit !found}'
+}
+synced_since() { local now; now=$(full_syncs) && ((now >= $1)); } # COUNT
+service_answers() { docker exec "$NODE" timeout 5 bash -c "exec 3<>/dev/tcp/$SERVICE/443"; }
+
+a_full_sync_of_kube_proxy_keeps_the_services() {
+  local SERVICE round before
+  SERVICE=$(kubectl -n default get service kubernetes -o 'jsonpath={.spec.clusterIP}')
+  full_syncs >/dev/null || skip 'kube-proxy does not tell how often it wrote all its rules'
+  service_answers
+  afterwards kubectl label node "$NODE" topology.kubernetes.io/zone-
+  # Of two in a row, the second would bring back what the first removed.
+  for round in 1 2; do
+    before=$(full_syncs)
+    kubectl label node "$NODE" --overwrite "topology.kubernetes.io/zone=$ID-$round" >/dev/null
+    within 30 synced_since $((before + 2))
+    service_answers
+  done
+}
