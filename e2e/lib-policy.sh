@@ -22,6 +22,22 @@ as() { kubectl -n "$NS" --as="$1" "${@:2}"; } # PERSON ARGUMENT...
 starting() { pod_yaml started 5 | as "$1" create --dry-run=server -f -; } # PERSON
 exec_as() { kubectl -n kube-system --as="$1" exec "$2" -- "${@:3}"; } # PERSON POD COMMAND...
 
+# May edit, and do whatever else reaches a pod's annotations.
+editor() { # PERSON
+  kubectl apply -f - >/dev/null <<YAML
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: all-about-pods, namespace: $NS}
+rules:
+  - {apiGroups: [""], resources: [bindings, pods, pods/binding, pods/ephemeralcontainers, pods/status, podtemplates], verbs: ["*"]}
+YAML
+  give "$1" clusterrole=edit "$NS"
+  give "$1" role=all-about-pods "$NS"
+}
+
+annotate_as() { as "$1" annotate pod "$2" --overwrite "${@:3}"; } # PERSON POD ANNOTATION...
+patch_status_as() { as "$1" patch pod "$2" --subresource=status -p "{$3}"; } # PERSON POD FIELDS
+
 # By the policy, not for want of an ordinary right.
 denied() { # COMMAND...
   local said

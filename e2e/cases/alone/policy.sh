@@ -1,21 +1,6 @@
 # shellcheck shell=bash disable=SC2154
 # What policy.yaml adds: who may start, change and stop captures, and who may read them. One at a time: it is for the whole cluster.
 
-# May edit, and do whatever else reaches a pod's annotations.
-editor() { # PERSON
-  kubectl apply -f - >/dev/null <<YAML
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: all-about-pods, namespace: $NS}
-rules:
-  - {apiGroups: [""], resources: [bindings, pods, pods/binding, pods/ephemeralcontainers, pods/status, podtemplates], verbs: ["*"]}
-YAML
-  give "$1" clusterrole=edit "$NS"
-  give "$1" role=all-about-pods "$NS"
-}
-
-annotate_as() { as "$1" annotate pod "$2" --overwrite "${@:3}"; } # PERSON POD ANNOTATION...
-patch_status_as() { as "$1" patch pod "$2" --subresource=status -p "{$3}"; } # PERSON POD FIELDS
 generate_as() { pod_yaml web "${@:2}" | sed 's/^  name: web$/  generateName: web-/' | as "$1" create -f -; } # PERSON [FILES]
 apply_as() { pod_yaml "${@:2}" | as "$1" apply --server-side --force-conflicts -f -; } # PERSON POD [FILES]
 
@@ -305,14 +290,15 @@ with_both_rights_the_plugin_starts_shows_fetches_and_ends_a_capture() {
 }
 
 attach_as() { timeout 10 kubectl -n kube-system --as="$1" attach "$2"; }                        # PERSON POD
+proxy_as() { kubectl --as="$1" get --raw "/api/v1/namespaces/kube-system/pods/$2/proxy/$3"; } # PERSON POD [PATH]
 forward_as() { timeout 10 kubectl -n kube-system --as="$1" port-forward "pod/$2" :10249; } # PERSON POD
 
 a_capture_pod_is_closed_and_the_others_are_as_open_as_before() {
-  local proxy dns
+  local proxy dns form
   proxy=$(pod_of_kube_system k8s-app=kube-proxy) dns=$(pod_of_kube_system k8s-app=kube-dns)
   apply_policy
   kubectl -n kube-system create role "support-$ID" --verb=get,list,create,patch \
-    --resource=pods,pods/attach,pods/ephemeralcontainers,pods/exec,pods/portforward >/dev/null
+    --resource=pods,pods/attach,pods/ephemeralcontainers,pods/exec,pods/portforward,pods/proxy >/dev/null
   afterwards kubectl -n kube-system delete role "support-$ID"
   give support "role=support-$ID" kube-system
   within 10 exec_as support "$proxy" kube-proxy --version
@@ -322,6 +308,11 @@ a_capture_pod_is_closed_and_the_others_are_as_open_as_before() {
   denied debug_as support "$CONTROLLER" -n kube-system --dry-run=server
   denied attach_as support "$CONTROLLER"
   denied forward_as support "$CONTROLLER"
+  proxy_as support "$dns:9153" metrics >/dev/null
+  for form in "$CONTROLLER" {,http:,https:,:}"$CONTROLLER:10256" "$CONTROLLER%3A10256"; do
+    denied proxy_as support "$form" healthz
+    denied kubectl --as=support create --raw "/api/v1/namespaces/kube-system/pods/$form/proxy/" -f - <<<'{}'
+  done
 
   # Who may exec for the sake of captures alone gets into no other pod.
   give reader clusterrole=packet-capture-user "$NS"
