@@ -7,7 +7,12 @@ status_as() { as "$1" patch pod "$2" --subresource=status --type=merge -p "{\"st
 status_json_as() { as "$1" patch pod "$2" --subresource=status --type=json -p "[$3]"; } # PERSON POD OPERATION
 # All of the status as it is, but for one thing.
 replace_status_as() { # PERSON POD SED
-  kubectl -n "$NS" get pod "$2" -o yaml | sed "$3" | as "$1" replace --subresource=status -f -
+  kubectl -n "$NS" get pod "$2" -o yaml | sed "/^  resourceVersion: /d; $3" | as "$1" replace --subresource=status -f -
+}
+
+# On no node, so nothing is known of it.
+unbound() { # POD
+  pod_with "$1" '' '{"op": "remove", "path": "/spec/nodeName"}' '{"op": "add", "path": "/spec/schedulerName", "value": "none"}'
 }
 
 only_a_pods_own_kubelet_says_where_it_is() {
@@ -17,14 +22,12 @@ only_a_pods_own_kubelet_says_where_it_is() {
   give ed clusterrole=packet-capture-user "$NS"
   pods plain
   capture web 5
-  # Of these nothing is known yet: no kubelet takes them.
-  NODE=none pod_yaml nowhere | kubectl create -f - >/dev/null
-  pod_with unbound '' '{"op": "remove", "path": "/spec/nodeName"}' '{"op": "add", "path": "/spec/schedulerName", "value": "none"}'
+  unbound nowhere
   others=$(ips web)
   editor "system:node:not-$NODE"
   within 10 status_as ed plain '"message": "seen"'
 
-  for pod in web plain nowhere unbound; do
+  for pod in web plain nowhere; do
     denied status_as ed "$pod" "\"podIP\": \"$address\", \"podIPs\": [{\"ip\": \"$address\"}]"
     denied status_as ed "$pod" "\"podIP\": \"$address\""
     denied status_as ed "$pod" "\"hostIP\": \"$address\", \"hostIPs\": [{\"ip\": \"$address\"}]"
@@ -65,7 +68,7 @@ a_pod_that_has_ended_is_not_brought_back() {
   denied status_json_as ed web '{"op": "remove", "path": "/status/phase"}'
   status_as ed web '"phase": "Succeeded", "message": "seen"' >/dev/null
   # To end one is no way to anybody's packets.
-  NODE=none pod_yaml nowhere | kubectl create -f - >/dev/null
+  unbound nowhere
   status_as ed nowhere '"phase": "Failed"' >/dev/null
   denied status_as ed nowhere '"phase": "Running"'
 }
@@ -78,21 +81,22 @@ mirror_as() { mirror_yaml started | as "$1" create --dry-run=server -f -; } # PE
 has_mirror() { is "$(field "$1" '.metadata.annotations.kubernetes\.io/config\.source')" file; } # POD
 
 a_static_pod_is_captured_as_its_file_on_the_node_says() {
-  local static=web-$NODE file=/etc/kubernetes/manifests/$ID.yaml
+  local static=web-$NODE folder=/etc/kubernetes/manifests
   apply_policy
-  afterwards docker exec "$NODE" rm -f "$file"
-  pod_yaml web 5 | docker exec -i "$NODE" sh -c "cat >/tmp/$ID.yaml && mv /tmp/$ID.yaml $file"
+  afterwards docker exec "$NODE" rm -f "$folder/.$ID" "$folder/$ID.yaml"
+  pod_yaml web 5 | docker exec -i "$NODE" sh -c "cat >$folder/.$ID && mv $folder/.$ID $folder/$ID.yaml"
   within 60 has_mirror "$static"
   within 60 captured "$static"
 
   # To be called so does not make anybody a kubelet: these have an editor's rights, and no more.
   editor ed
   denied mirror_as ed
-  editor system:node:none
-  denied mirror_as system:node:none
+  editor "system:node:$ID"
+  denied mirror_as "system:node:$ID"
   editor "system:node:$NODE"
   denied starting "system:node:$NODE"
   mirror_as "system:node:$NODE" >/dev/null
-  NODE=none mirror_yaml elsewhere | sed 's/ tcpdump.antrea.io: .5.//' | kubectl create -f - >/dev/null
-  denied annotate_as system:node:none elsewhere tcpdump.antrea.io=5
+  # Where there is no node of that name, nobody removes it at once.
+  NODE=$ID mirror_yaml elsewhere | sed 's/ tcpdump.antrea.io: .5.//' | kubectl create -f - >/dev/null
+  denied annotate_as "system:node:$ID" elsewhere tcpdump.antrea.io=5
 }
