@@ -1,7 +1,9 @@
 //! A pod's JSON: the few fields that a capture depends on, and where they say that the pod is. Nothing else knows the JSON.
 //!
 //! A slim type, for two reasons. A full `Pod` costs 166 kB of heap where this costs about 1 kB, nearly all of it `managedFields`.
-//! And one object that fails to parse fails a whole list, for ever: here a field of an unexpected shape reads as absent.
+//! And whoever may create a pod chooses what is in it: what this costs has a bound, and no object fails to parse (`read`).
+
+mod read;
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -28,6 +30,8 @@ pub struct Pod {
     phase: String,
     ips: Vec<String>,
     host_ips: Vec<String>,
+    /// There are more than those.
+    too_many_addresses: bool,
 }
 
 impl Pod {
@@ -53,7 +57,7 @@ pub struct Seen {
     pub pod: PodName,
     /// When it was created, in seconds since 1970: decides who came first where nothing else does.
     pub created_s: i64,
-    /// Its annotations of ours, as they stand there.
+    /// Its annotations of ours as they stand there, but for what is too much to be readable.
     pub annotations: Annotations,
     /// What they ask.
     pub asked: Asked,
@@ -87,6 +91,9 @@ fn place(pod: &Pod, name: &PodName, limits: &Limits) -> Place {
     }
     if pod.host_network && !host_network_allowed {
         return Place::Forbidden(Refusal::HostNetwork);
+    }
+    if pod.too_many_addresses {
+        return Place::Forbidden(Refusal::TooManyAddresses { max: read::ADDRESSES_MAX });
     }
     let host_ips: Vec<IpAddr> =
         pod.host_ips.iter().filter_map(|ip| Some(ip.parse::<IpAddr>().ok()?.to_canonical())).collect();
@@ -126,34 +133,27 @@ fn whose(ip: IpAddr) -> Option<&'static str> {
 }
 
 impl<'de> Deserialize<'de> for Pod {
-    /// The whole object is read and dropped again, one at a time: simpler than a lenient type for each level of it.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Value::deserialize(deserializer)?;
-        let text = |path: &str| json.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let ips = |one: &str, all: &str| {
-            let all = json.pointer(all).and_then(Value::as_array).into_iter().flatten();
-            let all = all.filter_map(|ip| ip.pointer("/ip")?.as_str());
-            all.chain(text(one)).filter(|ip| !ip.is_empty()).map(str::to_owned).collect()
-        };
-        let created = json.pointer("/metadata/creationTimestamp").and_then(|time| Time::deserialize(time).ok());
-        let annotations = json.pointer("/metadata/annotations").and_then(Value::as_object).into_iter().flatten();
-        let ours = annotations.filter(|(key, _)| annotations::is_ours(key));
-        let ours = ours.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
+        let read::Read { metadata, spec, status } = read::Read::deserialize(deserializer)?;
+        let time = |text: String| Time::deserialize(Value::String(text)).ok();
+        let too_many_addresses = status.pod_ips.too_many || status.host_ips.too_many;
+        let ips = |all: read::Addresses, one: read::AddressText| all.texts.into_iter().chain(one.0).collect();
         Ok(Self {
             metadata: ObjectMeta {
-                name: text("/metadata/name").map(str::to_owned),
-                namespace: text("/metadata/namespace").map(str::to_owned),
-                uid: text("/metadata/uid").map(str::to_owned),
-                resource_version: text("/metadata/resourceVersion").map(str::to_owned),
-                creation_timestamp: created,
-                annotations: Some(ours.collect()),
+                name: metadata.name.0,
+                namespace: metadata.namespace.0,
+                uid: metadata.uid.0,
+                resource_version: metadata.resource_version.0,
+                creation_timestamp: metadata.creation_timestamp.0.and_then(time),
+                annotations: Some(metadata.annotations.0),
                 ..ObjectMeta::default()
             },
-            node: text("/spec/nodeName").unwrap_or_default().to_owned(),
-            host_network: json.pointer("/spec/hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
-            phase: text("/status/phase").unwrap_or_default().to_owned(),
-            ips: ips("/status/podIP", "/status/podIPs"),
-            host_ips: ips("/status/hostIP", "/status/hostIPs"),
+            node: spec.node_name.0.unwrap_or_default(),
+            host_network: spec.host_network.0,
+            phase: status.phase.0.unwrap_or_default(),
+            ips: ips(status.pod_ips, status.pod_ip),
+            host_ips: ips(status.host_ips, status.host_ip),
+            too_many_addresses,
         })
     }
 }

@@ -77,6 +77,11 @@ pub enum Refusal {
         /// What it is instead, such as `a loopback address`.
         what: &'static str,
     },
+    /// The pod, or its node, reports more addresses than any has.
+    TooManyAddresses {
+        /// How many are looked at.
+        max: usize,
+    },
     /// The pod's files would have names longer than the file system takes.
     NameTooLong {
         /// Bytes in the longest of them.

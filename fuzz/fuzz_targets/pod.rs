@@ -58,6 +58,11 @@ fuzz_target!(|input: &[u8]| {
     let again: Pod = serde_json::from_str(&json.to_string()).unwrap_or_else(|error| panic!("{error}: {json}"));
     let look = seen(&pod, &limits);
     assert_eq!(look, seen(&again, &limits), "{json}");
+    // As it stands there: with its own blanks, escapes, and keys that stand twice.
+    if input.first().is_some_and(|first| *first < 0x80) {
+        let raw: Pod = serde_json::from_slice(input).unwrap_or_else(|error| panic!("{error}: {json}"));
+        assert_eq!(look, seen(&raw, &limits), "{json}");
+    }
 
     let text = |path: &str| json.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty());
     let (name, uid) = (text("/metadata/name"), text("/metadata/uid"));
@@ -71,7 +76,9 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(look.asked, asked(&look.annotations, &limits));
     for (key, value) in &look.annotations {
         let there = json.pointer("/metadata/annotations").and_then(|all| all.get(key));
-        assert!(key.starts_with(ANNOTATION) && there.is_some_and(|there| there.as_str().unwrap_or_default() == value));
+        // A value that is longer than any that can be read is cut.
+        let is_there = |there: &str| there == value || value.len() > 1000 && there.starts_with(value.as_str());
+        assert!(key.starts_with(ANNOTATION) && there.is_some_and(|there| is_there(there.as_str().unwrap_or_default())));
     }
 
     let Place::At(ips) = look.place else { return };

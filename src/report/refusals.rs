@@ -76,6 +76,9 @@ pub(super) fn refused(refusal: &Refusal) -> String {
                 quoted(address)
             )
         }
+        Refusal::TooManyAddresses { max } => {
+            format!("the pod's status has more than {max} addresses: they cannot all be the pod's or its node's own")
+        }
         Refusal::NameTooLong { bytes, max } => {
             format!("the pod's name and namespace make a file name of {bytes} bytes, and the file system takes {max}")
         }

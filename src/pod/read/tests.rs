@@ -1,0 +1,215 @@
+//! What is read as a stream is what a reader of the whole object would find in it, whatever the object is.
+
+use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{super::Pod, ADDRESSES_MAX};
+use crate::{
+    annotations::{self, ANNOTATION, asked},
+    capture::{Asked, Place},
+    limits::Limits,
+    pod::seen,
+    refusal::Refusal,
+};
+
+/// Random texts in one run.
+const TEXTS: u32 = 2000;
+
+/// The same, read in the simplest way.
+fn whole(json: &Value) -> Pod {
+    let text = |path: &str| json.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let addresses = |one: &str, all: &str| -> (Vec<String>, bool) {
+        let all = json.pointer(all).and_then(Value::as_array).into_iter().flatten();
+        let all = all.filter_map(|ip| ip.pointer("/ip")?.as_str()).filter(|ip| !ip.is_empty());
+        let short = |text: &str| text.chars().take(64).collect::<String>();
+        let too_many = all.clone().count() > ADDRESSES_MAX;
+        (all.take(ADDRESSES_MAX).chain(text(one)).map(short).collect(), too_many)
+    };
+    let annotations = json.pointer("/metadata/annotations").and_then(Value::as_object).into_iter().flatten();
+    let ours = annotations.filter(|(key, _)| annotations::is_ours(key));
+    let cut = |value: &Value| value.as_str().map(|text| text[..text.floor_char_boundary(1024)].to_owned());
+    let ours: BTreeMap<_, _> = ours.map(|(key, value)| (key.clone(), cut(value).unwrap_or_default())).collect();
+    let (ips, ips_too_many) = addresses("/status/podIP", "/status/podIPs");
+    let (host_ips, host_ips_too_many) = addresses("/status/hostIP", "/status/hostIPs");
+    Pod {
+        metadata: ObjectMeta {
+            name: text("/metadata/name").map(str::to_owned),
+            namespace: text("/metadata/namespace").map(str::to_owned),
+            uid: text("/metadata/uid").map(str::to_owned),
+            resource_version: text("/metadata/resourceVersion").map(str::to_owned),
+            creation_timestamp: json
+                .pointer("/metadata/creationTimestamp")
+                .and_then(|time| Deserialize::deserialize(time).ok()),
+            annotations: Some(ours.into_iter().take(16).collect()),
+            ..Default::default()
+        },
+        node: text("/spec/nodeName").unwrap_or_default().to_owned(),
+        host_network: json.pointer("/spec/hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
+        phase: text("/status/phase").unwrap_or_default().to_owned(),
+        ips,
+        host_ips,
+        too_many_addresses: ips_too_many || host_ips_too_many,
+    }
+}
+
+fn both_read_the_same(text: &str) -> Pod {
+    let whole = whole(&serde_json::from_str(text).unwrap());
+    let stream: Pod = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(format!("{stream:?}"), format!("{whole:?}"), "{text}");
+    stream
+}
+
+/// Marsaglia's xorshift.
+fn random(state: &mut u64, below: usize) -> usize {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    usize::try_from(*state >> 11).unwrap() % below
+}
+
+/// The keys that matter at each level of a pod, and at each one's end some that do not matter there.
+const KEYS: [&[&str]; 4] = [
+    &["metadata", "spec", "status", "metadata", "status", "name"],
+    &[
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "annotations",
+        "annotations",
+        "nodeName",
+        "hostNetwork",
+        "phase",
+        "podIP",
+        "podIPs",
+        "podIPs",
+        "hostIP",
+        "hostIPs",
+        "ip",
+    ],
+    &["tcpdump.antrea.io", "tcpdump.antrea.io/\\u0066ilter", "tcpdump.antrea.io/x", "tcpdump.antrea.iox", "ip"],
+    &["ip", "ip", "name"],
+];
+const VALUES: [&str; 16] = [
+    "null",
+    "true",
+    "false",
+    "0",
+    "-1.5e3",
+    "18446744073709551615",
+    r#""""#,
+    r#""web""#,
+    r#""10.0.0.1""#,
+    r#""fd00::1""#,
+    r#""5""#,
+    r#""5""#,
+    r#""2026-01-02T03:04:05Z""#,
+    r#""\u003c\n\ud83d\ude00""#,
+    "[]",
+    "{}",
+];
+
+/// JSON with these keys, each as often as it comes, and of any shape.
+fn json(state: &mut u64, level: usize) -> String {
+    let Some(keys) = KEYS.get(level) else { return VALUES[random(state, VALUES.len())].to_owned() };
+    let most = if random(state, 40) == 0 { 20 } else { 6 };
+    let count = random(state, most);
+    let mut entry = |object: bool| {
+        let key = match (level, random(state, 3)) {
+            (2, 0) => format!("{ANNOTATION}/{}", random(state, 99)),
+            _ => keys[random(state, keys.len())].to_owned(),
+        };
+        let value = json(state, level + 1);
+        if object { format!("\"{key}\":{value}") } else { value }
+    };
+    let mut entries = |object| (0..count).map(|_| entry(object)).collect::<Vec<_>>().join(",");
+    match (level, most + count) {
+        (0, _) => format!("{{{}}}", entries(true)),
+        (_, 7 | 10 | 15..) => format!("[{}]", entries(false)),
+        (_, 6) => VALUES[random(state, VALUES.len())].to_owned(),
+        _ => format!("{{{}}}", entries(true)),
+    }
+}
+
+#[test]
+fn a_stream_reads_what_a_reader_of_the_whole_finds_in_anything() {
+    let (mut state, mut asking, mut placed) = (0x9E37_79B9_7F4A_7C15, 0, 0);
+    for _ in 0..TEXTS {
+        let pod = both_read_the_same(&json(&mut state, 0));
+        asking += u32::from(pod.asks());
+        placed += u32::from(!pod.ips.is_empty());
+    }
+    assert!(asking > 9 && placed > 9, "{asking}, {placed}");
+    let corpus = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/pod")).unwrap();
+    let texts = corpus.filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok());
+    for text in texts.filter(|text| serde_json::from_str::<Value>(text).is_ok()) {
+        both_read_the_same(&text);
+    }
+}
+
+/// A pod with something in it, as text.
+fn pod(metadata: &str, spec: &str, status: &str) -> String {
+    format!(
+        r#"{{"metadata": {{"name": "web", "uid": "u1", {metadata} "annotations": {{"{ANNOTATION}": "5"}}}}, "spec": {{{spec}}},
+        "status": {{{status} "podIP": "10.0.0.1"}}}}"#
+    )
+}
+
+fn place(text: &str) -> Place {
+    let pod: Pod = serde_json::from_str(text).unwrap();
+    let seen = seen(&pod, &Limits::default()).unwrap();
+    assert!(matches!(seen.asked, Asked::Request(_)));
+    seen.place
+}
+
+#[test]
+fn neither_depth_nor_length_nor_a_key_that_stands_twice_fails_a_pod() {
+    let here = Place::At(vec!["10.0.0.1".parse::<IpAddr>().unwrap()]);
+    let deep = |open: &str, close: &str| format!("{}{}", open.repeat(10_000), close.repeat(10_000));
+    for deep in [deep("[", "]"), format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000))] {
+        let fields = [format!("\"managedFields\": {deep},"), format!("\"namespace\": {deep},"), String::new()];
+        for metadata in &fields {
+            assert_eq!(place(&pod(metadata, &format!("\"x\": {deep}"), &format!("\"podIPs\": {deep},"))), here);
+        }
+    }
+    let twice =
+        pod("\"name\": [5],\"name\": \"web\",", "\"nodeName\": {}, \"nodeName\": \"n\"", "\"podIP\": \"127.0.0.1\",");
+    assert_eq!(place(&twice), here);
+}
+
+#[test]
+fn more_addresses_than_a_pod_can_have_are_refused_and_not_kept() {
+    let many = |count| vec![r#"{"ip": "10.0.0.1"}"#; count].join(",");
+    let text = |key, count| pod("", "", &format!("\"{key}\": [{}],", many(count)));
+    let refused = Place::Forbidden(Refusal::TooManyAddresses { max: 8 });
+    for key in ["podIPs", "hostIPs"] {
+        assert_eq!(place(&text(key, 20_000)), refused);
+        assert_eq!(place(&text(key, 9)), refused);
+        let read: Pod = serde_json::from_str(&text(key, 20_000)).unwrap();
+        assert!(read.ips.len() <= 9 && read.host_ips.len() <= 9);
+    }
+    assert!(matches!(place(&text("podIPs", 8)), Place::At(_)));
+    let long = pod("", "", &format!("\"podIPs\": [{{\"ip\": \"10.0.0.1{}\"}}],", "0".repeat(100_000)));
+    assert!(matches!(place(&long), Place::Forbidden(Refusal::ForeignAddress { address, .. }) if address.len() == 64));
+}
+
+#[test]
+fn annotations_beyond_any_that_can_be_read_are_refused_as_all_of_them_would_be_and_not_kept() {
+    let limits = Limits::default();
+    let main = (ANNOTATION.to_owned(), "5".to_owned());
+    let ours = |others: Vec<(String, String)>| BTreeMap::from_iter([main.clone()].into_iter().chain(others));
+    let many = (0..1_000).map(|n| (format!("{ANNOTATION}/{n}"), String::new())).collect();
+    let known_too = ["/filter", "/pause"].map(|key| (format!("{ANNOTATION}{key}"), "x".to_owned())).into();
+    let long = |key: &str| vec![(format!("{ANNOTATION}{key}"), "−udp or ".repeat(30_000))];
+    for all in [ours(many), ours(known_too), ours(long("/filter")), ours(long("/duration")), ours(long(""))] {
+        let text = serde_json::json!({"metadata": {"name": "web", "uid": "u1", "annotations": all}}).to_string();
+        let seen = seen(&serde_json::from_str(&text).unwrap(), &limits).unwrap();
+        assert!(matches!(&seen.asked, Asked::Unreadable(_)) && seen.asked == asked(&all, &limits), "{:?}", seen.asked);
+        let kept: usize = seen.annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert!(kept < 20_000, "{kept}");
+    }
+}
