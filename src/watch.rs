@@ -29,11 +29,14 @@ const WATCH_S: u32 = 120;
 /// The client's own read timeout: more than a watch may be silent, so that it only ends what hangs.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_S as u64 + 30);
 
-/// How long a list may make no progress.
+/// How long a list may make no progress: counted anew for each of its pods, so that many pages may take longer.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Pods in one page of a list: bounds the memory that a list takes.
-const PAGE_SIZE: u32 = 50;
+/// Pods in one page of a list. The largest pod is 9.4 MB of JSON: etcd takes 1.5 MiB for one object, and the API server writes each
+/// `<` as six characters. kube holds a page's text three times at its peak, and an event's of a watch four times, so either takes
+/// some 35 MB of the 64 MiB that 16 captures leave of the container's limit; a page of two would take 58 MB (measured by
+/// `tests/it/hostile.rs`). A page that comes after its token expired (410) means a new list, as every error does.
+pub const PAGE_SIZE: u32 = 1;
 
 /// How long a watch may go without a word. Bookmarks do not reach us, so a quiet node and a deaf connection look the same, and kube
 /// makes a silent watch anew without an error: only a list tells them apart.

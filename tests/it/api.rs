@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    http::{read_request, respond, status},
+    http::{Bulky, read_request, respond, respond_with, status},
     pod::Pod,
 };
 
@@ -77,6 +77,7 @@ struct State {
     news: Vec<(u64, String)>,
     version: u64,
     page_size: usize,
+    bulk: Arc<str>,
     once: BTreeMap<Kind, VecDeque<Answer>>,
     always: BTreeMap<Kind, Answer>,
     requests: Vec<Request>,
@@ -186,7 +187,12 @@ impl Api {
         self.shared.change(|state| state.generation += 1);
     }
 
-    /// Pods in a page of a list, whatever the client asks.
+    /// What clients get wherever [`BULK`](crate::http::BULK) stands in a pod.
+    pub fn bulk(&self, text: &str) {
+        self.shared.change(|state| state.bulk = text.into());
+    }
+
+    /// Pods in a page of a list at the most, whatever the client asks.
     pub fn page_size(&self, pods: usize) {
         self.shared.change(|state| state.page_size = pods);
     }
@@ -221,7 +227,8 @@ impl State {
         self.version += 1;
         let Some(pod) = self.pods.get_mut(key) else { return };
         pod["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.news.push((self.version, json!({"type": what, "object": pod}).to_string()));
+        // In this order, as the API server writes it: kube would read an object that came first twice.
+        self.news.push((self.version, format!(r#"{{"type":"{what}","object":{pod}}}"#)));
     }
 
     fn answer(&mut self, kind: Kind) -> Answer {
@@ -229,8 +236,8 @@ impl State {
         once.or_else(|| self.always.get(&kind).cloned()).unwrap_or(Answer::Truth)
     }
 
-    fn list(&self, from: usize) -> Value {
-        let items: Vec<&Value> = self.pods.values().skip(from).take(self.page_size).collect();
+    fn list(&self, from: usize, limit: usize) -> Value {
+        let items: Vec<&Value> = self.pods.values().skip(from).take(limit.min(self.page_size)).collect();
         let next = from + items.len();
         let more = if next < self.pods.len() { next.to_string() } else { String::new() };
         let meta = json!({"resourceVersion": self.version.to_string(), "continue": more});
@@ -251,6 +258,11 @@ impl State {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn truth(&self, tell: impl FnOnce(&State) -> Value) -> (Value, Arc<str>) {
+        let state = self.state();
+        (tell(&state), Arc::clone(&state.bulk))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) {
@@ -293,13 +305,14 @@ impl Shared {
                 }
                 (Answer::Truth, Kind::Watch) => self.watch(generation, &connection, version, None)?,
                 (Answer::Truth, Kind::List | Kind::Page) => {
-                    let from = number("continue=").unwrap_or_default().try_into().unwrap_or_default();
-                    let list = self.state().list(from);
-                    respond(&connection, 200, &list.to_string())?;
+                    let count = |name| number(name).and_then(|number| usize::try_from(number).ok());
+                    let (from, limit) = (count("continue=").unwrap_or_default(), count("limit=").unwrap_or(usize::MAX));
+                    let (list, bulk) = self.truth(|state| state.list(from, limit));
+                    respond_with(&connection, 200, &Bulky { text: &list.to_string(), bulk: &bulk })?;
                 }
                 (Answer::Truth, Kind::Find) => {
-                    let found = self.state().find(&target);
-                    respond(&connection, 200, &found.to_string())?;
+                    let (found, bulk) = self.truth(|state| state.find(&target));
+                    respond_with(&connection, 200, &Bulky { text: &found.to_string(), bulk: &bulk })?;
                 }
                 (Answer::Truth, Kind::Event) => respond(&connection, 201, &String::from_utf8_lossy(&body))?,
                 (Answer::Truth, Kind::Other) => respond(&connection, 404, &status(404).to_string())?,
@@ -318,8 +331,12 @@ impl Shared {
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")?;
         let (mut lines, ended) = (Vec::from_iter(first), self.state().watches_ended);
         loop {
+            let bulk = Arc::clone(&self.state().bulk);
             for line in lines {
-                write!(connection, "{:x}\r\n{line}\n\r\n", line.len() + 1)?;
+                let line = Bulky { text: &line, bulk: &bulk };
+                write!(connection, "{:x}\r\n", line.len() + 1)?;
+                line.write_to(connection)?;
+                connection.write_all(b"\n\r\n")?;
             }
             let idle = |state: &mut State| {
                 state.generation == generation

@@ -33,9 +33,41 @@ pub fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<(String, St
 }
 
 /// A whole answer.
-pub fn respond(mut connection: &TcpStream, code: u16, body: &str) -> io::Result<()> {
+pub fn respond(connection: &TcpStream, code: u16, body: &str) -> io::Result<()> {
+    respond_with(connection, code, &Bulky { text: body, bulk: "" })
+}
+
+/// The same, with bulk in it.
+pub fn respond_with(mut connection: &TcpStream, code: u16, body: &Bulky) -> io::Result<()> {
     let head = format!("HTTP/1.1 {code} Scripted\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
-    connection.write_all(format!("{head}\r\nRetry-After: 1\r\n\r\n{body}").as_bytes())
+    connection.write_all(format!("{head}\r\nRetry-After: 1\r\n\r\n").as_bytes())?;
+    body.write_to(connection)
+}
+
+/// What stands in a pod for the bulk that a client gets.
+pub const BULK: &str = "\"the bulk\"";
+
+/// A text in which the bulk stands once for each place that it takes: a page with many such pods is never in memory.
+pub struct Bulky<'a> {
+    pub text: &'a str,
+    pub bulk: &'a str,
+}
+
+impl Bulky<'_> {
+    pub fn len(&self) -> usize {
+        let places = self.text.matches(BULK).count();
+        self.text.len() - places * BULK.len() + places * self.bulk.len()
+    }
+
+    pub fn write_to(&self, mut to: &TcpStream) -> io::Result<()> {
+        for (number, part) in self.text.split(BULK).enumerate() {
+            if number > 0 {
+                to.write_all(self.bulk.as_bytes())?;
+            }
+            to.write_all(part.as_bytes())?;
+        }
+        Ok(())
+    }
 }
 
 /// The object that goes with an HTTP status.

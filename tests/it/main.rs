@@ -5,6 +5,7 @@
 
 mod api;
 mod controller;
+mod hostile;
 mod http;
 mod node;
 mod packets;

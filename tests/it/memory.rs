@@ -1,9 +1,9 @@
 //! A ring as large as they get, read in as little memory as a small one.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{Read, Write},
-    process::{Child, Stdio},
+    process::Stdio,
 };
 
 use packet_capture::capture::{PodName, Stem};
@@ -11,7 +11,7 @@ use packet_capture::capture::{PodName, Stem};
 use crate::{
     node::Node,
     packets::{GONE, IN, PEER, POD, SLL2, header, record, udp},
-    process::{state, until},
+    process::{peak_kb, state, until},
     reading::{entry, leave_state},
 };
 
@@ -39,13 +39,6 @@ fn fill(node: &Node, files: u16) {
     }
 }
 
-/// The most memory that a process has had so far, in kB.
-fn peak_kb(child: &Child) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
-    peak.trim().parse().unwrap()
-}
-
 /// Reads a ring of so many files, and returns the reader's peak memory at the beginning, in the middle and near the end, in kB.
 fn peaks_kb(files: u16) -> Vec<u64> {
     let node = Node::new();
@@ -62,7 +55,7 @@ fn peaks_kb(files: u16) -> Vec<u64> {
         if [1, packets / 2, packets - RECORDS / 2].contains(&number) {
             // The pipe is full, and it waits until it is not.
             until("a reader that waits", || (state(pid) == Some('S')).then_some(()));
-            peaks.push(peak_kb(&child));
+            peaks.push(peak_kb(pid));
         }
     }
     let (mut rest, mut said) = (Vec::new(), String::new());

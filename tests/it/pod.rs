@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::http::BULK;
+
 const ANNOTATION: &str = "tcpdump.antrea.io";
 
 /// A pod's JSON.
@@ -66,6 +68,13 @@ impl Pod {
 
     pub fn in_phase(self, phase: &str) -> Self {
         self.set("/status/phase", json!(phase))
+    }
+
+    /// As large as a pod's owner can make it.
+    pub fn with_bulk(mut self) -> Self {
+        // Without its quotes it is the text of a JSON string.
+        self.0["spec"]["imagePullSecrets"] = json!(BULK.trim_matches('"'));
+        self
     }
 
     pub fn set(mut self, path: &str, value: Value) -> Self {

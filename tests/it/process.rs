@@ -35,6 +35,18 @@ pub fn state(pid: i32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
+/// Lets the most memory of a process be what it has now.
+pub fn forget_peak(pid: i32) {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+}
+
+/// The most memory that a process has had so far, in kB.
+pub fn peak_kb(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+    peak.trim().parse().unwrap()
+}
+
 /// Whether a process runs, or may again.
 pub fn lives(pid: i32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
