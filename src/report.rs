@@ -31,6 +31,11 @@ const LIFE_OF_FILES: &str = "the files live as long as this DaemonSet's pod: the
 const COPIES: &str =
     "a copy is what tcpdump sees of a packet on one interface: most packets have several, `get` shows one of each";
 
+/// The kubelet reports the state of the containers together with the address, so whether they run already cannot be told.
+const WAITING: &str = "the API server knows no IP address of the pod yet: the capture begins as soon as it does. Packets before that are \
+                       not captured, and containers may run already: a postStart hook, for example, delays the kubelet's \
+                       report of the address until the hook has ended";
+
 /// tcpdump runs, and found so many files of before.
 #[must_use]
 pub fn started(run: &Run, slot: &Slot, node: &str, path: &Path, kept: usize) -> String {
@@ -53,6 +58,9 @@ pub fn started(run: &Run, slot: &Slot, node: &str, path: &Path, kept: usize) -> 
     }
     if kept > 0 {
         let _ = write!(text, "; kept: {}", counted(number(kept), "older file", "older files"));
+    }
+    if slot.told == Some(Standing::Waiting) {
+        text.push_str("; packets from before the API server knew the pod's address were not captured");
     }
     if let Some(bytes) = run.capture.snaplen {
         let _ = write!(text, "; {bytes} bytes of each packet");
@@ -187,7 +195,7 @@ pub fn standing(standing: &Standing, running: Option<u16>, kept: usize) -> (Reas
     match standing {
         Standing::Refused(refusal) => (Reason::Refused, format!("{}; {kept}", refusals::refused(refusal))),
         Standing::NoRoom(no_room) => (Reason::Refused, format!("{}; {kept}", refusals::lacking(*no_room))),
-        Standing::Waiting => (Reason::Waiting, "the capture begins as soon as the pod has an IP address".to_owned()),
+        Standing::Waiting => (Reason::Waiting, WAITING.to_owned()),
         Standing::Missed => (Reason::Missed, format!("the pod finished before its packets could be captured; {kept}")),
     }
 }
@@ -288,5 +296,17 @@ mod tests {
         );
         assert!(standing(&refusal, None, 0).1.ends_with("; nothing is captured"));
         assert!(standing(&refusal, None, 1).1.ends_with("; nothing is captured; kept: 1 file"));
+    }
+
+    #[test]
+    fn who_waited_for_an_address_is_told_before_and_after_what_is_missed() {
+        assert!(standing(&Standing::Waiting, None, 0).1.contains("Packets before that are not captured"));
+        let capture = Capture { files: 5, filter: None, packets: None, snaplen: None };
+        let run = Run { capture, ips: vec![[10, 0, 0, 1].into()] };
+        let missed = |told| {
+            let text = started(&run, &Slot { told, ..Slot::default() }, "node", Path::new("/captures/x.pcap"), 0);
+            text.contains("before the API server knew the pod's address were not captured")
+        };
+        assert!(missed(Some(Standing::Waiting)) && !missed(None) && !missed(Some(Standing::Missed)));
     }
 }

@@ -22,11 +22,27 @@ fn a_pod_without_an_address_is_captured_once_it_has_one() {
 
 #[test]
 #[ignore = "takes 10 s"]
-fn a_pod_that_stays_without_an_address_is_told_what_it_waits_for() {
+fn a_pod_that_stays_without_an_address_is_told_what_it_waits_for_and_what_it_missed() {
     let node = Node::new();
     let _controller = node.start_ready();
     node.api.put(&web().at(&[]).in_phase("Pending"));
-    assert_eq!(node.until_event("web", "CaptureWaiting"), "the capture begins as soon as the pod has an IP address");
+    let message = node.until_event("web", "CaptureWaiting");
+    for words in
+        ["begins as soon as", "Packets before that are not captured", "containers may run already", "postStart"]
+    {
+        assert!(message.contains(words), "{message}");
+    }
+    let missed = "; packets from before the API server knew the pod's address were not captured";
+    node.api.put(&web());
+    let message = node.until_event("web", "CaptureStarted");
+    assert!(message.contains(missed), "{message}");
+    // It misses nothing more.
+    node.api.put(&web().asks("6"));
+    node.nth_start("web", 2);
+    let messages =
+        until("the second event", || Some(node.messages("web", "CaptureStarted")).filter(|all| all.len() == 2));
+    assert!(!messages[1].contains(missed), "{messages:?}");
+    assert_eq!(node.messages("web", "CaptureWaiting").len(), 1);
 }
 
 #[test]
