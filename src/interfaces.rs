@@ -1,12 +1,8 @@
-//! The node's network interfaces, as the kernel lists them in sysfs: which of them may be a pod's own.
+//! The node's network interfaces: which of them may be a pod's own.
 
-use std::{fs, path::Path};
+use std::fs;
 
-/// Where the kernel lists them; those of the network namespace that sysfs was mounted in, here the host's.
-const LIST: &str = "/sys/class/net";
-
-/// The type of a loopback device (`ARPHRD_LOOPBACK`): what pods of the node's network say to one another passes it.
-const LOOPBACK: u32 = 772;
+use crate::netlink::{self, Link};
 
 /// What an interface is, as far as the question goes whose packets pass it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +17,9 @@ pub enum Kind {
     Gone,
 }
 
+/// What comes in pairs, of which one end is put into a pod (Cilium makes pairs of `netkit`).
+const PAIRS: [&str; 2] = ["veth", "netkit"];
+
 /// When the node was started, in microseconds since 1970: before that, the indices were those of other interfaces.
 #[must_use]
 pub fn numbered_since_us() -> Option<u64> {
@@ -29,34 +28,20 @@ pub fn numbered_since_us() -> Option<u64> {
     seconds.checked_mul(1_000_000)
 }
 
-/// What the interface of this index is; unclear where there is no list of them.
+/// What the interface of this index is; unclear where the kernel does not say.
 #[must_use]
 pub fn kind(index: u32) -> Kind {
-    kind_in(Path::new(LIST), index)
+    match netlink::link(index) {
+        Ok(Some(link)) => kind_of(&link),
+        Ok(None) => Kind::Gone,
+        Err(_) => Kind::Unclear,
+    }
 }
 
-fn kind_in(list: &Path, index: u32) -> Kind {
-    let Ok(entries) = fs::read_dir(list) else { return Kind::Unclear };
-    let looks = entries.filter_map(|entry| look(&entry.ok()?.path()));
-    looks.into_iter().find(|(found, _)| *found == index).map_or(Kind::Gone, |(_, kind)| kind)
-}
-
-/// The index and the kind of the interface with this folder; `None` for what is none, or has just gone.
-fn look(dir: &Path) -> Option<(u32, Kind)> {
-    let number = |name: &str| fs::read_to_string(dir.join(name)).ok()?.trim().parse::<u32>().ok();
-    let (index, peer) = (number("ifindex")?, number("iflink")?);
-    // A veth says nothing more of its type; what does is a bridge, a VLAN, a tunnel. A card has a device.
-    let says_type = fs::read_to_string(dir.join("uevent")).is_ok_and(|said| said.contains("DEVTYPE="));
-    let shared = says_type
-        || number("type") == Some(LOOPBACK)
-        || ["bridge", "device", "tun_flags"].iter().any(|name| dir.join(name).exists());
-    let kind = match (shared, peer == index || peer == 0) {
-        (true, _) => Kind::Shared,
-        (false, false) => Kind::Pair,
-        // Indices are counted apart in each namespace, so the two ends of a pair may have the same.
-        (false, true) => Kind::Unclear,
-    };
-    Some((index, kind))
+/// Only the kernel's own word for an interface tells: for sysfs an internal port of Open vSwitch is like a veth whose two ends
+/// happen to have the same index. A pair with both ends on the node, such as Cilium's `cilium_host`, leads to no pod.
+fn kind_of(link: &Link) -> Kind {
+    if PAIRS.contains(&link.kind.as_str()) && link.leads_elsewhere { Kind::Pair } else { Kind::Shared }
 }
 
 #[cfg(test)]
@@ -64,30 +49,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interface_is_told_by_its_peer_and_its_type() {
-        let dir = std::env::temp_dir().join(format!("packet-capture-interfaces-{}", std::process::id()));
-        for (name, index, peer, uevent) in [
-            ("eth0", 2, 2, "INTERFACE=eth0\nIFINDEX=2\n"),
-            ("veth1", 5, 2, "INTERFACE=veth1\nIFINDEX=5\n"),
-            ("veth2", 6, 6, "INTERFACE=veth2\nIFINDEX=6\n"),
-            ("cni0", 7, 7, "DEVTYPE=bridge\nINTERFACE=cni0\nIFINDEX=7\n"),
-            ("vlan8", 8, 2, "DEVTYPE=vlan\nINTERFACE=vlan8\nIFINDEX=8\n"),
-        ] {
-            let folder = dir.join(name);
-            fs::create_dir_all(&folder).unwrap();
-            for (file, text) in
-                [("ifindex", index.to_string()), ("iflink", peer.to_string()), ("uevent", uevent.into())]
-            {
-                fs::write(folder.join(file), format!("{text}\n")).unwrap();
+    fn one_end_of_a_pair_that_leads_elsewhere_is_a_pods_and_nothing_else_is() {
+        let kind = |kind: &str, leads_elsewhere| kind_of(&Link { kind: kind.to_owned(), leads_elsewhere });
+        for pair in PAIRS {
+            assert_eq!((kind(pair, true), kind(pair, false)), (Kind::Pair, Kind::Shared), "{pair}");
+        }
+        // An empty one is a network card's.
+        let shared =
+            ["", "openvswitch", "tun", "bridge", "vxlan", "geneve", "vlan", "bond", "dummy", "macvlan", "wireguard"];
+        for shared in shared {
+            for leads_elsewhere in [true, false] {
+                assert_eq!(kind(shared, leads_elsewhere), Kind::Shared, "{shared}");
             }
         }
-        fs::create_dir(dir.join("eth0/device")).unwrap();
-        fs::write(dir.join("bonding_masters"), "").unwrap();
-        let kinds = [2, 5, 6, 7, 8, 9].map(|index| kind_in(&dir, index));
-        assert_eq!(kinds, [Kind::Shared, Kind::Pair, Kind::Unclear, Kind::Shared, Kind::Shared, Kind::Gone]);
-        fs::remove_dir_all(&dir).unwrap();
-        assert_eq!(kind_in(&dir, 2), Kind::Unclear);
+    }
+
+    #[test]
+    fn the_loopback_device_is_shared_and_an_index_that_no_interface_has_is_gone() {
         // In every network namespace the loopback device has this index.
-        assert_eq!(kind(1), Kind::Shared);
+        assert_eq!((kind(1), kind(i32::MAX.cast_unsigned())), (Kind::Shared, Kind::Gone));
     }
 }

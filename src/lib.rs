@@ -17,8 +17,8 @@
 //!
 //! These, [`capture`], [`refusal`] and [`pod`] do no I/O, read no clock and write no log. The others keep one secret each: [`watch`]
 //! how the stream is opened anew, [`tcpdump`] the processes, [`stderr`] their words, [`ring`] the files, [`state`] what the next
-//! process must know, [`report`] the wording, [`events`] the way to the API server, [`signals`], [`health`], [`instance`] and [`config`]
-//! theirs.
+//! process must know, [`report`] the wording, [`events`] the way to the API server, [`netlink`] the way to the kernel's own lists,
+//! [`signals`], [`health`], [`instance`] and [`config`] theirs.
 //!
 //! # Readers beside it
 //!
@@ -61,6 +61,7 @@ pub mod health;
 pub mod instance;
 pub mod interfaces;
 pub mod limits;
+pub mod netlink;
 pub mod once;
 pub mod output;
 pub mod pcap;

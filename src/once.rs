@@ -120,7 +120,7 @@ impl Evidence {
         Own::On(own)
     }
 
-    /// About how many packets were seen on other interfaces only.
+    /// How many packets were seen on other interfaces only, at least.
     #[must_use]
     pub fn missed(&self, own: &BTreeSet<u32>) -> u64 {
         [Way::To, Way::From].map(|way| self.flows.lacking(way, own).0).iter().sum()

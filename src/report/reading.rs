@@ -44,7 +44,7 @@ pub fn shows_all(own: &Own) -> Option<String> {
 #[must_use]
 pub fn missed(packets: u64) -> String {
     format!(
-        "about {} seen on other interfaces, and none like them on the pod's own: dropped on the way, or led past it; --all shows them",
+        "at least {} seen on other interfaces, and none like them on the pod's own: dropped on the way, or led past it; --all shows them",
         counted(packets, "packet was", "packets were")
     )
 }

@@ -91,7 +91,7 @@ fn what_never_came_to_the_pod_is_told_in_a_number() {
     bytes.extend(record([9, 0], &udp(GONE, IN, POD, PEER, &9_u32.to_be_bytes())));
     let (numbers, warnings) = shown(bytes, 9);
     assert_eq!(numbers, [1, 2, 3, 4, 5, 9]);
-    let told = "warning: about 3 packets were seen on other interfaces, and none like them on the pod's own: ";
+    let told = "warning: at least 3 packets were seen on other interfaces, and none like them on the pod's own: ";
     assert!(warnings.len() == 1 && warnings[0].starts_with(told), "{warnings:?}");
 }
 

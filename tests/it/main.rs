@@ -20,6 +20,7 @@ mod elsewhere;
 mod events;
 mod follow;
 mod instance;
+mod interfaces;
 mod limits;
 mod memory;
 mod optional;
