@@ -68,6 +68,11 @@ pub enum Refusal {
         /// How long it had, in seconds.
         limit_s: u64,
     },
+    /// A filter that the kernel does not take, so that every packet of the node would be copied to tcpdump.
+    FilterNotInKernel {
+        /// What libpcap said.
+        said: String,
+    },
     /// The pod uses the node's network.
     HostNetwork,
     /// The pod reports an address that is not its own.

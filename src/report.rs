@@ -163,6 +163,10 @@ pub fn removed(slot: &Slot, files: usize) -> String {
 /// tcpdump ended by itself.
 #[must_use]
 pub fn failed(exit: &Exit, ran: Duration, ended: Ended, kept: usize) -> String {
+    if let Some(said) = &exit.unfiltered {
+        let how = format!("tcpdump was ended because of its filter: {}", refusals::not_in_kernel(said));
+        return retried(&how, ended, kept);
+    }
     let said = if exit.last_line.is_empty() { String::new() } else { format!(": {}", quoted(&exit.last_line)) };
     let how = format!("tcpdump {} after {:.1} s{said}", exit.how(), ran.as_secs_f64());
     retried(&how, ended, kept)

@@ -20,6 +20,7 @@ const BYTES_PER_TURN: usize = 65_536;
 pub struct Stderr {
     pipe: PipeReader,
     kept: VecDeque<u8>,
+    unfiltered: Option<String>,
 }
 
 impl Stderr {
@@ -30,12 +31,23 @@ impl Stderr {
     pub fn pipe() -> io::Result<(Self, PipeWriter)> {
         let (pipe, end) = io::pipe()?;
         fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
-        Ok((Self { pipe, kept: VecDeque::new() }, end))
+        Ok((Self { pipe, kept: VecDeque::new(), unfiltered: None }, end))
     }
 
     /// Reads what has come.
     pub fn read(&mut self) {
-        read_available(&mut self.pipe, &mut self.kept);
+        let unfiltered = &mut self.unfiltered;
+        read_available(&mut self.pipe, &mut self.kept, |kept| {
+            if unfiltered.is_none() {
+                *unfiltered = not_filtered_by_kernel(&String::from_utf8_lossy(kept));
+            }
+        });
+    }
+
+    /// Why the kernel does not filter for it, if it has said so: then every packet of the node is copied to it.
+    #[must_use]
+    pub fn unfiltered(&self) -> Option<&str> {
+        self.unfiltered.as_deref()
     }
 
     /// All of it that is kept, once the process is gone.
@@ -46,13 +58,15 @@ impl Stderr {
     }
 }
 
-fn read_available(from: &mut impl Read, kept: &mut VecDeque<u8>) {
+/// Shows `look` all that is kept after each piece, so that a chatterer cannot push out what it said before.
+fn read_available(from: &mut impl Read, kept: &mut VecDeque<u8>, mut look: impl FnMut(&[u8])) {
     let mut buffer = [0; 4096];
     for _ in 0..BYTES_PER_TURN / buffer.len() {
         match from.read(&mut buffer) {
             Ok(0) | Err(_) => return,
             Ok(bytes) => kept.extend(&buffer[..bytes]),
         }
+        look(kept.make_contiguous());
         let surplus = kept.len().saturating_sub(BYTES_MAX);
         kept.drain(..surplus);
     }
@@ -63,11 +77,27 @@ fn read_available(from: &mut impl Read, kept: &mut VecDeque<u8>) {
 pub fn last_line(said: &str) -> String {
     let usual = |line: &str| {
         count(line).is_some()
-            || ["listening on ", "WARNING: ", "data link type "].iter().any(|usual| line.contains(usual))
+            || ["listening on ", "WARNING: ", "Warning: ", "data link type "].iter().any(|usual| line.contains(usual))
     };
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !usual(line));
     let line = lines.next_back().unwrap_or_default();
     line.strip_prefix("tcpdump: ").unwrap_or(line).to_owned()
+}
+
+/// How libpcap's warnings begin that the kernel did not take the filter (pcap-linux.c, `pcap_setfilter_linux`). tcpdump then goes
+/// on, and filters by itself.
+const NOT_IN_KERNEL: [&str; 3] = [
+    "Warning: Couldn't allocate kernel memory for filter",
+    "Warning: Kernel filter failed: ",
+    "Warning: Filter too complex for kernel",
+];
+
+/// libpcap's words for it if the kernel did not take the filter, without its advice, which is given again in ours.
+#[must_use]
+pub fn not_filtered_by_kernel(said: &str) -> Option<String> {
+    let line = said.lines().find(|line| NOT_IN_KERNEL.iter().any(|warning| line.starts_with(warning)))?;
+    let why = line.trim_start_matches("Warning: ").split(": try increasing ").next().unwrap_or_default();
+    Some(why.trim().to_owned())
 }
 
 /// The counts of tcpdump's last words: `12 packets captured`, `14 packets received by filter`, `0 packets dropped by kernel`.
@@ -102,11 +132,35 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_that_the_kernel_did_not_take_is_noticed_whatever_is_said_after_it() {
+        let warning = "Couldn't allocate kernel memory for filter";
+        let said = "tcpdump: data link type LINUX_SLL2\nWarning: Couldn't allocate kernel memory for filter: try increasing \
+                    net.core.optmem_max with sysctl\ntcpdump: listening on any\n";
+        assert_eq!(not_filtered_by_kernel(said).as_deref(), Some(warning));
+        assert_eq!(last_line(said), "");
+        for (said, warning) in [
+            ("Warning: Kernel filter failed: Invalid argument\n", Some("Kernel filter failed: Invalid argument")),
+            ("Warning: Filter too complex for kernel\n", Some("Filter too complex for kernel")),
+            ("tcpdump: WARNING: any: that device doesn't support promiscuous mode\n", None),
+            ("", None),
+        ] {
+            assert_eq!(not_filtered_by_kernel(said).as_deref(), warning);
+        }
+        let (mut stderr, mut end) = Stderr::pipe().unwrap();
+        let chatter = "0123456789\n".repeat(4 * BYTES_MAX / 11);
+        io::Write::write_all(&mut end, format!("{said}{chatter}").as_bytes()).unwrap();
+        drop(end);
+        stderr.read();
+        assert_eq!(stderr.unfiltered(), Some(warning));
+        assert!(!stderr.into_text().contains("Warning"));
+    }
+
+    #[test]
     fn only_the_end_of_what_was_said_is_kept() {
         let mut kept = VecDeque::new();
         let mut said: Vec<u8> = (0..100_000_u32).flat_map(|n| format!("{n}\n").into_bytes()).collect();
         said.truncate(BYTES_PER_TURN);
-        read_available(&mut said.as_slice(), &mut kept);
+        read_available(&mut said.as_slice(), &mut kept, |_| ());
         assert_eq!(kept, &said[said.len() - BYTES_MAX..]);
     }
 }

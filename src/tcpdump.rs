@@ -36,6 +36,12 @@ const SLL2_HEADER_BYTES: u32 = 20;
 /// The same of LINUX_SLL, which `-y` may ask for.
 const SLL_HEADER_BYTES: u32 = 16;
 
+/// Where no file can be made, not even by root: a tcpdump that is to write there attaches its filter to its socket, then ends.
+const NO_FILE: &str = "/dev/null/none";
+
+/// How much buffer such a one asks the kernel for, in KiB: it reads nothing.
+const ATTACH_BUFFER_KIB: &str = "1024";
+
 /// The tcpdumps of this node, by the pod that they capture.
 #[derive(Debug)]
 pub struct Tcpdumps {
@@ -46,13 +52,24 @@ pub struct Tcpdumps {
     compiling: Option<Compiling>,
 }
 
-/// A tcpdump that compiles expressions, one after the other, and captures nothing.
+/// A tcpdump that compiles expressions, one after the other, or attaches one to a socket, and captures nothing.
 #[derive(Debug)]
 struct Compiling {
     child: Child,
     stderr: Stderr,
     kill_at: Instant,
-    left: VecDeque<String>,
+    trial: Trial,
+    left: VecDeque<Trial>,
+}
+
+/// What a tcpdump is to try with an expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// Compile it.
+    Compile(String),
+    /// Attach it to a socket as a capture would. Whether it fits depends on the kernel, its settings and its own compiler, so
+    /// that no count of instructions tells; and the kernel's memory for it is counted for each socket, so that one trial does.
+    Attach(String),
 }
 
 /// What came of compiling.
@@ -62,6 +79,8 @@ pub enum Compiled {
     All,
     /// tcpdump said this against one of them.
     Rejected(String),
+    /// The kernel does not take one of them; libpcap said this.
+    NotInKernel(String),
     /// One of them took too long.
     TooCostly,
 }
@@ -73,6 +92,8 @@ pub struct Exit {
     pub status: ExitStatus,
     /// The last thing it said, its counts aside; empty if it said nothing.
     pub last_line: String,
+    /// Why the kernel did not filter for it, if that is so.
+    pub unfiltered: Option<String>,
     /// What it counted, if it came to say so.
     pub counts: Option<Counts>,
 }
@@ -107,20 +128,19 @@ impl Tcpdumps {
         self.compiling.is_some()
     }
 
-    /// Has tcpdump compile expressions, without capturing anything. One call at a time.
+    /// Has tcpdump compile and attach expressions, without capturing anything. One call at a time.
     ///
     /// # Errors
     /// If tcpdump could not be started.
-    pub fn compile(&mut self, mut expressions: VecDeque<String>) -> io::Result<()> {
-        let Some(expression) = expressions.pop_front() else { return Ok(()) };
-        let arguments = ["-y", "LINUX_SLL2", "-d", "--", &expression].map(OsString::from);
-        let (child, stderr) = spawn(arguments.into(), Stdio::null())?;
+    pub fn compile(&mut self, mut trials: VecDeque<Trial>) -> io::Result<()> {
+        let Some(trial) = trials.pop_front() else { return Ok(()) };
+        let (child, stderr) = spawn(trial_arguments(&self.options, &trial), Stdio::null())?;
         let limit = Rlimit { current: Some(COMPILE_CPU_S), maximum: Some(COMPILE_CPU_S) };
         if let Err(error) = prlimit(Some(Pid::from_child(&child)), Resource::Cpu, limit) {
             log::debug!("cannot bound the compilation's time pid={} error={error}", child.id());
         }
         self.compiling =
-            Some(Compiling { child, stderr, kill_at: Instant::now() + COMPILE_TIMEOUT, left: expressions });
+            Some(Compiling { child, stderr, kill_at: Instant::now() + COMPILE_TIMEOUT, trial, left: trials });
         Ok(())
     }
 
@@ -140,12 +160,20 @@ impl Tcpdumps {
             let _ = kill_process(Pid::from_child(&compiling.child), Signal::KILL);
             return Ok(Err(Some(compiling.kill_at)));
         };
-        let Some(Compiling { stderr, left, .. }) = self.compiling.take() else { return Ok(Err(None)) };
+        let Some(Compiling { mut stderr, trial, left, .. }) = self.compiling.take() else { return Ok(Err(None)) };
+        stderr.read();
+        if let Some(said) = stderr.unfiltered() {
+            return Ok(Ok(Compiled::NotInKernel(said.to_owned())));
+        }
         if status.signal().is_some() {
             return Ok(Ok(Compiled::TooCostly));
         }
-        if !status.success() {
-            return Ok(Ok(Compiled::Rejected(stderr::last_line(&stderr.into_text()))));
+        match trial {
+            Trial::Compile(_) if !status.success() => {
+                return Ok(Ok(Compiled::Rejected(stderr::last_line(&stderr.into_text()))));
+            }
+            // One that attaches always fails in the end. If it failed before that, so will the capture, and will say why.
+            Trial::Compile(_) | Trial::Attach(_) => (),
         }
         if left.is_empty() {
             return Ok(Ok(Compiled::All));
@@ -165,14 +193,21 @@ impl Tcpdumps {
     }
 
     /// Reads what the tcpdumps have said, so that none of them waits for a reader, and takes in those that have ended.
+    ///
+    /// One whose filter the kernel did not take is ended at once: every packet of the node is copied to it. It has been let in
+    /// with a filter that fitted, so this is for what has changed since: the pod's addresses, or the kernel's settings.
     pub fn reap(&mut self) -> Vec<(Uid, Exit)> {
         self.stderr.values_mut().for_each(Stderr::read);
+        self.stderr.iter().filter(|(_, stderr)| stderr.unfiltered().is_some()).for_each(|(uid, _)| self.kill(uid));
         let mut exits = Vec::new();
         self.children.retain(|uid, child| {
             let Ok(Some(status)) = child.try_wait() else { return true };
-            let said = self.stderr.remove(uid).map(Stderr::into_text).unwrap_or_default();
+            let mut stderr = self.stderr.remove(uid);
+            stderr.as_mut().into_iter().for_each(Stderr::read);
+            let unfiltered = stderr.as_ref().and_then(Stderr::unfiltered).map(str::to_owned);
+            let said = stderr.map(Stderr::into_text).unwrap_or_default();
             let (last_line, counts) = (stderr::last_line(&said), stderr::counts(&said));
-            exits.push((uid.clone(), Exit { status, last_line, counts }));
+            exits.push((uid.clone(), Exit { status, last_line, unfiltered, counts }));
             false
         });
         exits
@@ -228,6 +263,18 @@ fn spawn(arguments: Vec<OsString>, stdin: Stdio) -> io::Result<(Child, Stderr)> 
     // A group of its own: what a terminal sends to this process, such as Ctrl-C, must not reach it.
     command.args(arguments).env("LC_ALL", "C").process_group(0).stdin(stdin).stdout(Stdio::null()).stderr(end);
     Ok((command.spawn()?, stderr))
+}
+
+/// The command line of a trial. One that attaches has the options of a capture, so that it is compiled as for that.
+fn trial_arguments(options: &[String], trial: &Trial) -> Vec<OsString> {
+    let (options, fixed, expression) = match trial {
+        Trial::Compile(expression) => (&[][..], ["-y", "LINUX_SLL2", "-d"].as_slice(), expression),
+        Trial::Attach(expression) => {
+            (options, ["-B", ATTACH_BUFFER_KIB, "-i", "any", "-w", NO_FILE].as_slice(), expression)
+        }
+    };
+    let words = options.iter().map(String::as_str).chain(fixed.iter().copied());
+    words.chain(["--", expression.as_str()]).map(OsString::from).collect()
 }
 
 /// The command line behind `tcpdump`. A user's filter goes last and behind `--`, in one argument: it cannot become an option.
@@ -293,6 +340,16 @@ mod tests {
         assert_eq!(arguments("", &["10.0.0.1"]), BARE.split(' ').collect::<Vec<_>>());
         assert_eq!(arguments(" -U  -B 16384 ", &["10.0.0.1"]).join(" "), format!("-U -B 16384 {BARE}"));
         assert_eq!(arguments("", &["10.0.0.1", "fd00::1"]).join(" "), format!("{BARE} or host fd00::1"));
+    }
+
+    #[test]
+    fn a_trial_is_compiled_as_the_capture_is_and_can_write_nothing() {
+        let options = ["-U", "-B", "16384"].map(str::to_owned);
+        let arguments = |trial| trial_arguments(&options, &trial).join(" ".as_ref()).into_string().unwrap();
+        assert_eq!(arguments(Trial::Compile("udp".to_owned())), "-y LINUX_SLL2 -d -- udp");
+        let attach = "-U -B 16384 -B 1024 -i any -w /dev/null/none -- udp";
+        assert_eq!(arguments(Trial::Attach("udp".to_owned())), attach);
+        assert!(fs::File::create(NO_FILE).is_err());
     }
 
     #[test]

@@ -24,6 +24,15 @@ pub(super) fn lacking(no_room: NoRoom) -> String {
     }
 }
 
+/// The kernel does not take a filter.
+pub(super) fn not_in_kernel(said: &str) -> String {
+    format!(
+        "the kernel does not take it ({}), and every packet of the node would be copied to tcpdump; write it shorter, or have an \
+         operator raise net.core.optmem_max on the node",
+        quoted(said)
+    )
+}
+
 pub(super) fn refused(refusal: &Refusal) -> String {
     let not =
         |key: &str, value: &str, what: &str| format!("annotation {ANNOTATION}{key}={} is not {what}", quoted(value));
@@ -59,6 +68,9 @@ pub(super) fn refused(refusal: &Refusal) -> String {
         Refusal::FilterTooCostly { limit_s } => format!(
             "annotation {ANNOTATION}/filter cannot be used: tcpdump did not compile it within {limit_s} s; write it shorter"
         ),
+        Refusal::FilterNotInKernel { said } => {
+            format!("annotation {ANNOTATION}/filter cannot be used: {}", not_in_kernel(said))
+        }
         Refusal::UnknownKey { key } => {
             format!(
                 "annotation {} is not known, and might have been meant to narrow the capture; remove it",
@@ -82,5 +94,20 @@ pub(super) fn refused(refusal: &Refusal) -> String {
         Refusal::NameTooLong { bytes, max } => {
             format!("the pod's name and namespace make a file name of {bytes} bytes, and the file system takes {max}")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_the_kernel_does_not_take_is_refused_with_the_reason_and_what_to_do() {
+        let said =
+            "Couldn't allocate kernel memory for filter: try increasing net.core.optmem_max with sysctl".to_owned();
+        let text = refused(&Refusal::FilterNotInKernel { said });
+        let begin = "annotation tcpdump.antrea.io/filter cannot be used: the kernel does not take it (";
+        let end = "; write it shorter, or have an operator raise net.core.optmem_max on the node";
+        assert!(text.starts_with(begin) && text.contains("every packet of the node") && text.ends_with(end), "{text}");
     }
 }

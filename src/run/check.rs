@@ -1,4 +1,4 @@
-//! The filters that are new: tcpdump compiles them, one at a time, before they count as readable.
+//! The filters that are new: tcpdump compiles them and has the kernel take them, one at a time, before they count as readable.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use super::Controller;
 use crate::{
     refusal::Refusal,
     slots::Run,
-    tcpdump::{COMPILE_CPU_S, Compiled},
+    tcpdump::{COMPILE_CPU_S, Compiled, Trial},
 };
 
 /// The wait before a filter is tried again that tcpdump could not be started for.
@@ -27,6 +27,7 @@ impl Controller {
                     }
                     Ok(Ok(Compiled::All)) => Ok(()),
                     Ok(Ok(Compiled::Rejected(said))) => Err(Refusal::FilterRejected { said }),
+                    Ok(Ok(Compiled::NotInKernel(said))) => Err(Refusal::FilterNotInKernel { said }),
                     Ok(Ok(Compiled::TooCostly)) => Err(Refusal::FilterTooCostly { limit_s: COMPILE_CPU_S }),
                     Err(error) => return Some(self.check_later(&error)),
                 };
@@ -39,7 +40,8 @@ impl Controller {
             let check = self.desired.next_check()?;
             let run = Run { capture: check.accepted.request.capture.clone(), ips: check.ips.clone() };
             let alone = run.capture.filter.clone().unwrap_or_default();
-            if let Err(error) = self.tcpdumps.compile([alone, run.expression()].into()) {
+            let trials = [Trial::Compile(alone), Trial::Compile(run.expression()), Trial::Attach(run.expression())];
+            if let Err(error) = self.tcpdumps.compile(trials.into()) {
                 return Some(self.check_later(&error));
             }
             self.checking = Some(check);

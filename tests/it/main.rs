@@ -21,6 +21,7 @@ mod events;
 mod follow;
 mod instance;
 mod interfaces;
+mod kernel;
 mod limits;
 mod memory;
 mod optional;

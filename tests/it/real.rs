@@ -29,7 +29,9 @@ fn is_within_namespace(test: &str) -> bool {
     if env::var_os("IT_NAMESPACE").is_some() {
         return true;
     }
-    let addresses = [POD, PEER, STRANGER, POD_V6, PEER_V6].map(|ip| format!("ip address add {ip} dev lo")).join(" && ");
+    // Not addresses of the node, which no pod may have: local routes, which do as well for a socket. IPv6 wants to be told so.
+    let routes = [POD, PEER, STRANGER, POD_V6, PEER_V6].map(|ip| format!("ip route add local {ip} dev lo")).join(" && ");
+    let addresses = format!("echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind && {routes}");
     let script = format!("ip link set lo up && {addresses} && exec \"$0\" --exact real::{test} --ignored --nocapture");
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "sh", "-c", &script]).arg(env::current_exe().unwrap()).env("IT_NAMESPACE", "1");
@@ -336,5 +338,36 @@ fn at_the_floor_of_the_disk_captures_stop_readable_and_they_go_on_above_twice_of
         assert_readable(&node);
         assert_eq!(node.messages("web", "CaptureRefused"), [""; 0], "the stop has said it");
         assert_eq!(node.messages("web", "CaptureStarted").len(), 2);
+    }
+}
+
+#[test]
+#[ignore = "needs root and tcpdump"]
+fn a_filter_that_does_not_fit_into_the_kernel_is_refused_and_one_that_no_longer_does_is_not_gone_on_with() {
+    if is_within_namespace(
+        "a_filter_that_does_not_fit_into_the_kernel_is_refused_and_one_that_no_longer_does_is_not_gone_on_with",
+    ) {
+        // Bytes; the default before Linux 6.8. It is the namespace's own.
+        let memory = |bytes: &str| fs::write("/proc/sys/net/core/optmem_max", bytes).unwrap();
+        let filter = (1..=40).map(|n| format!("host {n:x}::{n:x}")).collect::<Vec<_>>().join("||");
+        assert!(filter.len() <= 512);
+        memory("20480");
+        let node = node();
+        let _controller = node.start_ready();
+        let asking = captured("5").at(&[POD, "fd00::7"]).with("filter", &filter);
+        node.api.put(&asking);
+        let message = node.until_event("web", "CaptureRefused");
+        assert!(message.contains("t allocate kernel memory for filter") && message.contains("optmem_max"), "{message}");
+        assert!(node.tcpdumps().is_empty());
+        node.api.put(&asking.clone().with("filter", "udp"));
+        let first = next_tcpdump(&node, 0);
+        memory("131072");
+        node.api.put(&asking);
+        let second = next_tcpdump(&node, first);
+        assert!(node.messages("web", "CaptureFailed").is_empty());
+        memory("20480");
+        signal(second, Signal::KILL);
+        let message = until("the second failure", || node.messages("web", "CaptureFailed").get(1).cloned());
+        assert!(message.contains("the kernel does not take it") && message.contains("trying again in "), "{message}");
     }
 }

@@ -3,8 +3,12 @@
 # $FAKE/<name of its files>.mode says. It waits by reading standard input, which the controller keeps open and silent, so
 # that it needs no process beside its own. Asked to compile (-d), it rejects a filter with igmp, never comes to an end with one
 # with pim, and takes any other.
+# Asked to attach one (-w to where no file can be), it warns as libpcap does of one with sctp, which the kernel does not take.
 args=$*
 count=1
+unfiltered() {
+  echo "Warning: Couldn't allocate kernel memory for filter: try increasing net.core.optmem_max with sysctl" >&2
+}
 case $args in
   *'-d -- '*igmp*)
     echo "tcpdump: syntax error in the script's opinion" >&2
@@ -12,6 +16,13 @@ case $args in
     ;;
   *'-d -- '*pim*) while :; do :; done ;;
   *'-d -- '*) exit 0 ;;
+  *'-w /dev/null/'*)
+    case $args in
+      *sctp*) unfiltered ;;
+    esac
+    echo "tcpdump: /dev/null/none: Not a directory" >&2
+    exit 1
+    ;;
 esac
 while [ $# -gt 0 ]; do
   case $1 in
@@ -71,6 +82,10 @@ case $mode in
   chatter)
     trap - TERM
     while :; do say "0123456789 0123456789 0123456789 0123456789 0123456789 0123456789 0123456789"; done
+    ;;
+  unfiltered)
+    unfiltered
+    idle
     ;;
   frozen)
     kill -STOP $$
