@@ -72,6 +72,12 @@ impl Stem {
         (names_a_pod && names_a_namespace).then(|| (Self(stem.to_owned()), digits))
     }
 
+    /// The namespace of the pod whose stem this is.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.0.split_once('_').map_or("default", |(_, namespace)| namespace)
+    }
+
     /// The pod whose stem this is.
     #[must_use]
     pub fn pod(&self) -> PodName {

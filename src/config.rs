@@ -28,8 +28,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// `TCPDUMP_OPTIONS`: what each tcpdump is given in front of its other arguments.
     pub tcpdump_options: String,
-    /// `MAX_FILES`, `NODE_BUDGET_MB`, `MAX_CAPTURES`, `MAX_DURATION`, `MAX_SNAPLEN`, `MIN_FREE_MB`, `MIN_FREE_PERCENT`, `MAX_STALE`,
-    /// `KEEP_AFTER_POD`, `HOST_NETWORK_NAMESPACES`.
+    /// `MAX_FILES`, `NODE_BUDGET_MB`, `MAX_CAPTURES`, `NAMESPACE_BUDGET_MB`, `MAX_CAPTURES_PER_NAMESPACE`, `MAX_DURATION`,
+    /// `MAX_SNAPLEN`, `MIN_FREE_MB`, `MIN_FREE_PERCENT`, `MAX_STALE`, `KEEP_AFTER_POD`, `HOST_NETWORK_NAMESPACES`.
     pub limits: Limits,
 }
 
@@ -92,10 +92,24 @@ fn limits(env: &impl Fn(&str) -> Option<String>) -> Result<Limits, Error> {
     if !host_network_namespaces.clone().all(is_name) {
         return Err(error("HOST_NETWORK_NAMESPACES", "names of namespaces, separated by commas"));
     }
+    let budget_mb = number("NODE_BUDGET_MB", default.budget_mb, "a number from 1 to 1000000", 1..=1_000_000)?;
+    let captures_max = number("MAX_CAPTURES", default.captures_max.into(), "a number from 1 to 1000", 1..=1000)?;
+    // Half of the node's by default, rounded up: so it is never nothing, and two namespaces can always be served.
+    let share = |name, of: u32, expected, range| number(name, of.div_ceil(2), expected, range);
+    let captures_expected = "a number of captures from 1 to 1000, such as half of MAX_CAPTURES (not set: half of it)";
+    let budget_expected =
+        "a number of megabytes from 1 to 1000000, such as half of NODE_BUDGET_MB (not set: half of it)";
     Ok(Limits {
         files_max: small(number("MAX_FILES", default.files_max.into(), "a number from 1 to 1000", 1..=FILES_MAX)?),
-        budget_mb: number("NODE_BUDGET_MB", default.budget_mb, "a number from 1 to 1000000", 1..=1_000_000)?,
-        captures_max: small(number("MAX_CAPTURES", default.captures_max.into(), "a number from 1 to 1000", 1..=1000)?),
+        budget_mb,
+        captures_max: small(captures_max),
+        captures_max_per_namespace: small(share(
+            "MAX_CAPTURES_PER_NAMESPACE",
+            captures_max,
+            captures_expected,
+            1..=1000,
+        )?),
+        budget_mb_per_namespace: share("NAMESPACE_BUDGET_MB", budget_mb, budget_expected, 1..=1_000_000)?,
         duration_max: Some(duration_max).filter(|max| !max.is_zero()),
         snaplen_max: match env("MAX_SNAPLEN") {
             None => None,
@@ -178,6 +192,10 @@ mod tests {
             ("MAX_FILES", "many"),
             ("NODE_BUDGET_MB", "0"),
             ("MAX_CAPTURES", "-1"),
+            ("MAX_CAPTURES_PER_NAMESPACE", "0"),
+            ("MAX_CAPTURES_PER_NAMESPACE", "half"),
+            ("NAMESPACE_BUDGET_MB", "0"),
+            ("NAMESPACE_BUDGET_MB", "50%"),
             ("MAX_DURATION", "1d"),
             ("MAX_DURATION", ""),
             ("MAX_SNAPLEN", "99"),
@@ -227,6 +245,8 @@ mod tests {
             files_max: 1000,
             budget_mb: 50,
             captures_max: 3,
+            captures_max_per_namespace: 2,
+            budget_mb_per_namespace: 25,
             duration_max: None,
             snaplen_max: Some(128),
             free_mb_min: 0,
@@ -236,5 +256,19 @@ mod tests {
             host_network_namespaces: ["a".to_owned(), "b".to_owned()].into(),
         };
         assert_eq!(config.limits, expected);
+    }
+
+    #[test]
+    fn a_namespace_may_take_half_of_the_node_rounded_up_unless_it_is_said() {
+        let share = |env: &[(&str, &str)]| {
+            let limits = read(&[env, &[("NODE_NAME", "n")]].concat()).unwrap().limits;
+            (limits.captures_max_per_namespace, limits.budget_mb_per_namespace)
+        };
+        assert_eq!(share(&[]), (8, 500));
+        assert_eq!(share(&[("MAX_CAPTURES", "1"), ("NODE_BUDGET_MB", "1")]), (1, 1));
+        assert_eq!(share(&[("MAX_CAPTURES", "3"), ("NODE_BUDGET_MB", "25")]), (2, 13));
+        // More than the node has is as good as no share.
+        assert_eq!(share(&[("MAX_CAPTURES_PER_NAMESPACE", "99"), ("NAMESPACE_BUDGET_MB", "5000")]), (99, 5000));
+        assert_eq!(share(&[("MAX_CAPTURES", "40"), ("MAX_CAPTURES_PER_NAMESPACE", "3")]), (3, 500));
     }
 }

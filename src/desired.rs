@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-pub use check::Check;
+pub use check::{CHECK_INTERVAL, Check};
 pub use wish::Wish;
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     capture::{Asked, Stem, Uid},
     limits::Limits,
     pod::Seen,
+    slots::Standing,
 };
 
 /// What the API server has told.
@@ -53,6 +54,9 @@ pub struct Desired {
     complete: bool,
     lost_since: Option<Instant>,
     recalled: HashMap<Uid, Accepted>,
+    /// When a filter was last compiled for a stem; nothing older than [`CHECK_INTERVAL`] is kept.
+    checked: BTreeMap<Stem, Instant>,
+    changes: u64,
 }
 
 impl Desired {
@@ -69,7 +73,7 @@ impl Desired {
         match word {
             Word::Listing => self.list = Some(Pods::default()),
             Word::Listed(seen) => {
-                let wish = self.wish(&seen, now);
+                let wish = self.wish(&seen, true, now);
                 if let Some(list) = &mut self.list {
                     list.note(&seen, wish);
                 }
@@ -80,22 +84,47 @@ impl Desired {
                     self.complete = true;
                     self.lost_since = None;
                     self.recalled.clear();
+                    self.changes += 1;
                 }
             }
             Word::Changed(seen) => {
-                let wish = self.wish(&seen, now);
-                self.pods.note(&seen, wish);
+                let wish = self.wish(&seen, false, now);
+                if self.wish_for(&Stem::of(&seen.pod)) != wish.as_ref() {
+                    self.changes += 1;
+                }
+                self.changes += u64::from(self.pods.note(&seen, wish));
             }
             Word::Gone(seen) => {
                 let stem = Stem::of(&seen.pod);
                 if self.wish_for(&stem).is_some_and(|wish| wish.uid == seen.uid) {
                     self.pods.wishes.remove(&stem);
+                    self.changes += 1;
                 }
-                self.pods.content.remove(&seen.uid);
+                self.changes += u64::from(self.pods.content.remove(&seen.uid));
             }
             Word::Lost => {
                 self.list = None;
                 self.lost_since.get_or_insert(now);
+                self.changes += 1;
+            }
+        }
+    }
+
+    /// How often what a decision depends on has changed so far: as long as this stays the same, so do the wishes.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// A pod's owner was told how things stand, whether there is a slot for it or not.
+    pub fn told(&mut self, stem: &Stem, standing: &Standing) {
+        if let Some(wish) = self.pods.wishes.get_mut(stem) {
+            wish.told = Some(standing.clone());
+            self.changes += 1;
+            let uid = wish.uid.clone();
+            let listed = self.list.as_mut().and_then(|list| list.wishes.get_mut(stem));
+            if let Some(listed) = listed.filter(|listed| listed.uid == uid) {
+                listed.told = Some(standing.clone());
             }
         }
     }
@@ -129,23 +158,25 @@ impl Desired {
         self.lost_since
     }
 
-    fn wish(&self, seen: &Seen, now: Instant) -> Option<Wish> {
+    fn wish(&self, seen: &Seen, is_listed: bool, now: Instant) -> Option<Wish> {
         let known = self.wish_for(&Stem::of(&seen.pod)).filter(|wish| wish.uid == seen.uid);
-        Wish::after(known, self.recalled.get(&seen.uid), seen, now)
+        Wish::after(known, self.recalled.get(&seen.uid), seen, is_listed, now)
     }
 }
 
 impl Pods {
-    fn note(&mut self, seen: &Seen, wish: Option<Wish>) {
+    /// Returns whether it is new that the pod asks for nothing.
+    fn note(&mut self, seen: &Seen, wish: Option<Wish>) -> bool {
         let stem = Stem::of(&seen.pod);
         match wish {
             Some(wish) => {
                 self.content.remove(&seen.uid);
                 self.wishes.insert(stem, wish);
+                false
             }
             None => {
                 self.wishes.remove(&stem);
-                self.content.insert(seen.uid.clone());
+                self.content.insert(seen.uid.clone())
             }
         }
     }

@@ -14,6 +14,10 @@ pub struct Limits {
     pub budget_mb: u32,
     /// The most captures at once: so many that the container's memory holds them.
     pub captures_max: u16,
+    /// The most captures of one namespace at once.
+    pub captures_max_per_namespace: u16,
+    /// The most megabytes that the captures of one namespace together may take.
+    pub budget_mb_per_namespace: u32,
     /// The longest that a capture goes on, also one that asks for no end; `None`: for ever.
     pub duration_max: Option<Duration>,
     /// How much of each packet is kept at the most, in bytes, also where all of it is asked for.
@@ -36,6 +40,8 @@ impl Default for Limits {
             files_max: 100,
             budget_mb: 1000,
             captures_max: 16,
+            captures_max_per_namespace: 8,
+            budget_mb_per_namespace: 500,
             duration_max: Some(Duration::from_secs(24 * 3600)),
             snaplen_max: None,
             free_mb_min: 200,

@@ -13,12 +13,17 @@ use crate::{
     capture::{Asked, Place, Stem, Uid},
     desired::{Desired, Wish},
     limits::{Disk, Limits},
+    refusal::NoRoom,
     room::{self, Room},
-    slots::{END_GRACE, End, Phase, Run, START_INTERVAL, Slot, Slots, Standing, Why},
+    slots::{Claim, END_GRACE, End, Phase, Run, START_INTERVAL, Slot, Slots, Standing, Why},
 };
 
 /// How long a pod may be without an address before its owner is told that the capture waits for one.
 pub const WAITING_AFTER: Duration = Duration::from_secs(10);
+
+/// The most slots. A node runs some hundred pods, and may be configured for 1000 captures. So many slots of the largest size make a
+/// state file that is still read: see `BYTES_MAX` in `state.rs`.
+pub const SLOTS_MAX: usize = 1024;
 
 /// All that a decision depends on.
 #[derive(Debug)]
@@ -40,8 +45,12 @@ pub struct World<'a> {
 /// Something to be done for one stem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Give the slot, a new one or one left over, to this pod.
+    /// Give the slot, a new one or one left over, to this pod; or give the pod's own slot a new place in the order.
     Open(Uid),
+    /// Tell the pod's owner why it gets no slot.
+    Decline(Uid, Standing),
+    /// Take note that it cannot use its room, and leave that to others.
+    Rest,
     /// Do from now on what the pod asks, as there is room for it.
     Admit(Accepted),
     /// Take note that it came to its end while there was no process.
@@ -96,12 +105,7 @@ pub fn plan(world: &World) -> Plan {
     let mut planner = Planner { world, room, wake_at: None };
     let mut actions = Vec::new();
     if known && !world.stopping {
-        let ownerless = |slot: &Slot| slot.owner.is_none() && !slot.doomed;
-        let mut new: Vec<(&Stem, &Wish)> =
-            world.desired.wishes().filter(|(stem, _)| world.slots.get(stem).is_none_or(ownerless)).collect();
-        // Who opens first keeps the place: where nothing else tells who came first, the older pod did.
-        new.sort_by_key(|(_, wish)| (wish.created_s, &wish.uid));
-        actions.extend(new.into_iter().map(|(stem, wish)| (stem.clone(), Action::Open(wish.uid.clone()))));
+        actions.extend(opened(world));
     }
     let mut outlooks = BTreeMap::new();
     for (stem, slot) in world.slots.iter() {
@@ -109,6 +113,40 @@ pub fn plan(world: &World) -> Plan {
         outlooks.insert(stem.clone(), planner.outlook(stem, slot));
     }
     Plan { actions, wake_at: planner.wake_at, outlooks }
+}
+
+/// Who gets a slot, or a new place in the order; and who gets none.
+fn opened<'a>(world: &'a World) -> impl Iterator<Item = (Stem, Action)> + use<'a> {
+    let is_new = |(stem, wish): &(&Stem, &Wish)| match world.slots.get(stem) {
+        // Nothing is kept for a pod that has finished: there is nothing to capture any more.
+        None => wish.place != Place::Finished || declined(wish).is_some(),
+        Some(slot) => (slot.owner.is_none() && !slot.doomed) || room::rejoins(world, stem, slot),
+    };
+    let mut new: Vec<(&Stem, &Wish)> = world.desired.wishes().filter(is_new).collect();
+    // Who opens first keeps the place: where nothing else tells who came first, the older pod did.
+    new.sort_by_key(|(_, wish)| (wish.created_s, &wish.uid));
+    let mut left = SLOTS_MAX.saturating_sub(world.slots.len());
+    new.into_iter().filter_map(move |(stem, wish)| {
+        let is_there = world.slots.get(stem).is_some();
+        let opens = is_there || (wish.place != Place::Finished && left > 0);
+        left -= usize::from(opens && !is_there);
+        let action =
+            if opens { Action::Open(wish.uid.clone()) } else { Action::Decline(wish.uid.clone(), declined(wish)?) };
+        Some((stem.clone(), action))
+    })
+}
+
+/// What is still to be said to the owner of a pod that gets no slot.
+fn declined(wish: &Wish) -> Option<Standing> {
+    let standing = match (&wish.asked, &wish.place) {
+        (_, Place::Finished) if !wish.is_news => return None,
+        (Asked::Unreadable(refusal), _) => Standing::Refused(refusal.clone()),
+        (Asked::Nothing | Asked::Request(_), Place::Finished) => Standing::Missed,
+        (Asked::Nothing | Asked::Request(_), Place::NoAddress | Place::At(_) | Place::Forbidden(_)) => {
+            Standing::NoRoom(NoRoom::Pods { max: SLOTS_MAX })
+        }
+    };
+    (wish.told.as_ref() != Some(&standing)).then_some(standing)
 }
 
 struct Planner<'a> {
@@ -126,8 +164,19 @@ impl Planner<'_> {
         match (wish, &slot.owner) {
             (Some(_), None) => None,
             (Some(wish), Some(owner)) if wish.uid == *owner && slot.retired.is_none() => {
-                if let (Some(Ok(accepted)), false) = (self.room.verdicts.get(stem), self.world.stopping) {
-                    return Some(Action::Admit((*accepted).clone()));
+                if !self.world.stopping {
+                    if let Some(Ok(accepted)) = self.room.verdicts.get(stem) {
+                        return Some(Action::Admit((*accepted).clone()));
+                    }
+                    if room::rejoins(self.world, stem, slot) {
+                        return None; // Opened in this pass.
+                    }
+                    if room::is_idle(self.world, stem, slot) {
+                        return Some(Action::Rest);
+                    }
+                    if self.makes_way(slot, wish) {
+                        return Some(Action::Doom);
+                    }
                 }
                 // Told last, so that what is said of the capture is what has become of it.
                 self.move_on(slot, Some(wish)).or_else(|| self.tell(stem, slot, wish))
@@ -137,6 +186,12 @@ impl Planner<'_> {
             }
             (Some(_) | None, _) => Some(Action::Doom),
         }
+    }
+
+    /// Whether a slot is kept only so that `status` shows it, and the place is needed: its pod finished and was not captured.
+    fn makes_way(&self, slot: &Slot, wish: &Wish) -> bool {
+        let is_done = wish.place == Place::Finished && !slot.has_captured() && wish.told.is_some();
+        is_done && self.world.slots.len() >= SLOTS_MAX
     }
 
     /// What becomes of the files of a pod that is gone.
@@ -202,6 +257,9 @@ impl Planner<'_> {
         if let Some(by) = self.ended(slot) {
             return Wanted::Halt(Why::Ended(by));
         }
+        if wish.is_some_and(|wish| wish.place == Place::NoAddress) {
+            return Wanted::Halt(Why::NoAddress);
+        }
         let (Some(wish), Some(admitted)) = (wish, &slot.admitted) else { return Wanted::Halt(Why::NothingAdmitted) };
         match &wish.place {
             Place::Finished => Wanted::Halt(Why::Finished),
@@ -209,6 +267,7 @@ impl Planner<'_> {
             Place::Forbidden(_) => Wanted::Halt(Why::Forbidden),
             Place::At(_) if self.is_stale() => Wanted::Halt(Why::Stale),
             Place::At(_) if admitted.request.paused => Wanted::Halt(Why::Paused),
+            Place::At(_) if slot.claim != Claim::Holds => Wanted::Halt(Why::NothingAdmitted),
             Place::At(_) if self.world.disk.low => Wanted::Halt(Why::LowDisk),
             Place::At(ips) => Wanted::Run(Run { capture: admitted.request.capture.clone(), ips: ips.clone() }),
         }
@@ -253,11 +312,15 @@ impl Planner<'_> {
         }
         if let Some(Err(no_room)) = self.room.verdicts.get(stem) {
             // What may be done in a moment is not refused now.
-            return if self.room.is_coming { slot.told.clone() } else { Some(Standing::NoRoom(*no_room)) };
+            return if self.room.is_coming { slot.told.clone() } else { Some(Standing::NoRoom(no_room.clone())) };
         }
         if wish.place == Place::NoAddress {
             let since = wish.homeless_since.unwrap_or(self.world.now);
             return self.due(since + WAITING_AFTER).then_some(Standing::Waiting);
+        }
+        let is_paused = slot.admitted.as_ref().is_some_and(|admitted| admitted.request.paused);
+        if is_paused && !slot.has_captured() && slot.ended.is_none() {
+            return Some(Standing::Paused(stem.pod()));
         }
         let files = match self.wanted(slot, Some(wish)) {
             Wanted::Run(run) if !slot.has_process() => run.capture.files,

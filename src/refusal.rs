@@ -97,12 +97,37 @@ pub enum Refusal {
 }
 
 /// What the node has no room for at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoRoom {
+    /// As many captures of the pod's namespace go on as may.
+    NamespaceCaptures {
+        /// The namespace.
+        namespace: String,
+        /// How many of its captures go on.
+        captures: u64,
+        /// How many may.
+        max: u16,
+    },
+    /// The files of all captures of the pod's namespace together would be larger than its share.
+    NamespaceBudget {
+        /// The namespace.
+        namespace: String,
+        /// What this one needs, in megabytes.
+        needs_mb: u64,
+        /// What the others of the namespace take.
+        used_mb: u64,
+        /// What one namespace may take.
+        share_mb: u32,
+    },
+    /// The controller has as many pods in its books as it can remember.
+    Pods {
+        /// How many.
+        max: usize,
+    },
     /// As many captures go on as may.
     Captures {
         /// How many go on.
-        captures: u16,
+        captures: u64,
         /// How many may.
         max: u16,
     },
@@ -132,8 +157,22 @@ impl NoRoom {
     pub fn is_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Budget { needs_mb, .. }, Self::Budget { needs_mb: other, .. }) => needs_mb == other,
-            (Self::Captures { .. }, Self::Captures { .. }) | (Self::Disk { .. }, Self::Disk { .. }) => true,
-            (Self::Captures { .. } | Self::Budget { .. } | Self::Disk { .. }, _) => false,
+            (Self::NamespaceBudget { needs_mb, .. }, Self::NamespaceBudget { needs_mb: other, .. }) => {
+                needs_mb == other
+            }
+            (Self::Captures { .. }, Self::Captures { .. })
+            | (Self::NamespaceCaptures { .. }, Self::NamespaceCaptures { .. })
+            | (Self::Pods { .. }, Self::Pods { .. })
+            | (Self::Disk { .. }, Self::Disk { .. }) => true,
+            (
+                Self::Captures { .. }
+                | Self::Budget { .. }
+                | Self::Disk { .. }
+                | Self::NamespaceCaptures { .. }
+                | Self::NamespaceBudget { .. }
+                | Self::Pods { .. },
+                _,
+            ) => false,
         }
     }
 }

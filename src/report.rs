@@ -19,7 +19,8 @@ pub use text::{age, quoted, size, with_causes};
 use text::{counted, number, time};
 
 use crate::{
-    capture::{Counts, Request},
+    annotations::ANNOTATION,
+    capture::{Counts, PodName, Request},
     limits::Disk,
     slots::{End, Ended, Run, Slot, Standing, Why},
     tcpdump::Exit,
@@ -41,9 +42,10 @@ const WAITING: &str = "the API server knows no IP address of the pod yet: the ca
 pub fn started(run: &Run, slot: &Slot, node: &str, path: &Path, kept: usize) -> String {
     let files = run.capture.files;
     let mut text = format!(
-        "tcpdump captures {} into {}* of the packet-capture pod on node {node}, {}",
+        "tcpdump captures {} into {}* of the packet-capture pod on node {node}{}, {}",
         run.expression(),
         path.display(),
+        narrowed(slot),
         counted(files.into(), "file of 1 MB", "files of 1 MB"),
     );
     match (files, kept) {
@@ -72,6 +74,17 @@ pub fn started(run: &Run, slot: &Slot, node: &str, path: &Path, kept: usize) -> 
         let _ = write!(text, "; {COPIES}");
     }
     text
+}
+
+/// Which annotations narrow the capture: one that was left behind by an earlier capture is not to go unnoticed.
+fn narrowed(slot: &Slot) -> String {
+    let annotations = slot.admitted.iter().flat_map(|accepted| accepted.annotations.keys());
+    let keys: Vec<&str> = annotations.filter_map(|key| key.strip_prefix(ANNOTATION)?.strip_prefix('/')).collect();
+    match keys[..] {
+        [] => String::new(),
+        [key] => format!(" (narrowed by its annotation {key})"),
+        [..] => format!(" (narrowed by its annotations {})", keys.join(", ")),
+    }
 }
 
 fn ends(request: &Request, slot: &Slot) -> String {
@@ -198,9 +211,16 @@ pub fn standing(standing: &Standing, running: Option<u16>, kept: usize) -> (Reas
     };
     match standing {
         Standing::Refused(refusal) => (Reason::Refused, format!("{}; {kept}", refusals::refused(refusal))),
-        Standing::NoRoom(no_room) => (Reason::Refused, format!("{}; {kept}", refusals::lacking(*no_room))),
+        Standing::NoRoom(no_room) => (Reason::Refused, format!("{}; {kept}", refusals::lacking(no_room))),
         Standing::Waiting => (Reason::Waiting, WAITING.to_owned()),
         Standing::Missed => (Reason::Missed, format!("the pod finished before its packets could be captured; {kept}")),
+        Standing::Paused(PodName { namespace, name }) => {
+            let text = format!(
+                "the capture is paused by annotation {ANNOTATION}/pause=\"true\"; {kept}; remove that annotation to start it: \
+                 kubectl -n {namespace} annotate pod {name} {ANNOTATION}/pause-"
+            );
+            (Reason::Waiting, text)
+        }
     }
 }
 

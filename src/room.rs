@@ -1,8 +1,12 @@
 //! Which of the captures that are asked for have room on the node. No I/O, no clock.
 //!
-//! What was let in stays in: the newest wish is the one that is refused, also after a restart, since the order of the slots is
+//! What runs stays in: the newest wish is the one that is refused, also after a restart, since the order of the slots is
 //! remembered. A change that needs no more than there is always has room; one that needs more is refused, and what runs goes on.
 //! The files of a capture count as what is on the disk or what it may still write, whichever is more, until they are removed.
+//!
+//! What is paused, or has not begun because its pod has no address, may not write: it counts as its files only, and needs room
+//! again when it is to go on. No namespace has more than its share, so that nobody's captures keep out all others. The files of
+//! pods that are gone count for the node only: they go as soon as anyone needs their room.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +16,7 @@ use crate::{
     desired::Wish,
     plan::World,
     refusal::NoRoom,
-    slots::{Phase, Slot, Why},
+    slots::{Claim, Phase, Slot, Why},
 };
 
 /// What there is room for.
@@ -29,20 +33,21 @@ pub struct Room<'a> {
 /// Who asks for something that is not done yet, and whether there is room for it.
 #[must_use]
 pub fn room<'a>(world: &World<'a>) -> Room<'a> {
-    let mut taken: BTreeMap<&Stem, Taken> =
-        world.slots.iter().map(|(stem, slot)| (stem, taken(world, stem, slot))).collect();
+    let mut sums = Sums::default();
+    for (stem, slot) in world.slots.iter() {
+        sums.add(stem, taken(world, stem, slot));
+    }
     let mut asking: Vec<(&Stem, &Slot, Asks)> =
         world.slots.iter().filter_map(|(stem, slot)| Some((stem, slot, asks(world, stem, slot)?))).collect();
     asking.sort_by_key(|(_, slot, _)| slot.sequence);
     let mut verdicts = BTreeMap::new();
     for (stem, slot, asks) in asking {
-        let others = taken.iter().filter(|(other, _)| **other != stem).map(|(_, taken)| taken);
-        let verdict = fits(world, slot, asks.accepted, others);
-        if verdict.is_ok() {
-            let files = u64::from(asks.accepted.request.capture.files);
-            let mb = taken.get(stem).map_or(files, |taken| taken.mb.max(files));
-            taken.insert(stem, Taken { mb, goes_on: true });
-        }
+        let own = taken(world, stem, slot);
+        sums.remove(stem, own);
+        let verdict = fits(world, stem, slot, asks.accepted, &sums);
+        let request = &asks.accepted.request;
+        let new = Taken { mb: own.mb.max(request.capture.files.into()), goes_on: true, is_retired: false };
+        sums.add(stem, if verdict.is_ok() && !request.paused { new } else { own });
         if !asks.is_pending {
             verdicts.insert(stem, verdict.map(|()| asks.accepted));
         }
@@ -50,6 +55,23 @@ pub fn room<'a>(world: &World<'a>) -> Room<'a> {
     let first_to_go = first_to_go(world, &verdicts);
     let is_coming = !first_to_go.is_empty() || world.slots.iter().any(|(_, slot)| goes_soon(slot));
     Room { verdicts, first_to_go, is_coming }
+}
+
+/// Whether a pod wants its capture to go on that has rested meanwhile: it takes its place behind those that wait.
+#[must_use]
+pub fn rejoins(world: &World, stem: &Stem, slot: &Slot) -> bool {
+    slot.claim == Claim::Rests && may_ask(world, stem, slot).is_some_and(|asks| !asks.accepted.request.paused)
+}
+
+/// Whether a capture has room that it cannot use: it has not begun, and cannot, or its pod is where it may not be captured.
+#[must_use]
+pub fn is_idle(world: &World, stem: &Stem, slot: &Slot) -> bool {
+    let cannot_run = own_wish(world, stem, slot).is_some_and(|wish| match wish.place {
+        Place::NoAddress => slot.began.is_none(),
+        Place::Forbidden(_) => true,
+        Place::At(_) | Place::Finished => false,
+    });
+    slot.claim == Claim::Holds && !slot.has_process() && cannot_run
 }
 
 /// Whether a slot is doomed, and nothing seems to keep it from going.
@@ -62,8 +84,8 @@ fn first_to_go<'a>(world: &World<'a>, verdicts: &BTreeMap<&Stem, Result<&Accepte
         world.slots.iter().filter(|(_, slot)| slot.retired.is_some() && !slot.doomed).collect();
     retired.sort_by_key(|(_, slot)| slot.retired.map(|retired| retired.at));
     let all_mb: u64 = retired.iter().map(|(_, slot)| slot.files_mb()).sum();
-    let waiting = world.slots.iter().filter_map(|(stem, slot)| waits_for_disk(world, stem, slot));
-    let missing = verdicts.values().filter_map(|verdict| verdict.err()).chain(waiting).map(|no_room| lacks(&no_room));
+    let waiting = world.slots.iter().filter_map(|(stem, slot)| Some(lacks(&waits_for_disk(world, stem, slot)?)));
+    let missing = verdicts.values().filter_map(|verdict| verdict.as_ref().err()).map(lacks).chain(waiting);
     // What would not be enough is not given.
     let enough = missing.filter(|mb| *mb <= all_mb).max().unwrap_or_default();
     let disk = world.disk;
@@ -88,7 +110,8 @@ fn own_wish<'a>(world: &World<'a>, stem: &Stem, slot: &Slot) -> Option<&'a Wish>
 
 /// What a capture that was let in, and could go on, lacks on the disk.
 fn waits_for_disk(world: &World, stem: &Stem, slot: &Slot) -> Option<NoRoom> {
-    let could_run = !slot.has_process() && !slot.doomed && slot.ended.is_none() && slot.retired.is_none();
+    let is_over = slot.doomed || slot.ended.is_some() || slot.retired.is_some();
+    let could_run = slot.claim == Claim::Holds && !slot.has_process() && !is_over;
     let admitted = &slot.admitted.as_ref().filter(|_| could_run)?.request;
     let wish = own_wish(world, stem, slot)?;
     let is_wanted = matches!(wish.place, Place::At(_)) && !admitted.paused;
@@ -98,7 +121,11 @@ fn waits_for_disk(world: &World, stem: &Stem, slot: &Slot) -> Option<NoRoom> {
 /// How many megabytes more would do.
 fn lacks(no_room: &NoRoom) -> u64 {
     match no_room {
-        NoRoom::Captures { .. } => 0,
+        // Those are not refused for want of what the files of others take.
+        NoRoom::Captures { .. }
+        | NoRoom::NamespaceCaptures { .. }
+        | NoRoom::NamespaceBudget { .. }
+        | NoRoom::Pods { .. } => 0,
         NoRoom::Budget { needs_mb, used_mb, budget_mb } => {
             used_mb.saturating_add(*needs_mb).saturating_sub((*budget_mb).into())
         }
@@ -123,19 +150,56 @@ pub fn on_disk(world: &World, slot: &Slot, files: u16) -> Result<(), NoRoom> {
 }
 
 /// What a slot takes of what there is for all.
+#[derive(Clone, Copy)]
 struct Taken {
     mb: u64,
     goes_on: bool,
+    is_retired: bool,
 }
 
 fn taken(world: &World, stem: &Stem, slot: &Slot) -> Taken {
     let finished = world.desired.wish_for(stem).is_none_or(|wish| wish.place == Place::Finished);
-    let goes_on = slot.ended.is_none() && slot.retired.is_none() && !slot.doomed && !finished;
-    let admitted = slot.admitted.as_ref().filter(|_| goes_on).map_or(0, |accepted| accepted.request.capture.files);
-    let running = slot.last.as_ref().filter(|_| slot.has_process()).map_or(0, |run| run.capture.files);
+    let is_over = slot.ended.is_some() || slot.retired.is_some() || slot.doomed || finished;
+    let holds = slot.claim == Claim::Holds && !is_over && !is_idle(world, stem, slot);
+    let admitted = slot.admitted.as_ref().filter(|_| holds);
+    let running = slot.last.as_ref().filter(|_| slot.has_process());
+    let may_write = admitted.map(|accepted| accepted.request.capture.files).max(running.map(|run| run.capture.files));
     Taken {
-        mb: slot.files_mb().max(admitted.into()).max(running.into()),
-        goes_on: slot.has_process() || (goes_on && slot.admitted.is_some()),
+        mb: slot.files_mb().max(may_write.unwrap_or_default().into()),
+        goes_on: slot.has_process() || admitted.is_some(),
+        is_retired: slot.retired.is_some(),
+    }
+}
+
+/// What several slots take together.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    mb: u64,
+    captures: u64,
+}
+
+/// What all slots take, for the node and for each namespace.
+#[derive(Default)]
+struct Sums<'a> {
+    node: Sum,
+    namespaces: BTreeMap<&'a str, Sum>,
+}
+
+impl<'a> Sums<'a> {
+    fn add(&mut self, stem: &'a Stem, taken: Taken) {
+        self.each(stem, taken, u64::saturating_add);
+    }
+
+    fn remove(&mut self, stem: &'a Stem, taken: Taken) {
+        self.each(stem, taken, u64::saturating_sub);
+    }
+
+    fn each(&mut self, stem: &'a Stem, taken: Taken, change: impl Fn(u64, u64) -> u64) {
+        let namespace = self.namespaces.entry(stem.namespace()).or_default();
+        for sum in [Some(&mut self.node), Some(namespace).filter(|_| !taken.is_retired)].into_iter().flatten() {
+            sum.mb = change(sum.mb, taken.mb);
+            sum.captures = change(sum.captures, taken.goes_on.into());
+        }
     }
 }
 
@@ -146,45 +210,56 @@ struct Asks<'a> {
     is_pending: bool,
 }
 
+/// What a slot's pod asks for now. What is to go on after a rest asks when it has its new place in the order.
 fn asks<'a>(world: &World<'a>, stem: &Stem, slot: &Slot) -> Option<Asks<'a>> {
+    may_ask(world, stem, slot).filter(|asks| asks.accepted.request.paused || slot.claim != Claim::Rests)
+}
+
+fn may_ask<'a>(world: &World<'a>, stem: &Stem, slot: &Slot) -> Option<Asks<'a>> {
     let wish = own_wish(world, stem, slot)?;
-    let somewhere = match wish.place {
-        Place::At(_) | Place::NoAddress => true,
+    let holds = slot.claim == Claim::Holds;
+    let can_run = match wish.place {
+        Place::At(_) => true,
+        // One that has begun keeps its room until it has an address again.
+        Place::NoAddress => holds && slot.began.is_some(),
         Place::Forbidden(_) | Place::Finished => false,
     };
     // Once it is about to end, a change is for after the end: it begins anew.
     let is_ending =
         matches!(slot.phase, Phase::Terminating { why: Why::Ended(_), .. } | Phase::Killing { why: Why::Ended(_), .. });
-    if slot.doomed || slot.retired.is_some() || !somewhere || is_ending {
+    if slot.doomed || slot.retired.is_some() || !can_run || is_ending {
         return None;
     }
+    let is_new = |accepted: &&Accepted| {
+        let waits = !holds && slot.ended.is_none() && !accepted.request.paused;
+        waits || slot.admitted.as_ref() != Some(accepted)
+    };
     let pending = wish.pending().map(|accepted| Asks { accepted, is_pending: true });
-    let accepted = wish.accepted.as_ref().filter(|accepted| slot.admitted.as_ref() != Some(accepted));
-    pending.or(accepted.map(|accepted| Asks { accepted, is_pending: false }))
+    pending.or_else(|| wish.accepted.as_ref().filter(is_new).map(|accepted| Asks { accepted, is_pending: false }))
 }
 
-fn fits<'a>(
-    world: &World,
-    slot: &Slot,
-    accepted: &Accepted,
-    others: impl Iterator<Item = &'a Taken>,
-) -> Result<(), NoRoom> {
+/// Whether there is room beside what the others take.
+fn fits(world: &World, stem: &Stem, slot: &Slot, accepted: &Accepted, others: &Sums) -> Result<(), NoRoom> {
     let files = accepted.request.capture.files;
-    let admitted = slot.admitted.as_ref().filter(|_| slot.ended.is_none());
-    if admitted.is_some_and(|admitted| files <= admitted.request.capture.files) {
+    let admitted = slot.admitted.as_ref().filter(|_| slot.ended.is_none() && slot.claim == Claim::Holds);
+    if accepted.request.paused || admitted.is_some_and(|admitted| files <= admitted.request.capture.files) {
         return Ok(());
     }
-    let (mut used_mb, mut captures) = (0_u64, 0_u16);
-    for other in others {
-        used_mb = used_mb.saturating_add(other.mb);
-        captures = captures.saturating_add(other.goes_on.into());
+    let (limits, needs_mb) = (world.limits, u64::from(files));
+    let namespace = || stem.namespace().to_owned();
+    let Sum { mb: used_mb, captures } = others.namespaces.get(stem.namespace()).copied().unwrap_or_default();
+    let (max, share_mb) = (limits.captures_max_per_namespace, limits.budget_mb_per_namespace);
+    if captures >= max.into() && max < limits.captures_max {
+        return Err(NoRoom::NamespaceCaptures { namespace: namespace(), captures, max });
     }
-    let limits = world.limits;
-    if captures >= limits.captures_max {
+    if used_mb.saturating_add(needs_mb) > share_mb.into() && share_mb < limits.budget_mb {
+        return Err(NoRoom::NamespaceBudget { namespace: namespace(), needs_mb, used_mb, share_mb });
+    }
+    let Sum { mb: used_mb, captures } = others.node;
+    if captures >= limits.captures_max.into() {
         return Err(NoRoom::Captures { captures, max: limits.captures_max });
     }
-    let needs_mb = u64::from(files);
-    if used_mb.saturating_add(needs_mb) > u64::from(limits.budget_mb) {
+    if used_mb.saturating_add(needs_mb) > limits.budget_mb.into() {
         return Err(NoRoom::Budget { needs_mb, used_mb, budget_mb: limits.budget_mb });
     }
     on_disk(world, slot, files)

@@ -46,6 +46,15 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long the last Events may take after that. Together they stay below 10 s.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 
+/// All that a plan depends on, but for the time: as long as it stays the same, nothing has to be planned again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Facts {
+    desired: u64,
+    slots: u64,
+    disk: Disk,
+    stopping: bool,
+}
+
 struct Controller {
     config: Config,
     ring: Ring,
@@ -59,6 +68,11 @@ struct Controller {
     disk: Disk,
     checking: Option<Check>,
     check_after: Option<Instant>,
+    /// How much had changed when there was no filter to compile, and when there will be one.
+    next_check: (u64, Option<Instant>),
+    looked_at: Option<Instant>,
+    /// What the last plan was made of, which left nothing to do; and when time alone makes something due.
+    settled: Option<(Facts, Option<Instant>)>,
     stopping_since: Option<Instant>,
     aborted: bool,
     outage_told: bool,
@@ -97,6 +111,9 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         disk: Disk::default(),
         checking: None,
         check_after: None,
+        next_check: (0, None),
+        looked_at: None,
+        settled: None,
         stopping_since: None,
         aborted: false,
         outage_told: false,
@@ -172,7 +189,12 @@ impl Controller {
         [wake_at, checked_at, Some(stop_at)].into_iter().flatten().fold(turn_at, Instant::min)
     }
 
+    /// Not at each word of the API server: what was seen within the last second is as good.
     fn look_at_disk(&mut self) {
+        if self.looked_at.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
+            return;
+        }
+        self.looked_at = Some(Instant::now());
         let disk = match self.ring.space() {
             Ok((free, total)) => self.disk.seen(free, total, &self.config.limits),
             Err(error) => {
@@ -203,7 +225,25 @@ impl Controller {
         }
     }
 
+    fn facts(&self) -> Facts {
+        Facts {
+            desired: self.desired.changes(),
+            slots: self.slots.changes(),
+            disk: self.disk,
+            stopping: self.stopping_since.is_some(),
+        }
+    }
+
     fn settle(&mut self) -> Option<Instant> {
+        let is_due = |at: Instant| at <= Instant::now();
+        if let Some((facts, wake_at)) = self.settled
+            && facts == self.facts()
+            && self.save_failures == 0
+            && !wake_at.is_some_and(is_due)
+        {
+            return wake_at;
+        }
+        self.settled = None;
         for _ in 0..PASSES_MAX {
             let plan = plan::plan(&self.world());
             for (stem, action) in &plan.actions {
@@ -213,6 +253,7 @@ impl Controller {
             self.outlooks = plan.outlooks;
             self.save_or_log();
             if plan.actions.is_empty() {
+                self.settled = Some((self.facts(), plan.wake_at));
                 return plan.wake_at;
             }
         }

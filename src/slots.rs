@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use slot::{End, Moment, Past, Phase, Run, Slot, Standing, Why};
+pub use slot::{Claim, End, Moment, Past, Phase, Run, Slot, Standing, Why};
 
 use crate::{
     annotations::Accepted,
@@ -51,6 +51,7 @@ pub enum Ended {
 pub struct Slots {
     slots: BTreeMap<Stem, Slot>,
     sequence: u64,
+    changes: u64,
 }
 
 impl Slots {
@@ -58,6 +59,24 @@ impl Slots {
     #[must_use]
     pub fn get(&self, stem: &Stem) -> Option<&Slot> {
         self.slots.get(stem)
+    }
+
+    /// How many slots there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is no slot.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// How often a slot has changed so far: as long as this stays the same, so do the slots.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// All slots, by stem.
@@ -74,16 +93,24 @@ impl Slots {
 
     /// A slot that an earlier process left.
     pub fn restore(&mut self, stem: Stem, slot: Slot) {
+        self.changes += 1;
         self.sequence = self.sequence.max(slot.sequence);
         self.slots.insert(stem, slot);
     }
 
-    /// A pod asks for a capture for the first time, or for files that were left over.
+    /// A pod asks for a capture for the first time, or for files that were left over, or wants to go on after it rested. It is
+    /// the last in the order from now on.
     pub fn open(&mut self, stem: &Stem, uid: Uid) {
         // One that the state file made up may be the highest there is.
+        self.changes += 1;
         self.sequence = self.sequence.saturating_add(1);
         let slot = self.slots.entry(stem.clone()).or_default();
-        (slot.owner, slot.sequence) = (Some(uid), self.sequence);
+        (slot.owner, slot.sequence, slot.claim) = (Some(uid), self.sequence, Claim::Waits);
+    }
+
+    /// It cannot go on for the time being, and leaves its room to others.
+    pub fn rest(&mut self, stem: &Stem) {
+        self.change(stem, |slot| slot.claim = Claim::Rests);
     }
 
     /// The files are to go.
@@ -96,12 +123,13 @@ impl Slots {
         self.change(stem, |slot| slot.retired = Some(now));
     }
 
-    /// There is room for what the pod asks. After an end it begins anew.
+    /// There is room for what the pod asks; what is paused needs none. After an end it begins anew.
     pub fn admit(&mut self, stem: &Stem, accepted: Accepted) {
         self.change(stem, |slot| {
             if slot.ended.take().is_some() {
                 (slot.began, slot.counts, slot.uncounted) = (None, Counts::default(), 0);
             }
+            slot.claim = if accepted.request.paused { Claim::Rests } else { Claim::Holds };
             slot.admitted = Some(accepted);
         });
     }
@@ -148,7 +176,7 @@ impl Slots {
 
     /// KILL was sent. If the process is to be reported as stuck: for how long it has been.
     pub fn killed(&mut self, stem: &Stem, now: Instant) -> Option<Duration> {
-        let slot = self.slots.get_mut(stem)?;
+        let slot = self.get_mut(stem)?;
         let again_at = now + KILL_INTERVAL;
         let (Phase::Terminating { why, since, .. } | Phase::Killing { why, since, .. }) = slot.phase else {
             return None;
@@ -176,7 +204,7 @@ impl Slots {
             }
             None => slot.uncounted = slot.uncounted.saturating_add(1),
         });
-        match self.slots.get_mut(stem) {
+        match self.get_mut(stem) {
             Some(slot) if slot.phase == Phase::Running && in_order && slot.has_what_it_was_started_for() => {
                 slot.phase = Phase::Idle;
                 if !slot.has_its_packets() {
@@ -191,7 +219,7 @@ impl Slots {
 
     /// The process is gone, or could not be started.
     pub fn ended(&mut self, stem: &Stem, now: Instant) -> Ended {
-        let Some(slot) = self.slots.get_mut(stem) else { return Ended::Stopped(Why::Gone) };
+        let Some(slot) = self.get_mut(stem) else { return Ended::Stopped(Why::Gone) };
         match slot.phase {
             Phase::Terminating { why, .. } | Phase::Killing { why, .. } => {
                 slot.phase = Phase::Idle;
@@ -219,12 +247,13 @@ impl Slots {
 
     /// The files are gone, and the slot with them.
     pub fn removed(&mut self, stem: &Stem) -> Option<Slot> {
+        self.changes += 1;
         self.slots.remove(stem)
     }
 
     /// The files could not be removed. Returns how often in a row that was so.
     pub fn not_removed(&mut self, stem: &Stem, now: Instant) -> u32 {
-        let Some(slot) = self.slots.get_mut(stem) else { return 0 };
+        let Some(slot) = self.get_mut(stem) else { return 0 };
         let failures = match slot.phase {
             Phase::Removing { failures, .. } => failures.saturating_add(1),
             Phase::Idle
@@ -238,9 +267,15 @@ impl Slots {
     }
 
     fn change(&mut self, stem: &Stem, change: impl FnOnce(&mut Slot)) {
-        if let Some(slot) = self.slots.get_mut(stem) {
+        if let Some(slot) = self.get_mut(stem) {
             change(slot);
         }
+    }
+
+    /// The only way to a slot that is to be changed.
+    fn get_mut(&mut self, stem: &Stem) -> Option<&mut Slot> {
+        self.changes += 1;
+        self.slots.get_mut(stem)
     }
 }
 

@@ -10,17 +10,28 @@ mod entry;
 use std::{
     collections::BTreeMap,
     fs,
+    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 pub use self::entry::{Entry, PastEntry};
-use crate::{capture::Stem, plan::Outlook, ring::open_regular, slots::Slots};
+use crate::{
+    capture::Stem,
+    plan::{Outlook, SLOTS_MAX},
+    ring::open_regular,
+    slots::Slots,
+};
 
-/// The largest state file that is read. An entry takes 15 kB at the most, nearly always 1 kB, and a node has some hundred pods.
-const BYTES_MAX: u64 = 4 << 20;
+/// The largest state file that is read. An entry takes [`ENTRY_BYTES_MAX`] at the most, nearly always 1 kB, and there are
+/// [`SLOTS_MAX`] at the most: whatever is written is read again.
+const BYTES_MAX: u64 = (SLOTS_MAX as u64 + 1) * ENTRY_BYTES_MAX;
+
+/// The most that one entry takes: five filters of 512 bytes in its history, one in its annotations, a reason of 1 kB, names of 316
+/// bytes, and what names these.
+const ENTRY_BYTES_MAX: u64 = 6 << 10;
 
 /// The version of the format; one that is not known is not read.
 const VERSION: u32 = 2;
@@ -29,10 +40,18 @@ const VERSION: u32 = 2;
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
-    written: Vec<u8>,
+    written: Option<Written>,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What was last written, so that the same is not written again.
+#[derive(Debug)]
+struct Written {
+    changes: u64,
+    outlooks: BTreeMap<Stem, Outlook>,
+    text: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 struct State {
     version: u32,
     captures: Vec<Entry>,
@@ -42,7 +61,7 @@ impl StateFile {
     /// The state file of the captures in `dir`.
     #[must_use]
     pub fn at(dir: &Path) -> Self {
-        Self { path: dir.join(".state.json"), written: Vec::new() }
+        Self { path: dir.join(".state.json"), written: None }
     }
 
     /// What an earlier process left, if it left anything.
@@ -68,11 +87,18 @@ impl StateFile {
     /// # Errors
     /// If it cannot be written; the old one then stands.
     pub fn save(&mut self, slots: &Slots, outlooks: &BTreeMap<Stem, Outlook>) -> io::Result<()> {
+        if self.written.as_ref().is_some_and(|last| last.changes == slots.changes() && last.outlooks == *outlooks) {
+            return Ok(());
+        }
         let new = Outlook::default();
         let outlook = |stem| outlooks.get(stem).unwrap_or(&new);
-        let captures = slots.iter().filter_map(|(stem, slot)| Entry::of(stem, slot, outlook(stem))).collect();
-        let text = serde_json::to_vec_pretty(&State { version: VERSION, captures })?;
-        if text == self.written {
+        let captures = slots.iter().filter_map(|(stem, slot)| Entry::of(stem, slot, outlook(stem)));
+        let text = text(captures)?;
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let now = Written { changes: slots.changes(), outlooks: outlooks.clone(), text: hasher.finish() };
+        if self.written.as_ref().is_some_and(|last| last.text == now.text) {
+            self.written = Some(now);
             return Ok(());
         }
         let new = self.path.with_extension("json.new");
@@ -83,9 +109,20 @@ impl StateFile {
         // A new one, so that a link that someone put there is not followed.
         fs::OpenOptions::new().write(true).create_new(true).open(&new)?.write_all(&text)?;
         fs::rename(&new, &self.path)?;
-        self.written = text;
+        self.written = Some(now);
         Ok(())
     }
+}
+
+/// One line for each entry: people read it, too.
+fn text(captures: impl Iterator<Item = Entry>) -> io::Result<Vec<u8>> {
+    let mut text = format!("{{\"version\": {VERSION}, \"captures\": [").into_bytes();
+    for (number, entry) in captures.enumerate() {
+        text.extend_from_slice(if number == 0 { b"\n" } else { b",\n" });
+        serde_json::to_writer(&mut text, &entry)?;
+    }
+    text.extend_from_slice(b"\n]}\n");
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -97,9 +134,10 @@ mod tests {
     use super::*;
     use crate::{
         annotations::{Accepted, Annotations},
-        capture::{Asked, Capture, PodName, Stem, Uid},
+        capture::{Asked, Capture, Counts, PodName, Stem, Uid},
         limits::Limits,
-        slots::{End, Moment, Past, Run, Slot},
+        refusal::Refusal,
+        slots::{End, Moment, Past, Phase, Run, Slot, Standing},
     };
 
     fn dir(name: &str) -> PathBuf {
@@ -156,6 +194,76 @@ mod tests {
         fs::remove_file(&path).unwrap();
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
         assert!(file.load().is_err());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// A slot of the largest size that pods can bring about.
+    fn largest(number: u64, now: Moment) -> (Stem, Slot) {
+        let name = format!("{number:0>240}");
+        let stem = Stem::of(&PodName { namespace: "n".repeat(63), name: name[..240 - 63 + 8].to_owned() });
+        let filter = "(tcp port 443)or".repeat(32);
+        let values =
+            [("", "1000"), ("/filter", &filter[..510]), ("/duration", "4294967295s"), ("/packets", "1000000000")];
+        let more = [("/snaplen", "262144"), ("/pause", "true")];
+        let annotations: Annotations = values
+            .iter()
+            .chain(&more)
+            .map(|(key, value)| (format!("tcpdump.antrea.io{key}"), (*value).to_owned()))
+            .collect();
+        let limits = Limits { files_max: 1000, duration_max: None, ..Limits::default() };
+        let Asked::Request(request) = crate::annotations::asked(&annotations, &limits) else {
+            panic!("{annotations:?}")
+        };
+        let ips = ["ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "255.255.255.255"].map(|ip| ip.parse().unwrap());
+        let mut slot = Slot { owner: Some(Uid("u".repeat(36))), sequence: u64::MAX, ..Slot::default() };
+        for files in 1..=20 {
+            let capture = Capture { files, ..request.capture.clone() };
+            slot.remember(&Run { capture, ips: ips.into() }, now);
+        }
+        slot.admitted = Some(Accepted { annotations, request });
+        slot.failure = Some("x".repeat(5000));
+        slot.phase = Phase::Backoff { until: now.at };
+        slot.counts = Counts { captured: u64::MAX, dropped: u64::MAX };
+        (slot.began, slot.retired, slot.ended, slot.uncounted) = (Some(now), Some(now), Some(End::Duration), u32::MAX);
+        (stem, slot)
+    }
+
+    #[test]
+    fn as_many_slots_of_the_largest_size_as_there_may_be_are_read_again() {
+        let (dir, now) = (dir("largest"), Moment { at: Instant::now(), unix_s: 1_800_000_000 });
+        let (mut slots, mut outlooks, mut file) = (Slots::default(), BTreeMap::new(), StateFile::at(&dir));
+        let refusal = Refusal::FilterRejected { said: "\u{10ffff}".repeat(5000) };
+        for number in 0..SLOTS_MAX as u64 {
+            let (stem, slot) = largest(number, now);
+            slots.restore(stem.clone(), slot);
+            outlooks.insert(stem, Outlook { halt: None, standing: Some(Standing::Refused(refusal.clone())) });
+        }
+        file.save(&slots, &outlooks).unwrap();
+        let bytes = fs::metadata(dir.join(".state.json")).unwrap().len();
+        assert!(bytes > BYTES_MAX / 2 && bytes <= SLOTS_MAX as u64 * ENTRY_BYTES_MAX, "{bytes} bytes");
+        assert_eq!(StateFile::at(&dir).load().unwrap().unwrap().len(), SLOTS_MAX);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn the_file_is_written_only_when_something_in_it_has_changed() {
+        let (dir, stem) = (dir("same-again"), Stem::of(&PodName { namespace: "default".into(), name: "web".into() }));
+        let (mut slots, mut file) = (Slots::default(), StateFile::at(&dir));
+        slots.open(&stem, Uid("1".into()));
+        file.save(&slots, &BTreeMap::new()).unwrap();
+        let path = dir.join(".state.json");
+        fs::remove_file(&path).unwrap();
+        file.save(&slots, &BTreeMap::new()).unwrap();
+        slots.told(&stem, None);
+        file.save(&slots, &BTreeMap::new()).unwrap();
+        assert!(!path.exists(), "nothing in it is another");
+        slots.doom(&stem);
+        file.save(&slots, &BTreeMap::new()).unwrap();
+        assert!(path.exists());
+        let outlook = Outlook { halt: None, standing: Some(Standing::Waiting) };
+        fs::remove_file(&path).unwrap();
+        file.save(&slots, &[(stem, outlook)].into()).unwrap();
+        assert!(!path.exists(), "what goes says no more");
         fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -15,7 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, prlimit, waitpid};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, prlimit, setpriority_process, waitpid,
+};
 
 use crate::{
     capture::{Counts, Uid},
@@ -26,6 +28,12 @@ use crate::{
 
 /// How much of a processor tcpdump may take to compile a filter, in seconds. The worst of 512 bytes was measured to take 0.12 s.
 pub const COMPILE_CPU_S: u64 = 1;
+
+/// The niceness of a tcpdump that compiles: the highest there is.
+const COMPILE_NICE: i32 = 19;
+
+/// How much rather than others it is ended when memory runs out: as much as there is.
+const COMPILE_OOM_SCORE_ADJ: &str = "1000";
 
 /// How long that may take on a busy machine, until it is ended.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -139,6 +147,7 @@ impl Tcpdumps {
         if let Err(error) = prlimit(Some(Pid::from_child(&child)), Resource::Cpu, limit) {
             log::debug!("cannot bound the compilation's time pid={} error={error}", child.id());
         }
+        give_way(&child);
         self.compiling =
             Some(Compiling { child, stderr, kill_at: Instant::now() + COMPILE_TIMEOUT, trial, left: trials });
         Ok(())
@@ -254,6 +263,16 @@ impl Tcpdumps {
                 log::error!("cannot signal tcpdump pid={} signal={signal:?} error={error}", child.id());
             }
         }
+    }
+}
+
+/// Neither the processor nor the memory that captures need goes to a compilation: the kernel ends it first. Both need no right; that
+/// they fail is no reason not to compile.
+fn give_way(child: &Child) {
+    let pid = child.id();
+    let nice = setpriority_process(Some(Pid::from_child(child)), COMPILE_NICE).map_err(io::Error::from);
+    if let Err(error) = nice.and(fs::write(format!("/proc/{pid}/oom_score_adj"), COMPILE_OOM_SCORE_ADJ)) {
+        log::debug!("cannot have a compilation give way pid={pid} error={error}");
     }
 }
 

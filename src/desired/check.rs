@@ -2,7 +2,10 @@
 //!
 //! A request with a filter counts as readable only when tcpdump has compiled it: until then the one before it stands.
 
-use std::{net::IpAddr, time::Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use super::Desired;
 use crate::{
@@ -10,6 +13,10 @@ use crate::{
     capture::{Place, Stem},
     refusal::Refusal,
 };
+
+/// The shortest time between two compilations for one pod: who changes a filter again and again is not to keep a core busy. The
+/// first filter is compiled at once, and of those that come meanwhile the last one.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A filter for tcpdump to compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,20 +31,30 @@ pub struct Check {
 
 impl Desired {
     /// The filter that has waited longest to be compiled. One of a pod without an address waits for that, too: whether a filter
-    /// can match anything at all depends on it.
-    #[must_use]
-    pub fn next_check(&self) -> Option<Check> {
+    /// can match anything at all depends on it. One of a pod that had its turn just now waits, and nobody waits behind it.
+    ///
+    /// # Errors
+    /// If there is none to be compiled now: when there will be one, if any waits.
+    pub fn next_check(&self, now: Instant) -> Result<Check, Option<Instant>> {
         let waiting = self.wishes().filter_map(|(stem, wish)| match (&wish.unchecked, &wish.place) {
             (Some((accepted, since)), Place::At(ips)) => Some((since, stem, accepted, ips)),
             (Some(_) | None, _) => None,
         });
-        let (_, stem, accepted, ips) = waiting.min_by_key(|(since, ..)| **since)?;
-        Some(Check { stem: stem.clone(), accepted: accepted.clone(), ips: ips.clone() })
+        let waiting = waiting.map(|waiting| (self.checked.get(waiting.1).map(|at| *at + CHECK_INTERVAL), waiting));
+        let (later, due): (Vec<_>, Vec<_>) = waiting.partition(|(at, _)| at.is_some_and(|at| at > now));
+        let (_, (_, stem, accepted, ips)) = due
+            .into_iter()
+            .min_by_key(|(_, (since, ..))| **since)
+            .ok_or_else(|| later.into_iter().filter_map(|(at, _)| at).min())?;
+        Ok(Check { stem: stem.clone(), accepted: accepted.clone(), ips: ips.clone() })
     }
 
     /// Takes in what tcpdump says of a filter, also for a list that is not complete yet. Says nothing of a pod that asks for
     /// something else by now.
     pub fn checked(&mut self, check: &Check, verdict: &Result<(), Refusal>, now: Instant) {
+        self.changes += 1;
+        self.checked.retain(|_, at| *at + CHECK_INTERVAL > now);
+        self.checked.insert(check.stem.clone(), now);
         let Some(wish) = self.pods.wishes.get_mut(&check.stem) else { return };
         let before = wish.accepted.clone();
         wish.judge(&check.accepted, verdict, now);
@@ -78,8 +95,13 @@ mod tests {
         seen
     }
 
+    /// The next one, however long each pod has to wait for its turn.
+    fn next(desired: &Desired) -> Option<Check> {
+        desired.next_check(Instant::now() + Duration::from_secs(3600)).ok()
+    }
+
     fn reject(desired: &mut Desired) {
-        let check = desired.next_check().unwrap();
+        let check = next(desired).unwrap();
         desired.checked(&check, &Err(Refusal::FilterRejected { said: "no".into() }), Instant::now());
     }
 
@@ -92,12 +114,12 @@ mod tests {
         let change = |files, filter| Word::Changed(filtering("a", files, filter));
         let mut desired = after([Word::Changed(seen("a", "a", Some("5"))), change("6", "tcp")]);
         assert_eq!(files(&desired, "a"), Some(5));
-        let check = desired.next_check().unwrap();
+        let check = next(&desired).unwrap();
         desired.checked(&check, &Ok(()), Instant::now());
-        assert_eq!((files(&desired, "a"), desired.next_check()), (Some(6), None));
+        assert_eq!((files(&desired, "a"), next(&desired)), (Some(6), None));
         // what is proven is not asked again
         desired.hear(change("7", "tcp"), Instant::now());
-        assert_eq!((files(&desired, "a"), desired.next_check()), (Some(7), None));
+        assert_eq!((files(&desired, "a"), next(&desired)), (Some(7), None));
         desired.hear(change("8", "udp"), Instant::now());
         reject(&mut desired);
         assert_eq!((files(&desired, "a"), is_refused(&desired)), (Some(7), true));
@@ -105,19 +127,19 @@ mod tests {
         for word in [Word::Listing, Word::Listed(filtering("a", "8", "udp")), Word::ListDone] {
             desired.hear(word, Instant::now());
         }
-        assert_eq!((desired.next_check(), is_refused(&desired)), (None, true));
+        assert_eq!((next(&desired), is_refused(&desired)), (None, true));
         desired.hear(change("8", "arp"), Instant::now());
-        assert!(desired.next_check().is_some() && !is_refused(&desired));
+        assert!(next(&desired).is_some() && !is_refused(&desired));
     }
 
     #[test]
     fn a_verdict_that_comes_amid_a_list_outlives_it() {
         let mut desired = after([Word::Changed(filtering("a", "5", "tcp")), Word::Listing]);
         desired.hear(Word::Listed(filtering("a", "5", "tcp")), Instant::now());
-        let check = desired.next_check().unwrap();
+        let check = next(&desired).unwrap();
         desired.checked(&check, &Ok(()), Instant::now());
         desired.hear(Word::ListDone, Instant::now());
-        assert_eq!((files(&desired, "a"), desired.next_check()), (Some(5), None));
+        assert_eq!((files(&desired, "a"), next(&desired)), (Some(5), None));
     }
 
     #[test]
@@ -125,14 +147,14 @@ mod tests {
         for listed in [filtering("a", "5", "arp"), seen("a", "a", Some("x"))] {
             let mut desired =
                 after([Word::Changed(seen("a", "a", Some("3"))), Word::Changed(filtering("a", "4", "tcp"))]);
-            let check = desired.next_check().unwrap();
+            let check = next(&desired).unwrap();
             [Word::Listing, Word::Listed(listed)].into_iter().for_each(|word| desired.hear(word, Instant::now()));
             desired.checked(&check, &Ok(()), Instant::now());
             desired.hear(Word::ListDone, Instant::now());
             assert_eq!(files(&desired, "a"), Some(4));
         }
         let mut desired = after([Word::Changed(seen("a", "a", Some("3"))), Word::Changed(filtering("a", "4", "tcp"))]);
-        let check = desired.next_check().unwrap();
+        let check = next(&desired).unwrap();
         let listed = [Word::Listing, Word::Listed(seen("a", "a", Some("3")))];
         listed.into_iter().for_each(|word| desired.hear(word, Instant::now()));
         desired.checked(&check, &Ok(()), Instant::now());
@@ -143,7 +165,7 @@ mod tests {
     #[test]
     fn a_verdict_on_what_is_no_longer_asked_changes_nothing() {
         let mut desired = after([Word::Changed(filtering("a", "5", "tcp"))]);
-        let check = desired.next_check().unwrap();
+        let check = next(&desired).unwrap();
         desired.hear(Word::Changed(filtering("a", "5", "udp")), Instant::now());
         desired.checked(&check, &Ok(()), Instant::now());
         assert_eq!(files(&desired, "a"), None);
@@ -163,7 +185,7 @@ mod tests {
         // one that changes again keeps its place
         desired.hear(Word::Changed(filtering("c", "6", "udp")), start + Duration::from_secs(3));
         let mut order = Vec::new();
-        while let Some(check) = desired.next_check() {
+        while let Some(check) = next(&desired) {
             order.push(check.stem.pod().name);
             desired.checked(&check, &Ok(()), Instant::now());
         }
@@ -172,11 +194,39 @@ mod tests {
         for (after_s, name) in [(4, "c"), (5, "b")] {
             desired.hear(Word::Changed(filtering(name, "5", "arp")), start + Duration::from_secs(after_s));
         }
-        let check = desired.next_check().unwrap();
+        let check = next(&desired).unwrap();
         desired.hear(Word::Changed(filtering("c", "5", "sctp")), start + Duration::from_secs(6));
         desired.checked(&check, &Ok(()), start + Duration::from_secs(7));
-        assert_eq!(desired.next_check().unwrap().stem.pod().name, "b");
+        assert_eq!(next(&desired).unwrap().stem.pod().name, "b");
         desired.hear(Word::Changed(filtering("a", "5", "tcp")), start);
-        assert_eq!(desired.next_check().unwrap().stem.pod().name, "a");
+        assert_eq!(next(&desired).unwrap().stem.pod().name, "a");
+    }
+
+    #[test]
+    fn one_pod_has_a_filter_compiled_every_2_s_at_most_and_nobody_waits_behind_it() {
+        let (start, mut desired) = (Instant::now(), Desired::default());
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut compiled = Vec::new();
+        for tick in 0..100 {
+            let now = at(tick * 100);
+            desired.hear(Word::Changed(filtering("a", "5", &format!("tcp port {}", tick + 1))), now);
+            if let Ok(check) = desired.next_check(now) {
+                compiled.push((tick * 100, check.accepted.request.capture.filter.clone().unwrap()));
+                desired.checked(&check, &Ok(()), now);
+            }
+        }
+        let expected = [0, 2000, 4000, 6000, 8000].map(|ms: u64| (ms, format!("tcp port {}", ms / 100 + 1)));
+        assert_eq!(compiled, expected, "the last wish of those that came meanwhile");
+        assert_eq!(desired.next_check(at(9999)), Err(Some(at(10_000))));
+        desired.hear(Word::Changed(filtering("b", "5", "udp")), at(9999));
+        assert_eq!(desired.next_check(at(9999)).unwrap().stem.pod().name, "b");
+        // Nor does it help to take the annotation away, or the pod, and to ask anew.
+        for word in [Word::Changed(seen("a", "a", None)), Word::Changed(filtering("a", "5", "arp"))] {
+            desired.hear(word, at(9000));
+        }
+        let check = desired.next_check(at(9999)).unwrap();
+        desired.checked(&check, &Ok(()), at(9999));
+        assert_eq!(desired.next_check(at(9999)), Err(Some(at(10_000))));
+        assert_eq!(desired.next_check(at(10_000)).unwrap().stem.pod().name, "a");
     }
 }

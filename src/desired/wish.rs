@@ -7,6 +7,7 @@ use crate::{
     capture::{Asked, Place, Uid},
     pod::Seen,
     refusal::Refusal,
+    slots::Standing,
 };
 
 /// A pod that asks for something.
@@ -24,6 +25,11 @@ pub struct Wish {
     pub place: Place,
     /// Since when it has had no address.
     pub homeless_since: Option<Instant>,
+    /// Whether this process saw it before its pod finished, or was told by the watch that it had: who finished before that is not
+    /// told again by each process that begins.
+    pub is_news: bool,
+    /// What its pod's owner was told without regard to a slot.
+    pub told: Option<Standing>,
     /// What waits for tcpdump's verdict on its filter, and since when.
     pub(super) unchecked: Option<(Accepted, Instant)>,
     /// What tcpdump's verdict was against.
@@ -33,7 +39,13 @@ pub struct Wish {
 impl Wish {
     /// What a look at a pod makes of the wish that was known of it, or of what it asked before this process began.
     #[must_use]
-    pub fn after(known: Option<&Self>, recalled: Option<&Accepted>, seen: &Seen, now: Instant) -> Option<Self> {
+    pub fn after(
+        known: Option<&Self>,
+        recalled: Option<&Accepted>,
+        seen: &Seen,
+        is_listed: bool,
+        now: Instant,
+    ) -> Option<Self> {
         let mut wish = Self {
             uid: seen.uid.clone(),
             created_s: seen.created_s,
@@ -44,6 +56,8 @@ impl Wish {
                 Place::NoAddress => Some(known.and_then(|wish| wish.homeless_since).unwrap_or(now)),
                 Place::At(_) | Place::Forbidden(_) | Place::Finished => None,
             },
+            is_news: !is_listed || seen.place != Place::Finished || known.is_some_and(|wish| wish.is_news),
+            told: known.and_then(|wish| wish.told.clone()),
             unchecked: None,
             rejected: known.and_then(|wish| wish.rejected.clone()),
         };

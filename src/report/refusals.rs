@@ -6,16 +6,37 @@ use crate::{
     refusal::{FilterFault, NoRoom, Refusal},
 };
 
-pub(super) fn lacking(no_room: NoRoom) -> String {
+pub(super) fn lacking(no_room: &NoRoom) -> String {
     match no_room {
+        NoRoom::NamespaceCaptures { namespace, captures, max } => format!(
+            "{} in namespace {namespace} on this node already, and {max} may (MAX_CAPTURES_PER_NAMESPACE); it starts by itself as soon \
+             as one of them ends or is paused",
+            counted(*captures, "capture goes on", "captures go on")
+        ),
+        NoRoom::NamespaceBudget { namespace, needs_mb, used_mb, share_mb } => {
+            let next = if *needs_mb > u64::from(*share_mb) {
+                format!("ask for {share_mb} files or fewer")
+            } else {
+                "it starts by itself as soon as there is room".to_owned()
+            };
+            format!(
+                "{needs_mb} MB are asked for, and other captures of namespace {namespace} take {used_mb} MB on this node: {} MB of \
+                 {share_mb} MB (NAMESPACE_BUDGET_MB); {next}",
+                needs_mb.saturating_add(*used_mb)
+            )
+        }
+        NoRoom::Pods { max } => format!(
+            "{max} pods of this node ask for a capture already, and the controller remembers no more; it starts by itself as soon as \
+             one of them no longer asks"
+        ),
         NoRoom::Captures { captures, max } => format!(
             "{} on this node already, and {max} may (MAX_CAPTURES); done as soon as one of them ends",
-            counted(captures.into(), "capture goes on", "captures go on")
+            counted(*captures, "capture goes on", "captures go on")
         ),
         NoRoom::Budget { needs_mb, used_mb, budget_mb } => format!(
             "{needs_mb} MB are asked for, and other captures of this node take {used_mb} MB: {} MB of {budget_mb} MB \
              (NODE_BUDGET_MB); done as soon as there is room",
-            needs_mb.saturating_add(used_mb)
+            needs_mb.saturating_add(*used_mb)
         ),
         NoRoom::Disk { needs_mb, free_mb, floor_mb } => format!(
             "{needs_mb} MB are needed, and of the {free_mb} MB that the node's disk has free {floor_mb} MB must stay so \

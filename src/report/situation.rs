@@ -100,7 +100,15 @@ fn without_numbers(why: Why) -> String {
 fn refused(standing: &Standing) -> State {
     match standing {
         Standing::NoRoom(NoRoom::Disk { .. }) => State::LowDisk,
-        Standing::Refused(_) | Standing::NoRoom(NoRoom::Captures { .. } | NoRoom::Budget { .. }) => State::Refused,
+        Standing::Refused(_)
+        | Standing::NoRoom(
+            NoRoom::Captures { .. }
+            | NoRoom::Budget { .. }
+            | NoRoom::NamespaceCaptures { .. }
+            | NoRoom::NamespaceBudget { .. }
+            | NoRoom::Pods { .. },
+        ) => State::Refused,
+        Standing::Paused(_) => State::Paused,
         Standing::Waiting => State::Waiting,
         Standing::Missed => State::Missed,
     }

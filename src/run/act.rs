@@ -16,6 +16,13 @@ impl Controller {
     pub(super) fn carry_out(&mut self, stem: &Stem, action: Action) {
         match action {
             Action::Open(uid) => self.slots.open(stem, uid),
+            Action::Decline(uid, standing) => {
+                let (reason, text) = report::standing(&standing, None, self.kept(stem));
+                // Where that is too much to be told, the log has it.
+                let _ = self.events.tell(Note { pod: stem.pod(), uid, reason, text });
+                self.desired.told(stem, &standing);
+            }
+            Action::Rest => self.slots.rest(stem),
             Action::Admit(accepted) => self.slots.admit(stem, accepted),
             Action::End(by) => {
                 self.slots.end(stem, by);
@@ -126,10 +133,17 @@ impl Controller {
             (None, Some(Standing::NoRoom(_))) if running.is_some() => {
                 self.tell(stem, Reason::Accepted, report::accepted(running))
             }
-            (None, Some(Standing::NoRoom(_) | Standing::Waiting | Standing::Missed) | None) => None,
+            (None, Some(Standing::NoRoom(_) | Standing::Waiting | Standing::Missed | Standing::Paused(_)) | None) => {
+                None
+            }
         };
         match again_at {
-            None => self.slots.told(stem, standing),
+            None => {
+                if let Some(standing) = &standing {
+                    self.desired.told(stem, standing);
+                }
+                self.slots.told(stem, standing);
+            }
             Some(again_at) => self.slots.untold(stem, again_at),
         }
     }

@@ -37,7 +37,18 @@ impl Controller {
                 return self.check_after;
             }
             self.check_after = None;
-            let check = self.desired.next_check()?;
+            // As long as nothing else is asked, there is nothing to look for before that.
+            let (changes, at) = self.next_check;
+            if changes == self.desired.changes() && at.is_none_or(|at| at > Instant::now()) {
+                return at;
+            }
+            let check = match self.desired.next_check(Instant::now()) {
+                Ok(check) => check,
+                Err(at) => {
+                    self.next_check = (self.desired.changes(), at);
+                    return at;
+                }
+            };
             let run = Run { capture: check.accepted.request.capture.clone(), ips: check.ips.clone() };
             let alone = run.capture.filter.clone().unwrap_or_default();
             let trials = [Trial::Compile(alone), Trial::Compile(run.expression()), Trial::Attach(run.expression())];

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     annotations::Accepted,
-    capture::{Capture, Counts, Uid},
+    capture::{Capture, Counts, PodName, Uid},
     refusal::{NoRoom, Refusal},
 };
 
 /// How much of what was captured in turn is remembered. A pod's address changes rarely, and a filter is found in a few attempts.
-const HISTORY_MAX: usize = 16;
+/// Each takes up to 700 bytes in the state file, which must stay small enough to be read again.
+const HISTORY_MAX: usize = 5;
 
 /// What a tcpdump is started for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +108,22 @@ pub enum Standing {
     Waiting,
     /// The pod finished before it could be captured.
     Missed,
+    /// The capture of this pod was paused before it ever began.
+    Paused(PodName),
+}
+
+/// Whether a capture has room on the node: only what it holds counts as the files that it may still write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Claim {
+    /// It rests, and counts as the files that it has. When it is to go on it needs room as a new one does, and stands behind
+    /// those that waited meanwhile.
+    #[default]
+    Rests,
+    /// It has its place in the order of those that want room.
+    Waits,
+    /// It has its room until it rests: that is never taken back.
+    Holds,
 }
 
 /// Where the process of a slot is in its life.
@@ -169,6 +186,8 @@ pub struct Slot {
     pub sequence: u64,
     /// The last request that there was room for: what is done.
     pub admitted: Option<Accepted>,
+    /// Whether it has its room.
+    pub claim: Claim,
     /// What was last started, or tried to.
     pub last: Option<Run>,
     /// When `last` was.

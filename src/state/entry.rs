@@ -10,8 +10,11 @@ use crate::{
     capture::{Capture, Counts, PodName, Stem, Uid},
     plan::Outlook,
     report::{State, situation},
-    slots::{End, Moment, Past, Run, Slot},
+    slots::{Claim, End, Moment, Past, Run, Slot},
 };
+
+/// The longest reason that is remembered, in bytes: as long as an Event.
+const REASON_BYTES_MAX: usize = 1024;
 
 /// One slot as it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +37,9 @@ pub struct Entry {
     /// The annotations that are carried out, word for word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Annotations>,
+    /// Whether it has its room. Before version 1.3 whatever was admitted had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
     /// What has been captured in turn, the newest last.
     #[serde(default)]
     pub history: Vec<PastEntry>,
@@ -106,6 +112,10 @@ impl Entry {
         let PodName { namespace, name } = stem.pod();
         let owner = slot.owner.as_ref()?;
         let (state, reason) = situation(slot, outlook);
+        let reason = reason.map(|mut reason| {
+            reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+            reason
+        });
         Some(Self {
             namespace,
             name,
@@ -114,6 +124,7 @@ impl Entry {
             reason,
             sequence: slot.sequence,
             annotations: slot.admitted.as_ref().map(|accepted| accepted.annotations.clone()),
+            claim: Some(slot.claim),
             history: slot.history.iter().map(PastEntry::of).collect(),
             began: slot.began.and_then(|began| time(began.unix_s)),
             ended: slot.ended,
@@ -139,10 +150,17 @@ impl Entry {
     /// The slot as it was, without a process, and with what its annotations are read as.
     #[must_use]
     pub fn slot(&self, admitted: Option<Accepted>, now: Moment) -> Slot {
+        let claim = match (self.claim, &admitted) {
+            (None | Some(Claim::Holds), None) => Claim::Waits,
+            (None, Some(accepted)) if accepted.request.paused => Claim::Rests,
+            (None, Some(_)) => Claim::Holds,
+            (Some(claim), _) => claim,
+        };
         Slot {
             owner: Some(Uid(self.uid.clone())),
             sequence: self.sequence,
             admitted,
+            claim,
             history: self.history.iter().map(PastEntry::past).collect(),
             began: self.began.as_ref().map(|began| now.recall(seconds(began))),
             ended: self.ended,

@@ -12,9 +12,14 @@ fn created(name: &str, second: u8) -> Pod {
     pod(name).set("/metadata/creationTimestamp", json!(format!("2026-01-02T03:04:{second:02}Z")))
 }
 
+/// A node with a limit, all of which one namespace may take.
+fn roomy(name: &str, value: &str) -> Node {
+    Node::new().with("MAX_CAPTURES_PER_NAMESPACE", "1000").with("NAMESPACE_BUDGET_MB", "1000000").with(name, value)
+}
+
 #[test]
 fn more_captures_than_may_be_are_refused_newest_first_and_start_when_one_ends() {
-    let node = Node::new().with("MAX_CAPTURES", "2");
+    let node = roomy("MAX_CAPTURES", "2");
     // Listed together, and named in the other order: age decides.
     for (name, second) in [("c", 1), ("b", 2), ("a", 3)] {
         node.api.put(&created(name, second).asks("5"));
@@ -39,7 +44,7 @@ fn more_captures_than_may_be_are_refused_newest_first_and_start_when_one_ends() 
 
 #[test]
 fn a_capture_that_ended_makes_room_for_another_but_its_files_count() {
-    let node = Node::new().with("MAX_CAPTURES", "1").with("NODE_BUDGET_MB", "6");
+    let node = roomy("NODE_BUDGET_MB", "6").with("MAX_CAPTURES", "1");
     let _controller = node.start_ready();
     node.api.put(&pod("short").asks("5").with("duration", "1s"));
     node.nth_start("short", 1);
@@ -54,7 +59,7 @@ fn a_capture_that_ended_makes_room_for_another_but_its_files_count() {
 
 #[test]
 fn the_sum_of_all_files_stays_within_the_budget() {
-    let node = Node::new().with("NODE_BUDGET_MB", "12");
+    let node = roomy("NODE_BUDGET_MB", "12");
     let controller = node.start_ready();
     node.api.put(&pod("a").asks("5"));
     let first = node.nth_start("a", 1);
@@ -122,7 +127,7 @@ fn the_files_of_a_deleted_pod_are_kept_for_as_long_as_the_operator_says() {
 
 #[test]
 fn the_files_of_a_deleted_pod_are_the_first_to_go_when_another_needs_the_room() {
-    let node = Node::new().with("KEEP_AFTER_POD", "1h").with("NODE_BUDGET_MB", "6");
+    let node = roomy("NODE_BUDGET_MB", "6").with("KEEP_AFTER_POD", "1h");
     let controller = node.start_ready();
     node.api.put(&pod("web").asks("5"));
     node.nth_start("web", 1);

@@ -2,7 +2,7 @@
 //! the two can be compared.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use packet_capture::{
     limits::Limits,
     pod::Seen,
     refusal::Refusal,
+    slots::Standing,
 };
 
 /// All pods as they were last heard of, whether they ask for something or not.
@@ -27,6 +28,10 @@ pub struct Heard {
     pub accepted: BTreeMap<Uid, Accepted>,
     /// Requests with a filter that tcpdump has not compiled, and since when they wait for that.
     unchecked: BTreeMap<Uid, (Accepted, Instant)>,
+    /// Those that were seen before they finished, or whose finish the watch told.
+    news: BTreeSet<Uid>,
+    /// What their owners were last told.
+    told: BTreeMap<Uid, Standing>,
     /// Annotations with a filter that tcpdump does not compile.
     rejected: BTreeMap<Uid, (Annotations, Refusal)>,
 }
@@ -58,16 +63,18 @@ impl Heard {
             Word::ListDone => {
                 self.pods.clear();
                 for (seen, at) in self.list.take().expect("a list has begun").into_values() {
-                    self.look(&seen, at);
+                    self.look(&seen, at, true);
                 }
                 let there = |uid: &Uid| self.pods.values().any(|pod| pod.uid == *uid);
                 self.unchecked.retain(|uid, _| there(uid));
+                self.news.retain(|uid| there(uid));
                 self.complete = true;
                 self.lost_since = None;
             }
-            Word::Changed(seen) => self.look(seen, now),
+            Word::Changed(seen) => self.look(seen, now, false),
             Word::Gone(seen) => {
                 self.unchecked.remove(&seen.uid);
+                self.news.remove(&seen.uid);
                 if self.pod(&Stem::of(&seen.pod)).is_some_and(|pod| pod.uid == seen.uid) {
                     self.pods.remove(&Stem::of(&seen.pod));
                 }
@@ -79,8 +86,14 @@ impl Heard {
         }
     }
 
-    fn look(&mut self, seen: &Seen, at: Instant) {
+    fn look(&mut self, seen: &Seen, at: Instant, is_listed: bool) {
         let uid = &seen.uid;
+        if seen.asked == Asked::Nothing {
+            self.news.remove(uid);
+            self.told.remove(uid);
+        } else if !is_listed || seen.place != Place::Finished {
+            self.news.insert(uid.clone());
+        }
         match &seen.asked {
             Asked::Nothing => {
                 self.accepted.remove(uid);
@@ -158,6 +171,18 @@ impl Heard {
                 (None, _) => None,
             },
         }
+    }
+
+    /// What is still to be said to the owner of a pod that finished and gets no slot.
+    pub fn declined(&self, stem: &Stem) -> Option<Standing> {
+        let pod = self.asking(stem).filter(|pod| pod.place == Place::Finished && self.news.contains(&pod.uid))?;
+        let refused = self.refusal(stem).map(|refusal| Standing::Refused(refusal.clone()));
+        let standing = refused.unwrap_or(Standing::Missed);
+        (self.told.get(&pod.uid) != Some(&standing)).then_some(standing)
+    }
+
+    pub fn told(&mut self, uid: &Uid, standing: Standing) {
+        self.told.insert(uid.clone(), standing);
     }
 
     /// When a pod that has no address is to be told that it waits.

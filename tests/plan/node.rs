@@ -59,6 +59,9 @@ pub struct Node {
     files: BTreeMap<Stem, Files>,
     space: Space,
     checking: Option<(Check, Instant, Result<(), Refusal>)>,
+    /// When a filter was last compiled for each pod, and when the next one may be.
+    checked_at: BTreeMap<Stem, Instant>,
+    check_at: Option<Instant>,
     /// Each start so far.
     pub starts: Vec<(Stem, Run)>,
     wake_at: Option<Instant>,
@@ -103,6 +106,8 @@ impl Node {
             files: BTreeMap::new(),
             space: Space::default(),
             checking: None,
+            checked_at: BTreeMap::new(),
+            check_at: None,
             starts: Vec::new(),
             wake_at: None,
             faults: true,
@@ -125,6 +130,8 @@ impl Node {
         Limits {
             budget_mb: random.pick(&[8, 12, 12, 1000]),
             captures_max: random.pick(&[2, 2, 3, 100]),
+            captures_max_per_namespace: random.pick(&[1, 2, 100]),
+            budget_mb_per_namespace: random.pick(&[5, 8, 1000]),
             duration_max: random.pick(&[None, None, Some(Duration::from_secs(120))]),
             free_mb_min: u32::try_from(FLOOR_MB).unwrap(),
             free_percent_min: 2,
@@ -214,7 +221,7 @@ impl Node {
         let dies_at = self.processes.values().filter_map(|process| process.dies_at);
         let checked_at = self.checking.iter().map(|(_, at, _)| *at);
         let look_at = (self.free_mb() != self.space.free_mb).then(|| self.now + Duration::from_secs(1));
-        dies_at.chain(checked_at).chain(self.wake_at).chain(look_at).min()
+        dies_at.chain(checked_at).chain(self.check_at).chain(self.wake_at).chain(look_at).min()
     }
 
     fn wait(&mut self) {

@@ -16,12 +16,20 @@ impl Node {
     pub(super) fn carry_out(&mut self, stem: &Stem, action: Action) {
         match action {
             Action::Open(uid) => self.open(stem, uid),
+            Action::Decline(uid, standing) => self.decline(stem, &uid, standing),
+            Action::Rest => {
+                assert!(self.is_idle(stem) && !self.stopping, "{stem} could use its room");
+                let book = self.books.get_mut(stem).unwrap();
+                (book.holds, book.rests) = (false, true);
+                self.slots.rest(stem);
+            }
             Action::Admit(accepted) => {
                 assert_eq!(self.verdicts.get(stem), Some(&Ok(accepted.clone())));
                 let book = self.books.get_mut(stem).unwrap();
                 if book.ended.take().is_some() {
                     (book.began, book.counts, book.uncounted) = (None, Counts::default(), 0);
                 }
+                (book.holds, book.rests) = (!accepted.request.paused, accepted.request.paused);
                 book.admitted = Some(accepted.clone());
                 self.slots.admit(stem, accepted);
             }
@@ -54,20 +62,32 @@ impl Node {
         }
     }
 
+    /// A pod that finished before it was captured gets no slot, and its owner is told once.
+    fn decline(&mut self, stem: &Stem, uid: &Uid, standing: Standing) {
+        assert!(self.heard.is_complete() && !self.stopping && !self.books.contains_key(stem), "declines {stem}");
+        assert_eq!(Some(uid), self.heard.asking(stem).map(|pod| &pod.uid));
+        assert_eq!(self.heard.declined(stem), Some(standing.clone()), "declines {stem} for another reason");
+        self.desired.told(stem, &standing);
+        self.heard.told(uid, standing);
+    }
+
     fn open(&mut self, stem: &Stem, uid: Uid) {
-        let is_old = self.slots.get(stem).is_some();
+        let (is_old, rejoins) = (self.slots.get(stem).is_some(), self.books.contains_key(stem) && self.rejoins(stem));
+        let is_over = self.heard.asking(stem).is_some_and(|pod| pod.place == Place::Finished);
+        assert!(is_old || !is_over, "keeps something for {stem}, which has finished");
         let newest = self.slots.iter().map(|(_, slot)| slot.sequence).max().unwrap_or_default();
         let last = self.books.values().map(|book| book.place).max().unwrap_or_default();
         let book = self.books.entry(stem.clone()).or_default();
-        let is_due = book.owner.is_none() && self.heard.is_complete() && !self.stopping;
+        let is_due = (book.owner.is_none() || rejoins) && self.heard.is_complete() && !self.stopping;
         assert!(is_due, "opens {stem} out of time");
         assert_eq!(Some(&uid), self.heard.asking(stem).map(|pod| &pod.uid));
         (book.owner, book.place) = (Some(uid.clone()), last + 1);
+        (book.holds, book.rests) = (false, false);
         if let Some(files) = self.files.get_mut(stem) {
             files.owner = Some(uid.clone());
         }
         self.slots.open(stem, uid);
-        assert!(is_old || self.slots.get(stem).unwrap().sequence > newest, "{stem} is not the newest");
+        assert!((is_old && !rejoins) || self.slots.get(stem).unwrap().sequence > newest, "{stem} is not the newest");
     }
 
     fn end(&mut self, stem: &Stem, by: End) {
@@ -106,7 +126,7 @@ impl Node {
         let book = self.books.get_mut(stem).unwrap();
         let repeats = match (&standing, &book.told) {
             (Some(Standing::NoRoom(no_room)), _) => {
-                Expected::NoRoom(vec![Standing::NoRoom(*no_room)]).is_like(book.told.as_ref())
+                Expected::NoRoom(vec![Standing::NoRoom(no_room.clone())]).is_like(book.told.as_ref())
             }
             (standing, told) => standing == told,
         };
@@ -118,6 +138,11 @@ impl Node {
             self.slots.untold(stem, until);
         } else {
             (book.told, book.quiet_until) = (standing.clone(), None);
+            if let Some(standing) = &standing {
+                self.desired.told(stem, standing);
+                let uid = self.books[stem].owner.clone().unwrap();
+                self.heard.told(&uid, standing.clone());
+            }
             self.slots.told(stem, standing);
         }
     }

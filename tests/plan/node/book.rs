@@ -16,6 +16,10 @@ pub struct Book {
     /// The place in the order of those that asked.
     pub place: u64,
     pub admitted: Option<Accepted>,
+    /// It was given room, and has not left it to others since.
+    pub holds: bool,
+    /// It gave up its place in the order.
+    pub rests: bool,
     /// When the first tcpdump was started.
     pub began: Option<Moment>,
     pub ended: Option<End>,
@@ -141,7 +145,10 @@ impl Expected {
         use packet_capture::refusal::NoRoom;
         let is_like = |standing: &Standing| match (standing, told) {
             (Standing::NoRoom(new), Some(Standing::NoRoom(told))) => match (new, told) {
-                (NoRoom::Budget { needs_mb: new, .. }, NoRoom::Budget { needs_mb: told, .. }) => new == told,
+                (NoRoom::Budget { needs_mb: new, .. }, NoRoom::Budget { needs_mb: told, .. })
+                | (NoRoom::NamespaceBudget { needs_mb: new, .. }, NoRoom::NamespaceBudget { needs_mb: told, .. }) => {
+                    new == told
+                }
                 (new, told) => std::mem::discriminant(new) == std::mem::discriminant(told),
             },
             _ => false,
@@ -162,7 +169,7 @@ impl Node {
         when(book.doomed, Why::Gone);
         when(self.stopping, Why::Shutdown);
         when(book.retired.is_some(), Why::Retired);
-        when(book.admitted.is_none(), Why::NothingAdmitted);
+        when(book.admitted.is_none() || !book.holds, Why::NothingAdmitted);
         match self.heard.asking(stem).map(|pod| &pod.place) {
             None => when(true, Why::Gone),
             Some(Place::Finished) => when(true, Why::Finished),
@@ -204,11 +211,15 @@ impl Node {
             return if missed { Expected::This(Standing::Missed) } else { Expected::Nothing };
         }
         if let Some(Err(reasons)) = verdicts.get(stem) {
-            return Expected::NoRoom(reasons.iter().copied().map(Standing::NoRoom).collect());
+            return Expected::NoRoom(reasons.iter().cloned().map(Standing::NoRoom).collect());
         }
         if pod.place == Place::NoAddress {
             let waits = self.heard.told_of_wait_at(stem).is_some_and(|at| self.now >= at);
             return if waits { Expected::This(Standing::Waiting) } else { Expected::Nothing };
+        }
+        let is_paused = book.admitted.as_ref().is_some_and(|admitted| admitted.request.paused);
+        if is_paused && book.began.is_none() && self.count(stem) == 0 && book.ended.is_none() {
+            return Expected::This(Standing::Paused(stem.pod()));
         }
         match self.lacks_disk(stem, book.files()) {
             Some(no_room) if self.waits_for_disk(stem) => Expected::NoRoom(vec![Standing::NoRoom(no_room)]),

@@ -33,6 +33,11 @@ impl Node {
         assert_eq!(of_slots, self.processes.len(), "a process is nobody's");
         self.check_room();
         if self.heard.is_complete() {
+            let untold =
+                self.server.pods().into_iter().map(|pod| Stem::of(&pod.pod)).find(|stem| {
+                    !self.stopping && !self.books.contains_key(stem) && self.heard.declined(stem).is_some()
+                });
+            assert_eq!(untold, None, "a pod was missed in silence");
             for (stem, files) in &self.files {
                 let slot = self.slots.get(stem).expect("files without a slot");
                 assert!(!files.must_go || slot.doomed, "forgets that {stem} is to go");
@@ -94,6 +99,7 @@ impl Node {
             return;
         }
         assert!(!verdicts.get(stem).is_some_and(Result::is_ok), "{stem} has room and is not let in");
+        assert!(!self.is_idle(stem) && !self.rejoins(stem), "{stem} has room in vain, or no place in the order");
         let finished = self.heard.asking(stem).is_some_and(|pod| pod.place == Place::Finished);
         if book.ended.is_none() && book.admitted.is_some() && !finished {
             assert!(slot.has_process() || book.ends(self.now).is_empty(), "the end of {stem} is not noted");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use packet_capture::capture::{Asked, Stem};
+use packet_capture::capture::{Asked, Place, Stem};
 
 use super::Node;
 
@@ -16,6 +16,10 @@ impl Node {
                 continue;
             }
             assert_eq!(self.heard.asking(&stem), Some(&pod), "did not hear of {stem}");
+            if pod.place == Place::Finished && self.slots.get(&stem).is_none() {
+                assert_eq!((self.heard.declined(&stem), self.files.get(&stem).is_some()), (None, false));
+                continue;
+            }
             let (slot, book) = (self.slots.get(&stem).expect("a pod that asks has a slot"), &self.books[&stem]);
             assert_eq!((slot.owner.as_ref(), slot.doomed), (Some(&pod.uid), false));
             let has_room = self.lacks_disk(&stem, book.files()).is_none();

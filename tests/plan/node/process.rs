@@ -1,9 +1,13 @@
 //! The processes and the files of a node in miniature: how they begin, grow and end.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use packet_capture::{
     capture::{Counts, PodName, Stem, Uid},
+    desired::CHECK_INTERVAL,
     refusal::Refusal,
     slots::{End, Ended, Run, Standing, Why},
 };
@@ -217,6 +221,7 @@ impl Node {
                     self.say(|| format!("compiled for {}: {verdict:?}", check.stem));
                     self.heard.checked(&check, &verdict, self.now);
                     self.desired.checked(&check, &verdict, self.now);
+                    self.checked_at.insert(check.stem, self.now);
                 }
                 Some(pending) => return self.checking = Some(pending),
                 None => (),
@@ -224,13 +229,24 @@ impl Node {
             if self.stopping {
                 return;
             }
+            self.check_at = None;
             let waiting = self.heard.to_check();
-            let Some(check) = self.desired.next_check() else {
-                return assert!(waiting.is_empty(), "does not have all filters compiled");
+            // Who had a turn just now waits for the next one.
+            let later =
+                |stem: &Stem| self.checked_at.get(stem).map(|at| *at + CHECK_INTERVAL).filter(|at| *at > self.now);
+            let (waiting, due): (Vec<_>, Vec<_>) = waiting.iter().partition(|(stem, _)| later(stem).is_some());
+            let check = match self.desired.next_check(self.now) {
+                Ok(check) => check,
+                Err(at) => {
+                    assert!(due.is_empty(), "does not have all filters compiled");
+                    assert_eq!(at, waiting.iter().filter_map(|(stem, _)| later(stem)).min());
+                    return self.check_at = at;
+                }
             };
-            let (accepted, since) = &waiting[&check.stem];
+            let due: BTreeMap<_, _> = due.into_iter().collect();
+            let (accepted, since) = due.get(&check.stem).expect("one that has its turn");
             assert_eq!(*accepted, check.accepted);
-            assert!(waiting.values().all(|(_, other)| since <= other), "another filter waited longer");
+            assert!(due.values().all(|(_, other)| since <= other), "another filter waited longer");
             let at = self.now + Duration::from_millis(self.random.below(3000));
             let rejected = Refusal::FilterRejected { said: "no".into() };
             let verdict = if self.random.one_in(3) { Err(rejected) } else { Ok(()) };

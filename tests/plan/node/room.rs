@@ -32,7 +32,28 @@ impl Node {
     fn goes_on(&self, stem: &Stem) -> bool {
         let Some(book) = self.books.get(stem).filter(|book| book.admitted.is_some()) else { return false };
         let over = book.ended.is_some() || book.retired.is_some() || book.doomed;
-        !over && self.heard.asking(stem).is_some_and(|pod| pod.place != Place::Finished)
+        book.holds
+            && !self.is_idle(stem)
+            && !over
+            && self.heard.asking(stem).is_some_and(|pod| pod.place != Place::Finished)
+    }
+
+    /// Whether it was given room that it cannot use.
+    pub(super) fn is_idle(&self, stem: &Stem) -> bool {
+        let book = &self.books[stem];
+        let pod = self.heard.asking(stem).filter(|pod| Some(&pod.uid) == book.owner.as_ref());
+        let is_kept_out = pod.is_some_and(|pod| match pod.place {
+            Place::NoAddress => book.began.is_none(),
+            Place::Forbidden(_) => true,
+            Place::At(_) | Place::Finished => false,
+        });
+        book.holds && is_kept_out && !self.has_process(stem)
+    }
+
+    /// Whether it rested, and its pod wants it to go on.
+    pub(super) fn rejoins(&self, stem: &Stem) -> bool {
+        let wants = self.could_ask(stem).is_some_and(|(accepted, _)| !accepted.request.paused);
+        wants && self.books[stem].rests
     }
 
     pub(super) fn takes(&self) -> BTreeMap<&Stem, Takes> {
@@ -54,10 +75,15 @@ impl Node {
 
     /// What a pod asks for that is not done, and whether it waits for its filter to be compiled.
     fn asks(&self, stem: &Stem) -> Option<(&Accepted, bool)> {
+        self.could_ask(stem).filter(|(accepted, _)| accepted.request.paused || !self.books[stem].rests)
+    }
+
+    fn could_ask(&self, stem: &Stem) -> Option<(&Accepted, bool)> {
         let book = self.books.get(stem).filter(|book| !book.doomed && book.retired.is_none())?;
         let pod = self.heard.asking(stem).filter(|pod| Some(&pod.uid) == book.owner.as_ref())?;
         let ends = |process: &Process| matches!(process.term_at, Some((_, Why::Ended(_))));
-        let somewhere = matches!(pod.place, Place::At(_) | Place::NoAddress);
+        let had_address = book.holds && book.began.is_some();
+        let somewhere = matches!(pod.place, Place::At(_)) || (pod.place == Place::NoAddress && had_address);
         if !somewhere || self.processes.get(&pod.uid).is_some_and(ends) {
             return None;
         }
@@ -65,7 +91,8 @@ impl Node {
             return Some((pending, true));
         }
         let accepted = self.heard.accepted.get(&pod.uid)?;
-        (book.admitted.as_ref() != Some(accepted)).then_some((accepted, false))
+        let needs_room = !accepted.request.paused && !book.holds && book.ended.is_none();
+        (needs_room || book.admitted.as_ref() != Some(accepted)).then_some((accepted, false))
     }
 
     /// The verdicts on all that is asked: who came first is served first.
@@ -86,9 +113,11 @@ impl Node {
                 verdicts.insert(stem.clone(), Err(reasons));
                 continue;
             }
-            let takes = takes.entry(stem).or_default();
-            takes.mb = takes.mb.max(accepted.request.capture.files.into());
-            takes.is_capture = true;
+            if !accepted.request.paused {
+                let takes = takes.entry(stem).or_default();
+                takes.mb = takes.mb.max(accepted.request.capture.files.into());
+                takes.is_capture = true;
+            }
             if !is_pending {
                 verdicts.insert(stem.clone(), Ok(accepted.clone()));
             }
@@ -99,19 +128,38 @@ impl Node {
     /// All reasons why there is no room.
     fn reasons(&self, stem: &Stem, accepted: &Accepted, takes: &BTreeMap<&Stem, Takes>) -> Vec<NoRoom> {
         let (book, files) = (&self.books[stem], accepted.request.capture.files);
-        if book.ended.is_none() && book.files() >= files {
-            // A change that needs no more than there is.
+        if accepted.request.paused || (book.holds && book.ended.is_none() && book.files() >= files) {
+            // It needs nothing, or no more than there is.
             return Vec::new();
         }
         let others = || takes.iter().filter(|(other, _)| **other != stem).map(|(_, takes)| takes);
         let max = self.limits.captures_max;
-        let captures = u16::try_from(others().filter(|takes| takes.is_capture).count()).unwrap();
+        let captures = others().filter(|takes| takes.is_capture).count() as u64;
         let (needs_mb, budget_mb) = (u64::from(files), self.limits.budget_mb);
         let used_mb = others().map(|takes| takes.mb).sum::<u64>();
         let over = used_mb + needs_mb > u64::from(budget_mb);
-        let captures = (captures >= max).then_some(NoRoom::Captures { captures, max });
+        let captures = (captures >= max.into()).then_some(NoRoom::Captures { captures, max });
         let budget = over.then_some(NoRoom::Budget { needs_mb, used_mb, budget_mb });
-        captures.into_iter().chain(budget).chain(self.lacks_disk(stem, files)).collect()
+        let of_share = self.lacks_share(stem, needs_mb, takes);
+        captures.into_iter().chain(budget).chain(of_share).chain(self.lacks_disk(stem, files)).collect()
+    }
+
+    /// What of its share a namespace has taken already.
+    fn lacks_share(&self, stem: &Stem, needs_mb: u64, takes: &BTreeMap<&Stem, Takes>) -> Vec<NoRoom> {
+        let namespace = stem.pod().namespace;
+        // The files of pods that are gone are in nobody's way.
+        let is_gone = |stem: &Stem| self.books.get(stem).is_some_and(|book| book.retired.is_some());
+        let others = takes.iter().filter(|(other, _)| **other != stem && other.pod().namespace == namespace);
+        let others: Vec<&Takes> = others.filter(|(other, _)| !is_gone(other)).map(|(_, takes)| takes).collect();
+        let (max, share_mb) = (self.limits.captures_max_per_namespace, self.limits.budget_mb_per_namespace);
+        let captures = others.iter().filter(|takes| takes.is_capture).count() as u64;
+        let used_mb = others.iter().map(|takes| takes.mb).sum::<u64>();
+        let over = used_mb + needs_mb > share_mb.into() && share_mb < self.limits.budget_mb;
+        let full = captures >= max.into() && max < self.limits.captures_max;
+        let full = full.then(|| NoRoom::NamespaceCaptures { namespace: namespace.clone(), captures, max });
+        full.into_iter()
+            .chain(over.then_some(NoRoom::NamespaceBudget { namespace, needs_mb, used_mb, share_mb }))
+            .collect()
     }
 
     /// Files that are about to go, as far as can be foreseen.
@@ -132,7 +180,10 @@ impl Node {
             self.books.iter().filter(|(_, book)| book.retired.is_some() && !book.doomed).map(|(stem, _)| mb(stem));
         let all: u64 = all.sum();
         let lacks = |no_room: &NoRoom| match *no_room {
-            NoRoom::Captures { .. } => u64::MAX,
+            NoRoom::Captures { .. }
+            | NoRoom::NamespaceCaptures { .. }
+            | NoRoom::NamespaceBudget { .. }
+            | NoRoom::Pods { .. } => u64::MAX,
             NoRoom::Budget { needs_mb, used_mb, budget_mb } => used_mb + needs_mb - u64::from(budget_mb),
             NoRoom::Disk { needs_mb, free_mb, floor_mb } => (floor_mb + needs_mb).saturating_sub(free_mb),
         };
@@ -195,5 +246,13 @@ impl Node {
         assert!(mb <= u64::from(self.limits.budget_mb), "{mb} MB are more than there are: {takes:?}");
         let captures = takes.values().filter(|takes| takes.is_capture).count();
         assert!(captures <= usize::from(self.limits.captures_max), "{captures} captures are too many: {takes:?}");
+        for namespace in ["default", "prod"] {
+            let holds = |stem: &Stem| self.goes_on(stem) && stem.pod().namespace == namespace;
+            let of_it: Vec<&Takes> = takes.iter().filter(|(stem, _)| holds(stem)).map(|(_, takes)| takes).collect();
+            let mb: u64 = of_it.iter().map(|takes| takes.mb).sum();
+            assert!(mb <= self.limits.budget_mb_per_namespace.into(), "{namespace} has {mb} MB: {takes:?}");
+            let max = usize::from(self.limits.captures_max_per_namespace);
+            assert!(of_it.len() <= max, "{namespace} has more captures than its share: {takes:?}");
+        }
     }
 }
