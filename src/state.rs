@@ -199,8 +199,8 @@ mod tests {
 
     /// A slot of the largest size that pods can bring about.
     fn largest(number: u64, now: Moment) -> (Stem, Slot) {
-        let name = format!("{number:0>240}");
-        let stem = Stem::of(&PodName { namespace: "n".repeat(63), name: name[..240 - 63 + 8].to_owned() });
+        let name = format!("{number:0>175}");
+        let stem = Stem::of(&PodName { namespace: "n".repeat(63), name });
         let filter = "(tcp port 443)or".repeat(32);
         let values =
             [("", "1000"), ("/filter", &filter[..510]), ("/duration", "4294967295s"), ("/packets", "1000000000")];

@@ -18,6 +18,7 @@ mod command_line;
 mod copies;
 mod elsewhere;
 mod events;
+mod fair;
 mod follow;
 mod instance;
 mod interfaces;

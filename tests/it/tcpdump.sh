@@ -9,6 +9,13 @@ count=1
 unfiltered() {
   echo "Warning: Couldn't allocate kernel memory for filter: try increasing net.core.optmem_max with sysctl" >&2
 }
+# Each compilation is noted with the time since the machine began.
+case $args in
+  *'-d -- '*)
+    read -r uptime _ < /proc/uptime
+    printf '%s\t%s\n' "$uptime" "${args#*'-d -- '}" >> "$FAKE/compiled"
+    ;;
+esac
 case $args in
   *'-d -- '*igmp*)
     echo "tcpdump: syntax error in the script's opinion" >&2
