@@ -62,6 +62,8 @@ pub struct Node {
     /// When a filter was last compiled for each pod, and when the next one may be.
     checked_at: BTreeMap<Stem, Instant>,
     check_at: Option<Instant>,
+    /// Those whose owners were told why they get no slot.
+    declined: Vec<PodName>,
     /// Each start so far.
     pub starts: Vec<(Stem, Run)>,
     wake_at: Option<Instant>,
@@ -108,6 +110,7 @@ impl Node {
             checking: None,
             checked_at: BTreeMap::new(),
             check_at: None,
+            declined: Vec::new(),
             starts: Vec::new(),
             wake_at: None,
             faults: true,
@@ -281,6 +284,16 @@ impl Node {
             disk: self.space.seen,
             stopping: self.stopping,
         }
+    }
+
+    /// How many slots there are.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Those whose owners were told why they get no slot, in turn.
+    pub fn declined(&self) -> Vec<PodName> {
+        self.declined.clone()
     }
 
     /// What `status` shows of a pod's capture.

@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use packet_capture::{annotations::Annotations, capture::PodName, limits::Limits};
+use packet_capture::{
+    annotations::Annotations,
+    capture::{Place, PodName},
+    limits::Limits,
+    plan::SLOTS_MAX,
+    report::State,
+};
 
 use crate::{
     asks::{asking, at},
@@ -168,4 +174,113 @@ fn a_pod_that_waited_for_the_disk_and_is_gone_needs_no_room_any_more() {
     assert_eq!(node.running(), 0);
     delete(&mut node, &pods[0]);
     assert_eq!(node.kept(&pods[0]), 1);
+}
+
+fn paused(files: &str) -> Annotations {
+    asking(files, &[("/pause", "true")])
+}
+
+#[test]
+fn what_is_paused_leaves_its_room_to_others_and_waits_behind_them_when_it_goes_on() {
+    let (mut node, pods) = asked(Limits { captures_max: 1, ..roomy() }, &["3", "2"]);
+    assert_eq!(started(&node), [3]);
+    annotate(&mut node, &pods[0], paused("3"));
+    assert_eq!((started(&node), node.kept(&pods[0])), (vec![3, 2], 1));
+    node.server.create(&pod("c"), asking("4", &[]), at("10.0.0.1"));
+    node.listen();
+    annotate(&mut node, &pods[0], asking("3", &[]));
+    // Nor does a restart let it in again, whose place in the order was the first once.
+    node.start_anew();
+    assert_eq!((started(&node), node.running(), node.kept(&pods[0])), (vec![3, 2, 2], 1, 1));
+    delete(&mut node, &pods[1]);
+    assert_eq!(started(&node), [3, 2, 2, 4]);
+    delete(&mut node, &pod("c"));
+    assert_eq!(started(&node), [3, 2, 2, 4, 3]);
+}
+
+#[test]
+fn a_pod_without_an_address_holds_no_room_and_starts_in_its_turn_when_it_has_one() {
+    let mut node = node(Limits { budget_mb: 8, ..roomy() });
+    node.server.list();
+    for name in ["a", "b"] {
+        node.server.create(&pod(name), asking("7", &[]), Place::NoAddress);
+        node.server.create(&pod(&format!("{name}-2")), paused("7"), Place::NoAddress);
+    }
+    node.server.create(&pod("c"), asking("5", &[]), at("10.0.0.1"));
+    node.listen();
+    assert_eq!(started(&node), [5]);
+    node.server.move_to(&pod("b"), at("10.0.0.2"));
+    node.listen();
+    node.pass(Duration::from_secs(1));
+    assert_eq!(node.state(&pod("b")).0, State::Refused);
+    node.server.move_to(&pod("c"), Place::Finished);
+    node.listen();
+    node.pass(Duration::from_secs(1));
+    assert_eq!(started(&node), [5, 7]);
+}
+
+#[test]
+fn what_runs_keeps_its_room_when_it_loses_its_address_for_a_while() {
+    let (mut node, pods) = asked(Limits { captures_max: 1, ..roomy() }, &["3", "2"]);
+    node.server.move_to(&pods[0], Place::NoAddress);
+    node.listen();
+    node.pass(Duration::from_secs(60));
+    assert_eq!((started(&node), node.running()), (vec![3], 0));
+    node.server.move_to(&pods[0], at("10.0.0.3"));
+    node.listen();
+    assert_eq!(started(&node), [3, 3]);
+}
+
+#[test]
+fn a_namespace_has_no_more_than_its_share_and_the_others_are_served() {
+    let share = Limits { captures_max_per_namespace: 2, budget_mb_per_namespace: 6, ..roomy() };
+    let (mut node, pods) = asked(share, &["3", "4", "2", "5"]);
+    assert_eq!(started(&node), [3, 2]);
+    let (_, reason) = node.state(&pods[3]);
+    assert!(reason.starts_with("2 captures go on in namespace default on this node already"), "{reason}");
+    let other = PodName { namespace: "prod".into(), name: "a".into() };
+    node.server.create(&other, asking("6", &[]), at("10.0.0.1"));
+    node.listen();
+    assert_eq!(started(&node), [3, 2, 6]);
+    let (_, reason) = node.state(&pods[1]);
+    assert!(reason.contains("namespace default"), "{reason}");
+    annotate(&mut node, &pods[0], Annotations::new());
+    assert_eq!(started(&node), [3, 2, 6, 4]);
+}
+
+#[test]
+fn nothing_is_kept_for_a_pod_that_had_finished_and_its_owner_is_told_once_if_that_is_news() {
+    let mut node = node(roomy());
+    node.server.create(&pod("old"), asking("5", &[]), Place::Finished);
+    node.server.list();
+    node.listen();
+    node.server.create(&pod("late"), asking("5", &[]), Place::Finished);
+    node.listen();
+    assert_eq!((node.slots(), node.declined()), (0, vec![pod("late")]));
+    node.server.annotate(&pod("late"), asking("5", &[]));
+    node.server.list();
+    node.listen();
+    node.start_anew();
+    assert_eq!((node.slots(), node.declined()), (0, vec![pod("late")]));
+}
+
+#[test]
+fn more_pods_than_can_be_remembered_are_told_once_and_those_that_finished_unseen_make_way() {
+    let mut node = node(Limits { captures_max: 1, ..roomy() });
+    node.server.list();
+    let name = |n: usize| pod(&format!("web-{n}"));
+    for n in 0..=SLOTS_MAX {
+        node.server.create(&name(n), asking("1", &[]), at("10.0.0.1"));
+    }
+    // In one turn.
+    while let Some(word) = node.server.next_word() {
+        node.hear(word);
+    }
+    node.turn();
+    assert_eq!((node.slots(), node.declined()), (SLOTS_MAX, vec![name(SLOTS_MAX)]));
+    node.server.move_to(&name(5), Place::Finished);
+    node.listen();
+    node.turn();
+    assert_eq!((node.slots(), node.declined()), (SLOTS_MAX, vec![name(SLOTS_MAX), name(5)]));
+    assert_eq!(node.state(&name(SLOTS_MAX)).0, State::Refused);
 }

@@ -5,7 +5,7 @@
 nobody_else_captures() { is "$(listing)" ''; }
 
 the_newest_wish_waits_for_room_and_a_restart_keeps_the_order() {
-  set_environment MAX_CAPTURES=3 NODE_BUDGET_MB=20 MAX_DURATION=1h MAX_SNAPLEN=128 KEEP_AFTER_POD=10s
+  set_environment MAX_CAPTURES=3 MAX_CAPTURES_PER_NAMESPACE=3 NODE_BUDGET_MB=20 NAMESPACE_BUDGET_MB=20 MAX_DURATION=1h MAX_SNAPLEN=128 KEEP_AFTER_POD=10s
   within 60 nobody_else_captures
   local pid deleted
   pods one two three four
@@ -116,7 +116,7 @@ sixteen_run() { is "$(captures_here | grep --count .)" 16; }
 
 as_many_captures_as_are_allowed_keep_within_the_memory_limit() {
   local i pids restarted limit most=0 own own_most=0 until
-  renew_controller # its memory has seen nothing yet
+  set_environment MAX_CAPTURES_PER_NAMESPACE=16 # a new controller, whose memory has seen nothing yet
   within 60 nobody_else_captures
   restarted=$(restarts)
   for i in {1..16}; do

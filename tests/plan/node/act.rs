@@ -2,7 +2,8 @@
 
 use packet_capture::{
     capture::{Counts, Place, Stem, Uid},
-    plan::Action,
+    plan::{Action, SLOTS_MAX},
+    refusal::NoRoom,
     slots::{End, Standing, Why},
 };
 
@@ -66,7 +67,9 @@ impl Node {
     fn decline(&mut self, stem: &Stem, uid: &Uid, standing: Standing) {
         assert!(self.heard.is_complete() && !self.stopping && !self.books.contains_key(stem), "declines {stem}");
         assert_eq!(Some(uid), self.heard.asking(stem).map(|pod| &pod.uid));
-        assert_eq!(self.heard.declined(stem), Some(standing.clone()), "declines {stem} for another reason");
+        let is_full = self.slots.len() >= SLOTS_MAX && standing == Standing::NoRoom(NoRoom::Pods { max: SLOTS_MAX });
+        assert!(is_full || self.heard.declined(stem).as_ref() == Some(&standing), "declines {stem} for another reason");
+        self.declined.push(stem.pod());
         self.desired.told(stem, &standing);
         self.heard.told(uid, standing);
     }
@@ -105,6 +108,8 @@ impl Node {
         let has_files = self.files.get(stem).is_some_and(|files| files.count > 0);
         let kept = (book.began.is_some() || has_files) && !self.limits.keep_after_pod.is_zero();
         match self.heard.fate(stem, book.owner.as_ref()) {
+            // It finished, and there is nothing of it to keep: another needs its place in the books.
+            Fate::Asked if self.slots.len() >= SLOTS_MAX && !kept => (),
             Fate::Asked => panic!("dooms {stem}, which is asked for"),
             // Whether it is time for it is decided over all stems at once.
             Fate::PodGone => assert!(!kept || book.retired.is_some(), "does not keep {stem}"),

@@ -1,0 +1,60 @@
+# shellcheck shell=bash disable=SC2154
+# What one namespace may take of a node. One at a time: each changes every controller.
+
+nobody_else_captures() { is "$(listing)" ''; }
+
+# A function with another namespace as the case's own.
+in_namespace() { local NS=$1; "${@:2}"; } # NAMESPACE COMMAND...
+
+# Pods that ask for a capture from their beginning, with these annotations beside the main one.
+asking_pods() { # FILES KEY=VALUE|- NAME...
+  local name
+  for name in "${@:3}"; do
+    pod_yaml "$name" "$1" | if [[ $2 == - ]]; then cat; else sed "s,^\( *annotations: {.*\)},\1\, tcpdump.antrea.io/${2%%=*}: '${2#*=}'},"; fi
+    echo ---
+  done | kubectl create -f - >/dev/null
+}
+
+paused_captures_of_one_namespace_keep_no_other_from_starting() {
+  local other=$NS-shop i
+  set_environment NODE_BUDGET_MB=1000 MAX_CAPTURES=16
+  within 60 nobody_else_captures
+  namespace "$other"
+  asking_pods 98 pause=true paused{1..10}
+  for i in 1 10; do
+    within 60 has_event "paused$i" CaptureWaiting 'tcpdump.antrea.io/pause="true"' "kubectl -n $NS annotate pod paused$i tcpdump.antrea.io/pause-"
+    within 10 row_has "paused$i" paused
+  done
+  in_namespace "$other" pods web
+  in_namespace "$other" annotate web 98
+  within 20 in_namespace "$other" capturing web 98
+  # What was paused goes on where there is room, as a new one would: five times 98 MB are within half of 1000 MB.
+  for i in {1..5}; do optional "paused$i" pause-; done
+  for i in {1..5}; do within 30 capturing "paused$i" 98; done
+  optional paused6 pause-
+  within 20 has_event paused6 CaptureRefused "98 MB are asked for, and other captures of namespace $NS take 490 MB on this node" \
+    '588 MB of 500 MB (NAMESPACE_BUDGET_MB)' 'starts by itself'
+  not_capturing paused6
+  optional paused1 pause=true
+  within 20 capturing paused6 98
+}
+
+a_namespace_beyond_its_share_is_refused_and_another_starts() {
+  local other=$NS-shop
+  set_environment MAX_CAPTURES=4
+  within 60 nobody_else_captures
+  namespace "$other"
+  pods one two three
+  annotate one two 1
+  within 20 capturing one 1
+  within 20 capturing two 1
+  annotate three 1
+  within 20 has_event three CaptureRefused "2 captures go on in namespace $NS on this node already, and 2 may (MAX_CAPTURES_PER_NAMESPACE)"
+  within 10 row_has three refused
+  in_namespace "$other" pods web
+  in_namespace "$other" annotate web 1
+  within 20 in_namespace "$other" capturing web 1
+  gone three
+  unannotate one
+  within 20 capturing three 1
+}
