@@ -2,6 +2,7 @@
 
 mod act;
 mod check;
+mod settle;
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,7 @@ use crate::{
     health::Health,
     instance,
     limits::Disk,
-    plan::{self, Outlook, World},
+    plan::{Outlook, World},
     report,
     ring::Ring,
     signals::Signals,
@@ -37,23 +38,11 @@ const TURN_MAX: Duration = Duration::from_secs(10);
 /// The time between two looks at the disk while captures run, or wait for room on it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Passes of the planner in one turn. A slot needs at most six: doom, remove, open, admit, start, tell.
-const PASSES_MAX: usize = 16;
-
 /// How long after TERM the captures may take to end; KILL comes after 5 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long the last Events may take after that. Together they stay below 10 s.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
-
-/// All that a plan depends on, but for the time: as long as it stays the same, nothing has to be planned again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Facts {
-    desired: u64,
-    slots: u64,
-    disk: Disk,
-    stopping: bool,
-}
 
 struct Controller {
     config: Config,
@@ -72,7 +61,7 @@ struct Controller {
     next_check: (u64, Option<Instant>),
     looked_at: Option<Instant>,
     /// What the last plan was made of, which left nothing to do; and when time alone makes something due.
-    settled: Option<(Facts, Option<Instant>)>,
+    settled: Option<(settle::Facts, Option<Instant>)>,
     stopping_since: Option<Instant>,
     aborted: bool,
     outage_told: bool,
@@ -223,61 +212,6 @@ impl Controller {
             disk: self.disk,
             stopping: self.stopping_since.is_some(),
         }
-    }
-
-    fn facts(&self) -> Facts {
-        Facts {
-            desired: self.desired.changes(),
-            slots: self.slots.changes(),
-            disk: self.disk,
-            stopping: self.stopping_since.is_some(),
-        }
-    }
-
-    fn settle(&mut self) -> Option<Instant> {
-        let is_due = |at: Instant| at <= Instant::now();
-        if let Some((facts, wake_at)) = self.settled
-            && facts == self.facts()
-            && self.save_failures == 0
-            && !wake_at.is_some_and(is_due)
-        {
-            return wake_at;
-        }
-        self.settled = None;
-        for _ in 0..PASSES_MAX {
-            let plan = plan::plan(&self.world());
-            for (stem, action) in &plan.actions {
-                log::debug!("{action:?} {stem}");
-                self.carry_out(stem, action.clone());
-            }
-            self.outlooks = plan.outlooks;
-            self.save_or_log();
-            if plan.actions.is_empty() {
-                self.settled = Some((self.facts(), plan.wake_at));
-                return plan.wake_at;
-            }
-        }
-        log::error!("the plan does not settle in {PASSES_MAX} passes");
-        Some(Instant::now() + Duration::from_secs(1))
-    }
-
-    fn save_or_log(&mut self) {
-        match self.save() {
-            Ok(()) => self.save_failures = 0,
-            Err(error) => {
-                self.save_failures = self.save_failures.saturating_add(1);
-                if self.save_failures.is_power_of_two() {
-                    log::error!(
-                        "cannot write the state file, so a restart would go on from an older one error={error}"
-                    );
-                }
-            }
-        }
-    }
-
-    /// Before the first complete list the state file says more than this process knows.
-    fn save(&mut self) -> io::Result<()> {
-        if self.desired.is_complete() { self.state.save(&self.slots, &self.outlooks) } else { Ok(()) }
     }
 
     fn hear(&mut self, word: Word) {

@@ -17,7 +17,7 @@ impl Node {
             }
             assert_eq!(self.heard.asking(&stem), Some(&pod), "did not hear of {stem}");
             if pod.place == Place::Finished && self.slots.get(&stem).is_none() {
-                assert_eq!((self.heard.declined(&stem), self.files.get(&stem).is_some()), (None, false));
+                assert_eq!((self.heard.declined(&stem), self.files.contains_key(&stem)), (None, false));
                 continue;
             }
             let (slot, book) = (self.slots.get(&stem).expect("a pod that asks has a slot"), &self.books[&stem]);

@@ -1,0 +1,79 @@
+//! Planning again and again until nothing is left to do, and remembering it; and not at all where nothing has changed.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use super::Controller;
+use crate::{limits::Disk, plan};
+
+/// Passes of the planner in one turn. A slot needs at most six: doom, remove, open, admit, start, tell.
+const PASSES_MAX: usize = 16;
+
+/// All that a plan depends on, but for the time: as long as it stays the same, nothing has to be planned again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Facts {
+    desired: u64,
+    slots: u64,
+    disk: Disk,
+    stopping: bool,
+}
+
+impl Controller {
+    fn facts(&self) -> Facts {
+        Facts {
+            desired: self.desired.changes(),
+            slots: self.slots.changes(),
+            disk: self.disk,
+            stopping: self.stopping_since.is_some(),
+        }
+    }
+
+    /// Plans and carries out until nothing is left to do, if anything can be. Returns when time alone makes something due.
+    pub(super) fn settle(&mut self) -> Option<Instant> {
+        let is_due = |at: Instant| at <= Instant::now();
+        if let Some((facts, wake_at)) = self.settled
+            && facts == self.facts()
+            && self.save_failures == 0
+            && !wake_at.is_some_and(is_due)
+        {
+            return wake_at;
+        }
+        self.settled = None;
+        for _ in 0..PASSES_MAX {
+            let plan = plan::plan(&self.world());
+            for (stem, action) in &plan.actions {
+                log::debug!("{action:?} {stem}");
+                self.carry_out(stem, action.clone());
+            }
+            self.outlooks = plan.outlooks;
+            self.save_or_log();
+            if plan.actions.is_empty() {
+                self.settled = Some((self.facts(), plan.wake_at));
+                return plan.wake_at;
+            }
+        }
+        log::error!("the plan does not settle in {PASSES_MAX} passes");
+        Some(Instant::now() + Duration::from_secs(1))
+    }
+
+    fn save_or_log(&mut self) {
+        match self.save() {
+            Ok(()) => self.save_failures = 0,
+            Err(error) => {
+                self.save_failures = self.save_failures.saturating_add(1);
+                if self.save_failures.is_power_of_two() {
+                    log::error!(
+                        "cannot write the state file, so a restart would go on from an older one error={error}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Before the first complete list the state file says more than this process knows.
+    pub(super) fn save(&mut self) -> io::Result<()> {
+        if self.desired.is_complete() { self.state.save(&self.slots, &self.outlooks) } else { Ok(()) }
+    }
+}
