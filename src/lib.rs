@@ -38,7 +38,8 @@
 //! - A removal that was seen is carried out, also by the next process, and whatever the pod asks meanwhile.
 //! - What cannot be read changes nothing: the last readable request stands.
 //! - Nobody gets more than was asked for: one value that cannot be read refuses all of them, and no filter widens a capture.
-//! - What was let in stays in, and what finds no room is refused, the newest first.
+//! - What runs stays in, what rests counts as its files only, and what finds no room is refused, the newest first. No namespace
+//!   has more than its share.
 //! - One writer per file name, one controller per node ([`instance`]).
 //! - Every wait has a deadline, every retry a longest wait, every buffer a bound: named constants, each with its reason.
 //!

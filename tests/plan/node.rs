@@ -21,7 +21,7 @@ use std::{
 use packet_capture::{
     capture::{PodName, Stem, Uid},
     desired::{Check, Desired, Word},
-    limits::Limits,
+    limits::{Disk, Limits},
     plan::{Action, World, plan},
     refusal::Refusal,
     report::{State, situation},
@@ -67,6 +67,8 @@ pub struct Node {
     /// Each start so far.
     pub starts: Vec<(Stem, Run)>,
     wake_at: Option<Instant>,
+    /// What the last plan that left nothing to do was made of.
+    settled: Option<(u64, u64, Disk, bool)>,
     faults: bool,
     heard: Heard,
     desired: Desired,
@@ -113,6 +115,7 @@ impl Node {
             declined: Vec::new(),
             starts: Vec::new(),
             wake_at: None,
+            settled: None,
             faults: true,
             heard: Heard::default(),
             desired: Desired::default(),
@@ -303,12 +306,22 @@ impl Node {
         (state, reason.unwrap_or_default())
     }
 
+    /// As `run` has them: all that a plan depends on, but for the time.
+    fn facts(&self) -> (u64, u64, Disk, bool) {
+        (self.desired.changes(), self.slots.changes(), self.space.seen, self.stopping)
+    }
+
     /// Whether it came to an end, and was not killed on the way.
     fn settle(&mut self) -> bool {
         let mut tells: BTreeMap<Stem, usize> = BTreeMap::new();
+        // Then `run` does not plan at all.
+        let is_idle = self.settled == Some(self.facts()) && self.wake_at.is_none_or(|at| at > self.now);
         for _ in 0..PASSES_MAX {
             let plan = plan(&self.world());
+            let is_same = plan.actions.is_empty() && plan.wake_at == self.wake_at;
+            assert!(!is_idle || is_same, "there is something to do although nothing has changed: {:?}", plan.actions);
             if plan.actions.is_empty() {
+                self.settled = Some(self.facts());
                 assert!(plan.wake_at.is_none_or(|at| at > self.now), "wakes in the past");
                 self.wake_at = plan.wake_at;
                 return true;

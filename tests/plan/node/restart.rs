@@ -52,7 +52,7 @@ impl Node {
         self.server.hang_up();
         (self.slots, self.desired) = (Slots::default(), Desired::default());
         (self.crash_in, self.stopping, self.wake_at, self.checking) = (None, false, None, None);
-        (self.checked_at, self.check_at) = Default::default();
+        (self.checked_at, self.check_at, self.settled) = Default::default();
         let moment = self.moment();
         self.books = self.saved.iter().map(|(stem, saved)| (stem.clone(), saved.book(moment))).collect();
         for entry in entries.ok().flatten().unwrap_or_default() {
