@@ -90,7 +90,9 @@ fn whatever_a_watch_is_answered_captures_go_on_and_a_list_follows() {
 fn a_relist_that_fails_half_way_deletes_nothing() {
     // A page that breaks off, and one whose token has expired.
     thread::scope(|scope| {
-        [Answer::Cut, Answer::Status(410)].map(|answer| scope.spawn(|| fails_half_way(answer)));
+        for answer in [Answer::Cut, Answer::Status(410)] {
+            scope.spawn(|| fails_half_way(answer));
+        }
     });
 }
 
@@ -211,7 +213,7 @@ fn after_too_long_without_word_tcpdump_stops_and_goes_on_with_its_files_when_the
     controller.until_logged("cannot watch the pods of node");
     assert!(lives(first.pid), "not at once");
     until("tcpdump's end", || (!lives(first.pid)).then_some(()));
-    controller.until_logged("no word from the API server: the pod's address may be another's by now; 12 copies");
+    controller.until_logged("no word from the API server: the pod's address may be another's by now; 12 packets");
     assert_eq!(node.file_names(), ["captres-web.pcap0"]);
     node.api.recover();
     let second = node.nth_start("web", 2);
