@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use opened::SLOTS_MAX;
+use opened::SlotCounts;
+pub use opened::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE};
 
 use crate::{
     annotations::Accepted,
@@ -101,7 +102,7 @@ enum Wanted {
 pub fn plan(world: &World) -> Plan {
     let known = world.desired.is_complete();
     let room = if known { room::room(world) } else { Room::default() };
-    let mut planner = Planner { world, room, wake_at: None };
+    let mut planner = Planner { world, room, counts: SlotCounts::of(world), wake_at: None };
     let mut actions = Vec::new();
     if known && !world.stopping {
         actions.extend(opened::opened(world));
@@ -117,6 +118,7 @@ pub fn plan(world: &World) -> Plan {
 struct Planner<'a> {
     world: &'a World<'a>,
     room: Room<'a>,
+    counts: SlotCounts<'a>,
     wake_at: Option<Instant>,
 }
 
@@ -139,7 +141,7 @@ impl Planner<'_> {
                     if room::is_idle(self.world, stem, slot) {
                         return Some(Action::Rest);
                     }
-                    if self.makes_way(slot, wish) {
+                    if self.makes_way(stem, slot, wish) {
                         return Some(Action::Doom);
                     }
                 }
@@ -154,9 +156,9 @@ impl Planner<'_> {
     }
 
     /// Whether a slot is kept only so that `status` shows it, and the place is needed: its pod finished and was not captured.
-    fn makes_way(&self, slot: &Slot, wish: &Wish) -> bool {
+    fn makes_way(&self, stem: &Stem, slot: &Slot, wish: &Wish) -> bool {
         let is_done = wish.place == Place::Finished && !slot.has_captured() && wish.told.is_some();
-        is_done && self.world.slots.len() >= SLOTS_MAX
+        is_done && self.counts.lacking(stem).is_some()
     }
 
     /// What becomes of the files of a pod that is gone.

@@ -121,7 +121,9 @@ pub enum NoRoom {
     },
     /// The controller has as many pods in its books as it can remember.
     Pods {
-        /// How many.
+        /// The namespace whose share of them is used up; `None`: all are.
+        namespace: Option<String>,
+        /// How many pods.
         max: usize,
     },
     /// As many captures go on as may.

@@ -25,10 +25,14 @@ pub(super) fn lacking(no_room: &NoRoom) -> String {
                 needs_mb.saturating_add(*used_mb)
             )
         }
-        NoRoom::Pods { max } => format!(
-            "{max} pods of this node ask for a capture already, and the controller remembers no more; it starts by itself as soon as \
-             one of them no longer asks"
-        ),
+        NoRoom::Pods { namespace, max } => {
+            let whose =
+                namespace.as_ref().map_or("this node".to_owned(), |name| format!("namespace {name} on this node"));
+            format!(
+                "{max} pods of {whose} ask for a capture already, and the controller remembers no more; it starts by itself as soon \
+                 as one of them no longer asks"
+            )
+        }
         NoRoom::Captures { captures, max } => format!(
             "{} on this node already, and {max} may (MAX_CAPTURES); done as soon as one of them ends",
             counted(*captures, "capture goes on", "captures go on")

@@ -30,7 +30,8 @@ fn is_within_namespace(test: &str) -> bool {
         return true;
     }
     // Not addresses of the node, which no pod may have: local routes, which do as well for a socket. IPv6 wants to be told so.
-    let routes = [POD, PEER, STRANGER, POD_V6, PEER_V6].map(|ip| format!("ip route add local {ip} dev lo")).join(" && ");
+    let routes =
+        [POD, PEER, STRANGER, POD_V6, PEER_V6].map(|ip| format!("ip route add local {ip} dev lo")).join(" && ");
     let addresses = format!("echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind && {routes}");
     let script = format!("ip link set lo up && {addresses} && exec \"$0\" --exact real::{test} --ignored --nocapture");
     let mut command = Command::new("unshare");

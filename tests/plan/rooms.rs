@@ -6,7 +6,7 @@ use packet_capture::{
     annotations::Annotations,
     capture::{Place, PodName},
     limits::Limits,
-    plan::SLOTS_MAX,
+    plan::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
     report::State,
 };
 
@@ -268,19 +268,39 @@ fn nothing_is_kept_for_a_pod_that_had_finished_and_its_owner_is_told_once_if_tha
 fn more_pods_than_can_be_remembered_are_told_once_and_those_that_finished_unseen_make_way() {
     let mut node = node(Limits { captures_max: 1, ..roomy() });
     node.server.list();
-    let name = |n: usize| pod(&format!("web-{n}"));
-    for n in 0..=SLOTS_MAX {
-        node.server.create(&name(n), asking("1", &[]), at("10.0.0.1"));
-    }
-    // In one turn.
-    while let Some(word) = node.server.next_word() {
-        node.hear(word);
-    }
-    node.turn();
+    let name = |n: usize| PodName { namespace: format!("namespace-{}", n % 3), name: format!("web-{n}") };
+    create_at_once(&mut node, (0..=SLOTS_MAX).map(name));
     assert_eq!((node.slots(), node.declined()), (SLOTS_MAX, vec![name(SLOTS_MAX)]));
     node.server.move_to(&name(5), Place::Finished);
     node.listen();
     node.turn();
     assert_eq!((node.slots(), node.declined()), (SLOTS_MAX, vec![name(SLOTS_MAX), name(5)]));
     assert_eq!(node.state(&name(SLOTS_MAX)).0, State::Refused);
+}
+
+#[test]
+fn no_namespace_takes_more_than_its_share_of_what_can_be_remembered() {
+    let mut node = node(Limits { captures_max: 1, ..roomy() });
+    node.server.list();
+    let name = |n: usize| pod(&format!("web-{n}"));
+    create_at_once(&mut node, (0..=SLOTS_MAX_PER_NAMESPACE).map(name));
+    assert_eq!((node.slots(), node.declined()), (SLOTS_MAX_PER_NAMESPACE, vec![name(SLOTS_MAX_PER_NAMESPACE)]));
+    let other = PodName { namespace: "other".into(), name: "web".into() };
+    create_at_once(&mut node, [other]);
+    assert_eq!(node.slots(), SLOTS_MAX_PER_NAMESPACE + 1);
+    node.server.move_to(&name(5), Place::Finished);
+    node.listen();
+    node.turn();
+    assert_eq!(node.state(&name(SLOTS_MAX_PER_NAMESPACE)).0, State::Refused);
+}
+
+/// Creates pods that ask, all of them heard of in one turn.
+fn create_at_once(node: &mut Node, pods: impl IntoIterator<Item = PodName>) {
+    for pod in pods {
+        node.server.create(&pod, asking("1", &[]), at("10.0.0.1"));
+    }
+    while let Some(word) = node.server.next_word() {
+        node.hear(word);
+    }
+    node.turn();
 }

@@ -2,7 +2,7 @@
 
 use packet_capture::{
     capture::{Counts, Place, Stem, Uid},
-    plan::{Action, SLOTS_MAX},
+    plan::{Action, SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
     refusal::NoRoom,
     slots::{End, Standing, Why},
 };
@@ -63,11 +63,17 @@ impl Node {
         }
     }
 
+    /// Whether there is no slot for another pod, on the node or in this one's namespace.
+    fn lacks_slots(&self, stem: &Stem) -> bool {
+        let of_namespace = self.slots.iter().filter(|(other, _)| other.namespace() == stem.namespace()).count();
+        self.slots.len() >= SLOTS_MAX || of_namespace >= SLOTS_MAX_PER_NAMESPACE
+    }
+
     /// A pod that finished before it was captured gets no slot, and its owner is told once.
     fn decline(&mut self, stem: &Stem, uid: &Uid, standing: Standing) {
         assert!(self.heard.is_complete() && !self.stopping && !self.books.contains_key(stem), "declines {stem}");
         assert_eq!(Some(uid), self.heard.asking(stem).map(|pod| &pod.uid));
-        let is_full = self.slots.len() >= SLOTS_MAX && standing == Standing::NoRoom(NoRoom::Pods { max: SLOTS_MAX });
+        let is_full = self.lacks_slots(stem) && matches!(standing, Standing::NoRoom(NoRoom::Pods { .. }));
         assert!(is_full || self.heard.declined(stem).as_ref() == Some(&standing), "declines {stem} for another reason");
         self.declined.push(stem.pod());
         self.desired.told(stem, &standing);
@@ -104,12 +110,13 @@ impl Node {
     }
 
     fn doom(&mut self, stem: &Stem) {
+        let is_full = self.lacks_slots(stem);
         let book = self.books.get_mut(stem).unwrap();
         let has_files = self.files.get(stem).is_some_and(|files| files.count > 0);
         let kept = (book.began.is_some() || has_files) && !self.limits.keep_after_pod.is_zero();
         match self.heard.fate(stem, book.owner.as_ref()) {
             // It finished, and there is nothing of it to keep: another needs its place in the books.
-            Fate::Asked if self.slots.len() >= SLOTS_MAX && !kept => (),
+            Fate::Asked if is_full && !kept => (),
             Fate::Asked => panic!("dooms {stem}, which is asked for"),
             // Whether it is time for it is decided over all stems at once.
             Fate::PodGone => assert!(!kept || book.retired.is_some(), "does not keep {stem}"),
