@@ -3,14 +3,17 @@
 //! A list is gathered aside and swapped in when it is complete, so that one which fails half-way changes nothing.
 
 mod check;
+mod claims;
 mod wish;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::IpAddr,
     time::Instant,
 };
 
 pub use check::{CHECK_INTERVAL, Check};
+use claims::{Claims, Order};
 pub use wish::Wish;
 
 use crate::{
@@ -44,6 +47,9 @@ struct Pods {
     wishes: BTreeMap<Stem, Wish>,
     /// Those that ask for nothing.
     content: HashSet<Uid>,
+    /// The addresses of all of them, and who had each name last: a pod of another UID is another pod.
+    claims: Claims,
+    uids: HashMap<Stem, Uid>,
 }
 
 /// What is known of the pods of this node.
@@ -57,7 +63,15 @@ pub struct Desired {
     /// When a filter was last compiled for a stem; nothing older than [`CHECK_INTERVAL`] is kept.
     checked: BTreeMap<Stem, Instant>,
     changes: u64,
+    /// Where captures went on when an earlier process ended.
+    recalled_at: HashMap<Uid, Vec<IpAddr>>,
+    /// The node's own addresses.
+    node: BTreeSet<IpAddr>,
+    words: Order,
 }
+
+/// What was so before this process began came before all else.
+const BEFORE: Order = 0;
 
 impl Desired {
     /// Recalls what a pod readably asked for before this process began, for the case that its annotations no longer can be read.
@@ -68,28 +82,69 @@ impl Desired {
         Some(accepted)
     }
 
+    /// Recalls where a pod's capture went on when an earlier process ended: until the first list is complete, that is proof enough
+    /// that the pod had these addresses first.
+    pub fn recall_at(&mut self, uid: Uid, ips: Vec<IpAddr>) {
+        self.recalled_at.insert(uid, ips);
+    }
+
+    /// The node has these addresses now. Says whether it had others before.
+    pub fn node_has(&mut self, addresses: BTreeSet<IpAddr>) -> bool {
+        let changed = self.node != addresses;
+        if changed {
+            self.changes += 1;
+            self.node = addresses;
+            self.pods.place_all(&self.node);
+        }
+        changed
+    }
+
     /// Takes in one word of the API server, heard at `now`.
     pub fn hear(&mut self, word: Word, now: Instant) {
         match word {
-            Word::Listing => self.list = Some(Pods::default()),
+            Word::Listing => {
+                self.words += 1;
+                self.list = Some(Pods::default());
+            }
             Word::Listed(seen) => {
                 let wish = self.wish(&seen, true, now);
                 if let Some(list) = &mut self.list {
+                    let stem = Stem::of(&seen.pod);
+                    let is_known = self.pods.uids.get(&stem) == Some(&seen.uid);
+                    let recalled = self.recalled_at.get(&seen.uid);
+                    let order = |ip| {
+                        let known = is_known.then(|| self.pods.claims.since(&stem, ip)).flatten();
+                        let recalled = || recalled.is_some_and(|ips| ips.contains(&ip)).then_some(BEFORE);
+                        known.or_else(recalled).unwrap_or(self.words)
+                    };
+                    list.claims.set(&stem, &seen.claims, order);
+                    list.uids.insert(stem, seen.uid.clone());
                     list.note(&seen, wish);
                 }
             }
             Word::ListDone => {
                 if let Some(list) = self.list.take() {
                     self.pods = list;
+                    self.pods.place_all(&self.node);
                     self.complete = true;
                     self.lost_since = None;
                     self.recalled.clear();
                     self.changes += 1;
+                    self.recalled_at.clear();
                 }
             }
             Word::Changed(seen) => {
-                let wish = self.wish(&seen, false, now);
-                if self.wish_for(&Stem::of(&seen.pod)) != wish.as_ref() {
+                self.words += 1;
+                let stem = Stem::of(&seen.pod);
+                if self.pods.uids.insert(stem.clone(), seen.uid.clone()).is_some_and(|uid| uid != seen.uid) {
+                    self.claim(&stem, &[]);
+                }
+                self.claim(&stem, &seen.claims);
+                let mut wish = self.wish(&seen, false, now);
+                if let Some(wish) = &mut wish {
+                    wish.place = self.pods.claims.place(&stem, &wish.reported, &self.node);
+                }
+                if self.wish_for(&stem) != wish.as_ref() {
                     self.changes += 1;
                 }
                 self.changes += u64::from(self.pods.note(&seen, wish));
@@ -101,6 +156,10 @@ impl Desired {
                     self.changes += 1;
                 }
                 self.changes += u64::from(self.pods.content.remove(&seen.uid));
+                if self.pods.uids.get(&stem) == Some(&seen.uid) {
+                    self.pods.uids.remove(&stem);
+                    self.claim(&stem, &[]);
+                }
             }
             Word::Lost => {
                 self.list = None;
@@ -158,6 +217,14 @@ impl Desired {
         self.lost_since
     }
 
+    /// A pod reports these addresses, which may change whose they are: others are where they say then, or no longer.
+    fn claim(&mut self, stem: &Stem, ips: &[IpAddr]) {
+        let order = self.words;
+        for concerned in self.pods.claims.set(stem, ips, |_| order) {
+            self.changes += u64::from(self.pods.place(&concerned, &self.node));
+        }
+    }
+
     fn wish(&self, seen: &Seen, is_listed: bool, now: Instant) -> Option<Wish> {
         let known = self.wish_for(&Stem::of(&seen.pod)).filter(|wish| wish.uid == seen.uid);
         Wish::after(known, self.recalled.get(&seen.uid), seen, is_listed, now)
@@ -178,6 +245,19 @@ impl Pods {
                 self.wishes.remove(&stem);
                 self.content.insert(seen.uid.clone())
             }
+        }
+    }
+
+    /// Decides anew where a pod is that asks for a capture. Returns whether that is elsewhere than before.
+    fn place(&mut self, stem: &Stem, node: &BTreeSet<IpAddr>) -> bool {
+        let Some(wish) = self.wishes.get_mut(stem) else { return false };
+        let place = self.claims.place(stem, &wish.reported, node);
+        std::mem::replace(&mut wish.place, place) != wish.place
+    }
+
+    fn place_all(&mut self, node: &BTreeSet<IpAddr>) {
+        for (stem, wish) in &mut self.wishes {
+            wish.place = self.claims.place(stem, &wish.reported, node);
         }
     }
 }
@@ -203,6 +283,7 @@ mod tests {
             asked: annotations::asked(&annotations, &Limits::default()),
             annotations,
             place: Place::NoAddress,
+            claims: Vec::new(),
         }
     }
 

@@ -61,9 +61,15 @@ pub struct Seen {
     pub annotations: Annotations,
     /// What they ask.
     pub asked: Asked,
-    /// Where it is.
+    /// Where it is, as far as its own status tells.
     pub place: Place,
+    /// The addresses that it reports as its own, whether it asks for a capture or not; none if it has finished or uses the node's
+    /// network.
+    pub claims: Vec<IpAddr>,
 }
+
+/// The most addresses that a pod has: one of each family. What reports more is not believed, and not kept.
+const ADDRESSES_MAX: usize = 2;
 
 /// What a pod asks, and where it is. A pod without a UID or a name, which no API server has, is `None`.
 #[must_use]
@@ -76,13 +82,38 @@ pub fn seen(pod: &Pod, limits: &Limits) -> Option<Seen> {
     let pod_name = PodName { namespace, name };
     let place = place(pod, &pod_name, limits);
     let created_s = pod.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
-    Some(Seen { uid, pod: pod_name, created_s, annotations, asked, place })
+    let claims = claims(pod);
+    Some(Seen { uid, pod: pod_name, created_s, annotations, asked, place, claims })
+}
+
+fn host_ips(pod: &Pod) -> Vec<IpAddr> {
+    pod.host_ips.iter().filter_map(|ip| Some(ip.parse::<IpAddr>().ok()?.to_canonical())).collect()
+}
+
+fn has_finished(pod: &Pod) -> bool {
+    matches!(pod.phase.as_str(), "Succeeded" | "Failed")
+}
+
+/// One bad address does not spoil the others: they may well be the pod's, and are not to be captured for another.
+fn claims(pod: &Pod) -> Vec<IpAddr> {
+    if pod.host_network || has_finished(pod) {
+        return Vec::new();
+    }
+    let ips = pod.ips.iter().filter_map(|ip| Some(ip.parse::<IpAddr>().ok()?.to_canonical()));
+    let mut claims = Vec::new();
+    let hosts = host_ips(pod);
+    for ip in ips.filter(|ip| whose(*ip).is_none() && !hosts.contains(ip)) {
+        if claims.len() < ADDRESSES_MAX && !claims.contains(&ip) {
+            claims.push(ip);
+        }
+    }
+    claims
 }
 
 fn place(pod: &Pod, name: &PodName, limits: &Limits) -> Place {
     let stem = Stem::of(name);
     let host_network_allowed = limits.host_network_namespaces.contains(&name.namespace);
-    if matches!(pod.phase.as_str(), "Succeeded" | "Failed") {
+    if has_finished(pod) {
         return Place::Finished;
     }
     if !stem.fits() {
@@ -95,8 +126,7 @@ fn place(pod: &Pod, name: &PodName, limits: &Limits) -> Place {
     if pod.too_many_addresses {
         return Place::Forbidden(Refusal::TooManyAddresses { max: read::ADDRESSES_MAX });
     }
-    let host_ips: Vec<IpAddr> =
-        pod.host_ips.iter().filter_map(|ip| Some(ip.parse::<IpAddr>().ok()?.to_canonical())).collect();
+    let host_ips = host_ips(pod);
     let mut ips = Vec::new();
     for address in &pod.ips {
         let foreign = |what| Place::Forbidden(Refusal::ForeignAddress { address: address.clone(), what });
@@ -105,11 +135,12 @@ fn place(pod: &Pod, name: &PodName, limits: &Limits) -> Place {
         match whose(ip) {
             Some(what) => return foreign(what),
             None if host_ips.contains(&ip) && !pod.host_network => return foreign("the node's own address"),
+            None if ips.contains(&ip) => (),
+            None if ips.len() >= ADDRESSES_MAX => return foreign("one more than a pod can have"),
             None => ips.push(ip),
         }
     }
     ips.sort_unstable();
-    ips.dedup();
     if ips.is_empty() { Place::NoAddress } else { Place::At(ips) }
 }
 
@@ -246,6 +277,23 @@ mod tests {
                 "{address}: {place:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_live_pods_addresses_are_known_whether_it_may_be_captured_or_not_and_never_more_than_two() {
+        let claims = |json| look(json).claims.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let at = |ips: &[&str]| json!({"podIPs": ips.iter().map(|ip| json!({ "ip": ip })).collect::<Vec<_>>()});
+        assert_eq!(claims(json!({"status": at(&["::ffff:10.0.0.1", "10.0.0.1", "fd00::1"])})), ["10.0.0.1", "fd00::1"]);
+        assert_eq!(claims(json!({"status": at(&["x", "127.0.0.1", "10.0.0.1"])})), ["10.0.0.1"]);
+        let long = "a".repeat(250);
+        assert_eq!(claims(json!({"metadata": {"name": long}, "status": at(&["10.0.0.1"])})), ["10.0.0.1"]);
+        assert_eq!(claims(json!({"spec": {"hostNetwork": true}, "status": at(&["10.0.0.1"])})), [""; 0]);
+        assert_eq!(claims(json!({"status": {"phase": "Failed", "podIP": "10.0.0.1"}})), [""; 0]);
+        let many: Vec<String> = (0..200).map(|n| format!("10.0.0.{n}")).collect();
+        let many = json!({"status": at(&many.iter().map(String::as_str).collect::<Vec<_>>())});
+        assert_eq!(claims(many.clone()).len(), ADDRESSES_MAX);
+        let refused = Refusal::ForeignAddress { address: "10.0.0.2".into(), what: "one more than a pod can have" };
+        assert_eq!(look(many).place, Place::Forbidden(refused));
     }
 
     #[test]

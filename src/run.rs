@@ -2,6 +2,7 @@
 
 mod act;
 mod check;
+mod own;
 mod settle;
 
 use std::{
@@ -13,6 +14,8 @@ use std::{
 
 use kube::Client;
 use tokio::time::sleep_until;
+
+use own::Own;
 
 use crate::{
     capture::{Stem, Uid},
@@ -55,6 +58,7 @@ struct Controller {
     slots: Slots,
     outlooks: BTreeMap<Stem, Outlook>,
     disk: Disk,
+    own: Own,
     checking: Option<Check>,
     check_after: Option<Instant>,
     /// How much had changed when there was no filter to compile, and when there will be one.
@@ -98,6 +102,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         slots: Slots::default(),
         outlooks: BTreeMap::new(),
         disk: Disk::default(),
+        own: Own::default(),
         checking: None,
         check_after: None,
         next_check: (0, None),
@@ -151,6 +156,9 @@ impl Controller {
         for entry in entries {
             // What is to be removed is not to be asked for again.
             let annotations = entry.annotations.clone().filter(|_| !entry.doomed).unwrap_or_default();
+            if let Some(ips) = entry.captured_at() {
+                self.desired.recall_at(Uid(entry.uid.clone()), ips.to_vec());
+            }
             let admitted = self.desired.recall(Uid(entry.uid.clone()), annotations, &self.config.limits);
             self.slots.restore(entry.stem(), entry.slot(admitted, now()));
         }
@@ -170,6 +178,7 @@ impl Controller {
         }
         self.tcpdumps.reap_orphans();
         self.look_at_disk();
+        self.look_at_addresses(LOOK_INTERVAL);
         let checked_at = self.check_filters();
         let wake_at = self.settle();
         self.health.touch(self.desired.is_complete());

@@ -91,7 +91,8 @@ mod tests {
         let mut seen = seen(name, name, Some(files));
         seen.annotations.insert(FILTER.into(), filter.into());
         seen.asked = annotations::asked(&seen.annotations, &Limits::default());
-        seen.place = Place::At(vec![IpAddr::from([10, 0, 0, 1])]);
+        seen.place = Place::At(vec![IpAddr::from([10, 0, 0, name.as_bytes()[0]])]);
+        seen.claims = vec![IpAddr::from([10, 0, 0, name.as_bytes()[0]])];
         seen
     }
 

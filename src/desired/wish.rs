@@ -23,6 +23,8 @@ pub struct Wish {
     pub accepted: Option<Accepted>,
     /// Where the pod is.
     pub place: Place,
+    /// Where it is by its own account.
+    pub(super) reported: Place,
     /// Since when it has had no address.
     pub homeless_since: Option<Instant>,
     /// Whether this process saw it before its pod finished, or was told by the watch that it had: who finished before that is not
@@ -52,6 +54,7 @@ impl Wish {
             asked: seen.asked.clone(),
             accepted: known.map_or(recalled, |wish| wish.accepted.as_ref()).cloned(),
             place: seen.place.clone(),
+            reported: seen.place.clone(),
             homeless_since: match seen.place {
                 Place::NoAddress => Some(known.and_then(|wish| wish.homeless_since).unwrap_or(now)),
                 Place::At(_) | Place::Forbidden(_) | Place::Finished => None,

@@ -49,6 +49,10 @@ impl Controller {
 
     fn start(&mut self, stem: &Stem, run: Run) {
         let Some(uid) = self.slots.get(stem).and_then(|slot| slot.owner.clone()) else { return };
+        if !self.is_still_at(stem, &run) {
+            // It is planned anew.
+            return;
+        }
         self.slots.starting(stem, run.clone(), now());
         match self.try_start(stem, &uid, &run) {
             Ok((kept, pid)) => {

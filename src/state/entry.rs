@@ -143,6 +143,12 @@ impl Entry {
         Stem::of(&PodName { namespace: self.namespace.clone(), name: self.name.clone() })
     }
 
+    /// Where its tcpdump captured when the process ended, if it did.
+    #[must_use]
+    pub fn captured_at(&self) -> Option<&[IpAddr]> {
+        Some(&self.history.last().filter(|_| self.running && !self.doomed)?.addresses)
+    }
+
     pub(super) fn names_a_pod(&self) -> bool {
         Stem::of_file(&self.stem().base()).is_some_and(|(stem, _)| stem == self.stem())
     }

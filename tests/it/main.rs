@@ -12,6 +12,7 @@ mod packets;
 mod pod;
 mod process;
 
+mod addresses;
 mod capture;
 mod changes;
 mod command_line;

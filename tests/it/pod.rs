@@ -10,8 +10,20 @@ const ANNOTATION: &str = "tcpdump.antrea.io";
 #[derive(Clone)]
 pub struct Pod(pub Value);
 
-/// A running pod of namespace `default` at 10.0.0.1 that asks for nothing.
+/// The address of a pod: no two live pods of a node have the same. `web` is at 10.0.0.1.
+pub fn address(name: &str) -> String {
+    if name == "web" {
+        return "10.0.0.1".to_owned();
+    }
+    // FNV-1a: of the names of one test, no two have the same in 23 bits.
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let [_, a, b, c] = hash.to_be_bytes();
+    format!("10.{}.{b}.{c}", a | 128)
+}
+
+/// A running pod of namespace `default`, at its address, that asks for nothing.
 pub fn pod(name: &str) -> Pod {
+    let ip = address(name);
     Pod(json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -20,7 +32,7 @@ pub fn pod(name: &str) -> Pod {
             "annotations": {"example.com/other": "5"}, "labels": {"app": name}, "managedFields": [{"manager": "kubectl"}],
         },
         "spec": {"nodeName": "this", "containers": [{"name": "c", "image": "i"}]},
-        "status": {"phase": "Running", "hostIP": "192.0.2.1", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]},
+        "status": {"phase": "Running", "hostIP": "192.0.2.1", "podIP": ip, "podIPs": [{"ip": ip}]},
     }))
 }
 
@@ -59,7 +71,9 @@ impl Pod {
     }
 
     pub fn in_namespace(self, namespace: &str) -> Self {
-        self.set("/metadata/namespace", json!(namespace))
+        let pod = self.set("/metadata/namespace", json!(namespace));
+        let ip = address(&pod.key());
+        pod.at(&[&ip])
     }
 
     pub fn labelled(self, value: &str) -> Self {

@@ -372,3 +372,29 @@ fn a_filter_that_does_not_fit_into_the_kernel_is_refused_and_one_that_no_longer_
         assert!(message.contains("the kernel does not take it") && message.contains("trying again in "), "{message}");
     }
 }
+
+#[test]
+#[ignore = "needs root and tcpdump"]
+fn where_a_pods_address_becomes_the_nodes_own_its_capture_stops_until_it_is_no_longer() {
+    if is_within_namespace("where_a_pods_address_becomes_the_nodes_own_its_capture_stops_until_it_is_no_longer") {
+        let address = |what: &str| {
+            let words = ["address", what, "198.51.100.7/32", "dev", "lo"];
+            assert!(Command::new("ip").args(words).status().unwrap().success());
+        };
+        let node = node();
+        let _controller = start(&node, "5");
+        send_until_captured(&node, "before");
+        let first = next_tcpdump(&node, 0);
+        address("add");
+        let message = node.until_event("web", "CaptureStopped");
+        assert!(message.starts_with("the pod's address is not its own; ") && !lives(first), "{message}");
+        let message = node.until_event("web", "CaptureRefused");
+        assert!(message.contains("\"198.51.100.7\" is the node's own address"), "{message}");
+        address("del");
+        // The route went with the address.
+        let route = ["route", "replace", "local", "198.51.100.7/32", "dev", "lo"];
+        assert!(Command::new("ip").args(route).status().unwrap().success());
+        next_tcpdump(&node, first);
+        send_until_captured(&node, "after");
+    }
+}
