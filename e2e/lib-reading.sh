@@ -19,7 +19,7 @@ copied() { # POD FILE [--all]; what was said is in FILE.said
 }
 counted() { if (($1 == 1)); then echo "1 $2"; else echo "$1 $2s"; fi; } # NUMBER WORD
 
-silent() { is "$(wc -l <"$1.said")" 1; } # FILE: nothing was said but how much there was
+silent() { is "$(grep --count --invert-match '^note: ' "$1.said")" 1; } # FILE: nothing was said but how the capture is, and how much there was
 
 shark() { tshark -n -r "$@" 2>/dev/null; } # FILE ARGUMENT...
 

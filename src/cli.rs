@@ -83,12 +83,14 @@ Copies the packets that a capture has kept to standard output, as one pcap file,
 tcpdump sees a copy of a packet on each interface that the packet passes; of these the one of the pod's own interface is shown.
   --all  all of them
 
-Standard error says what could not be read, and at last how many packets and bytes there were: `12 packets, 3456 bytes`.";
+Standard error says how a capture is getting on that does not run, what could not be read, and at last how many packets and bytes
+there were: `12 packets, 3456 bytes`. Standard output must not be a terminal (`kubectl exec` without -t).";
 
 const FOLLOW: &str = "usage: packet-capture follow [NAMESPACE/]POD [--all]
 
 Copies the packets of a capture to standard output, as one pcap file, the oldest first, and goes on with those that come, until
-the capture ends, or standard input or output is closed (so `kubectl exec` needs -i).
+the capture ends, or standard input or output is closed (so `kubectl exec` needs -i: without it, this ends after 50 s).
+Standard error says how the capture is getting on whenever that changes. Standard output must not be a terminal (no -t).
   --all  all copies of each packet, not only that of the pod's own interface";
 
 /// What a command line asks for.

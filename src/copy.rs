@@ -1,17 +1,18 @@
 //! `get` and `follow`: a capture's packets, from its files to standard output, each packet once.
 
+mod situation;
 mod stream;
 
 use std::{fmt, io, path::Path};
 
-use self::stream::Stream;
+use self::{situation::Situation, stream::Stream};
 use crate::{
     capture::{PodName, Stem},
-    output::Output,
+    output::{ALONE_MAX, Output},
     reader::Reader,
-    report::{State, reading},
+    report::reading,
     ring::Ring,
-    state::{Entry, StateFile},
+    state::StateFile,
 };
 
 /// Why a copy ended too soon.
@@ -25,6 +26,8 @@ pub enum Error {
     ReaderGone,
     /// Nobody has read it for too long.
     ReaderStalled,
+    /// Nothing can tell whether somebody still reads it.
+    Alone,
     /// Standard output cannot be written.
     Unwritable(io::Error),
 }
@@ -35,7 +38,12 @@ impl fmt::Display for Error {
             Self::NoCapture => f.write_str("no such capture on this node"),
             Self::Unreadable(error) => write!(f, "cannot read the captures of this node: {error}"),
             Self::ReaderGone => f.write_str("nobody reads any more"),
-            Self::ReaderStalled => f.write_str("nobody has read for a minute or more"),
+            Self::ReaderStalled => write!(f, "nobody has read for {} s or more", ALONE_MAX.as_secs()),
+            Self::Alone => write!(
+                f,
+                "ended after {} s, since standard input is closed and nobody may read any more; hint: `kubectl exec -i`",
+                ALONE_MAX.as_secs()
+            ),
             Self::Unwritable(error) => write!(f, "cannot write to standard output: {error}"),
         }
     }
@@ -51,60 +59,85 @@ impl From<io::Error> for Error {
     }
 }
 
+/// What there is to say beside the packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Something is not as it should be with what is copied.
+    Warning(String),
+    /// How the capture is getting on.
+    Note(String),
+}
+
+/// Whose capture is copied, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Whose.
+    pub pod: &'a PodName,
+    /// Every copy of a packet.
+    pub all: bool,
+    /// Also the packets to come.
+    pub follow: bool,
+    /// The link type of files to come, as far as it is known.
+    pub link_type: Option<u32>,
+}
+
 /// Copies the packets of a pod's capture in `dir` to standard output: those that there are, or with `follow` those to come, too.
-/// Warnings go to `warn`. Returns what a copy ends with.
+/// What else there is to say goes to `say`. Returns what a copy ends with.
 ///
 /// # Errors
 /// If there is no such capture, or it cannot be read to the end, or not be written.
-pub fn copy(dir: &Path, pod: &PodName, all: bool, follow: bool, warn: &mut dyn FnMut(String)) -> Result<String, Error> {
-    let (ring, stem, state) = (Ring::at(dir), Stem::of(pod), StateFile::at(dir));
-    let entry = entry(&state, &stem);
-    if !matches!(entry, Ok(Some(_))) && ring.files(&stem).map_err(Error::Unreadable)?.is_empty() {
-        return Err(entry.err().map_or(Error::NoCapture, Error::Unreadable));
+pub fn copy(dir: &Path, wanted: Wanted, say: &mut dyn FnMut(Said)) -> Result<String, Error> {
+    let Wanted { pod, all, follow, link_type } = wanted;
+    let (ring, stem) = (Ring::at(dir), Stem::of(pod));
+    let (mut situation, read) = Situation::new(StateFile::at(dir), &ring, pod, &stem);
+    if situation.entry.is_none() && ring.files(&stem).map_err(Error::Unreadable)?.is_empty() {
+        return Err(read.err().map_or(Error::NoCapture, Error::Unreadable));
     }
-    let mut stream = Stream::new(Output::standard(follow)?, warn);
-    let entry = match entry {
-        Ok(Some(entry)) => {
-            if !all {
-                stream.learn(&ring, &stem, &entry, follow)?;
-            }
-            Some(entry)
-        }
-        unknown => {
-            let why = unknown.err().map_or("no entry in the state file".to_owned(), |error| error.to_string());
-            if !all {
-                stream.warn(reading::no_addresses(&why));
-            }
-            None
-        }
-    };
-    let mut reader = Reader::new(&ring, &stem);
-    let copied = if follow {
-        let over = |entry: &mut Option<Entry>| match entry {
-            Some(entry) => is_over(&state, entry),
-            None => ring.files(&stem).is_ok_and(|files| files.is_empty()),
-        };
-        stream.follow(&mut reader, entry, over).and_then(|()| stream.end(&reader))
-    } else {
-        stream.get(&mut reader).and_then(|()| stream.end(&reader))
-    };
+    let output = Output::standard(follow)?;
+    let is_alone = output.is_alone();
+    let mut stream = Stream::new(output, say);
+    stream.note(situation.news());
+    stream.note(is_alone.then(|| reading::alone(ALONE_MAX.as_secs())));
+    let copied = copy_to(&mut stream, &ring, &stem, &mut situation, read, Wanted { pod, all, follow, link_type });
     match copied {
         // This is how one ends that follows.
         Err(Error::ReaderGone) if follow => (),
+        Err(Error::ReaderStalled) if is_alone => return Err(Error::Alone),
         copied => copied?,
     }
     Ok(stream.copied())
 }
 
-fn entry(state: &StateFile, stem: &Stem) -> io::Result<Option<Entry>> {
-    Ok(state.load()?.into_iter().flatten().find(|entry| entry.stem() == *stem))
-}
-
-/// Whether the capture has come to its end, or is another by now; if not, takes note of how it is. What cannot be read says nothing.
-fn is_over(state: &StateFile, entry: &mut Entry) -> bool {
-    let Ok(Some(entries)) = state.load() else { return false };
-    let found = entries.into_iter().find(|found| found.uid == entry.uid && found.stem() == entry.stem());
-    let over = found.as_ref().is_none_or(|found| matches!(found.state, State::Finished | State::Missed));
-    *entry = found.unwrap_or_else(|| entry.clone());
-    over
+fn copy_to(
+    stream: &mut Stream,
+    ring: &Ring,
+    stem: &Stem,
+    situation: &mut Situation,
+    read: io::Result<()>,
+    wanted: Wanted,
+) -> Result<(), Error> {
+    if wanted.follow {
+        stream.begin(ring, stem, wanted.link_type)?;
+    }
+    match (&situation.entry, wanted.all) {
+        (Some(entry), false) => stream.learn(ring, stem, entry, wanted.follow)?,
+        (None, false) => {
+            let why = read.err().map_or("no entry in the state file".to_owned(), |error| error.to_string());
+            stream.warn(reading::no_addresses(&why));
+        }
+        (_, true) => (),
+    }
+    let mut reader = Reader::new(ring, stem);
+    let copied = if wanted.follow { stream.follow(&mut reader, situation) } else { stream.get(&mut reader, situation) };
+    match copied {
+        Ok(()) => stream.end(&reader)?,
+        Err(error) => {
+            stream.tell_losses(&reader, true);
+            return Err(error);
+        }
+    }
+    if stream.is_empty() && situation.is_usual() && !wanted.follow {
+        stream.note(Some(reading::empty(wanted.pod)));
+    }
+    Ok(())
 }

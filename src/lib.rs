@@ -23,12 +23,12 @@
 //! # Readers beside it
 //!
 //! ```text
-//! cli -> status: state, ring --> a table
-//! cli -> copy:   ring -> reader -> once -> output
+//! cli -> status:        state, ring --> a table
+//! cli -> readers, copy: ring -> reader -> once -> output
 //! ```
 //!
-//! The verbs are processes of their own in the same container ([`cli`]). They take no lock and ask the controller nothing: they
-//! read the state file and the files ([`status`], [`copy`]). [`reader`] reads a ring while tcpdump writes it ([`pcap`] is the files'
+//! The verbs are processes of their own in the same container ([`cli`]). They ask the controller nothing: they read the state file
+//! and the files ([`status`], [`copy`]). So that they do not take the captures' memory, [`readers`] bounds how many copy at once. [`reader`] reads a ring while tcpdump writes it ([`pcap`] is the files'
 //! format), [`once`] tells which copy of a packet is the pod's own, by what [`interfaces`] knows, [`output`] notices that nobody reads
 //! any more, and [`whereabouts`] asks the API server where a pod is whose capture is not here.
 //!
@@ -69,6 +69,7 @@ pub mod pcap;
 pub mod plan;
 pub mod pod;
 pub mod reader;
+pub mod readers;
 pub mod refusal;
 pub mod report;
 pub mod ring;

@@ -2,12 +2,7 @@
 //!
 //! 0: asked to end, and did; 1: failed, or asked twice; 2: wrong configuration or command line.
 
-use std::{
-    env,
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{env, io, path::PathBuf, process::ExitCode};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{Client, Config as KubeConfig, config::KubeConfigOptions};
@@ -15,7 +10,8 @@ use packet_capture::{
     capture::PodName,
     cli::{self, Command, Format, Misuse},
     config::{self, Config},
-    copy, health, run, status, watch, whereabouts,
+    copy::{self, Said, Wanted},
+    health, output, pcap, readers, run, status, watch, whereabouts,
 };
 
 fn main() -> ExitCode {
@@ -27,7 +23,7 @@ fn main() -> ExitCode {
         Ok(Command::Copy { pod, all, follow }) => copy(&pod, all, follow),
         Ok(Command::Say(text)) => say(&format!("{text}\n")),
         Err(Misuse { error, usage }) => {
-            eprintln!("error: {error}\n{usage}");
+            output::say(&format!("error: {error}\n{usage}"));
             ExitCode::from(2)
         }
     }
@@ -88,6 +84,7 @@ fn probe(ready: bool) -> ExitCode {
 }
 
 fn show(namespace: Option<&str>, format: Format) -> ExitCode {
+    goes_first();
     if let Err(reason) = health::check(&path("RUN_DIR", config::RUN_DIR), true) {
         warn(&format!("this may be how things were, the controller is {reason}"));
     }
@@ -99,14 +96,35 @@ fn show(namespace: Option<&str>, format: Format) -> ExitCode {
 }
 
 fn copy(pod: &PodName, all: bool, follow: bool) -> ExitCode {
-    match copy::copy(&path("CAPTURE_DIR", config::CAPTURE_DIR), pod, all, follow, &mut |text| warn(&text)) {
+    goes_first();
+    if output::is_terminal() {
+        fail(
+            "standard output is a terminal, and packets would break on their way through it; hint: `kubectl exec` without -t (-i alone is fine)",
+        );
+        return ExitCode::from(2);
+    }
+    let _admission = match readers::admit(&path("RUN_DIR", config::RUN_DIR), &pod.namespace) {
+        Ok(admission) => admission,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let link_type = pcap::link_type_of(&env::var("TCPDUMP_OPTIONS").unwrap_or_default());
+    let mut say = |said| match said {
+        Said::Warning(text) => warn(&text),
+        Said::Note(text) => output::say(&format!("note: {text}")),
+    };
+    match copy::copy(&path("CAPTURE_DIR", config::CAPTURE_DIR), Wanted { pod, all, follow, link_type }, &mut say) {
         Ok(counts) => {
-            eprintln!("{counts}");
+            output::say(&counts);
             ExitCode::SUCCESS
         }
         Err(copy::Error::NoCapture) => fail(&format!("no capture of {pod} on this node; {}", whereabouts(pod))),
         Err(error) => fail(&error.to_string()),
     }
+}
+
+/// What somebody has run in the container must not cost a capture its memory. Where that cannot be said, the kernel chooses.
+fn goes_first() {
+    let _ = readers::goes_first("self");
 }
 
 fn whereabouts(pod: &PodName) -> String {
@@ -121,7 +139,7 @@ fn path(name: &str, default: &str) -> PathBuf {
 
 fn say(text: &str) -> ExitCode {
     // Who does not read to the end, such as `head`, knows why.
-    match io::stdout().write_all(text.as_bytes()) {
+    match output::print(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             fail(&format!("cannot write to standard output: {error}"))
         }
@@ -130,10 +148,10 @@ fn say(text: &str) -> ExitCode {
 }
 
 fn warn(text: &str) {
-    eprintln!("warning: {text}");
+    output::say(&format!("warning: {text}"));
 }
 
 fn fail(text: &str) -> ExitCode {
-    eprintln!("error: {text}");
+    output::say(&format!("error: {text}"));
     ExitCode::FAILURE
 }

@@ -20,12 +20,22 @@ pub const RECORD_BYTES_MAX: usize = RECORD_HEADER_BYTES + SNAPLEN_MAX as usize;
 /// What tcpdump writes with `-i any`: LINKTYPE_LINUX_SLL2.
 pub const LINUX_SLL2: u32 = 276;
 
+/// What it writes with `-y LINUX_SLL`: LINKTYPE_LINUX_SLL.
+const LINUX_SLL: u32 = 113;
+
 const MAGIC: u32 = 0xA1B2_C3D4;
 const VERSION: (u16, u16) = (2, 4);
 
 /// A record: when a packet was seen, and what was kept of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a>(&'a [u8]);
+
+/// How much tcpdump can have kept of a packet in one file, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    least: u32,
+    most: u32,
+}
 
 /// What some bytes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,16 +68,54 @@ pub fn link_type(header: &[u8]) -> Option<u32> {
     field(header, 20).filter(|_| known)
 }
 
-/// The record that some bytes begin with.
+/// The link type that tcpdump writes with these options (`TCPDUMP_OPTIONS`); `None` if that is not known.
+#[must_use]
+pub fn link_type_of(options: &str) -> Option<u32> {
+    let mut words = options.split_whitespace().skip_while(|word| *word != "-y").skip(1);
+    match words.next() {
+        None => Some(LINUX_SLL2),
+        Some(name) if name.eq_ignore_ascii_case("LINUX_SLL2") => Some(LINUX_SLL2),
+        Some(name) if name.eq_ignore_ascii_case("LINUX_SLL") => Some(LINUX_SLL),
+        Some(_) => None,
+    }
+}
+
+/// The record that some bytes begin with, in whatever file.
 #[must_use]
 pub fn next(bytes: &[u8]) -> Next<'_> {
-    let (Some(micros), Some(kept)) = (field(bytes, 4), field(bytes, 8)) else { return Next::Incomplete };
-    if kept > SNAPLEN_MAX || micros >= 1_000_000 {
+    next_in(bytes, Bounds::NONE)
+}
+
+/// The record that some bytes begin with. What cannot be one is told from what is not complete by all that a header says: a
+/// damaged file must not pass for one that is still being written.
+#[must_use]
+pub fn next_in(bytes: &[u8], bounds: Bounds) -> Next<'_> {
+    let (micros, kept, of) = (field(bytes, 4), field(bytes, 8), field(bytes, 12));
+    if micros.is_some_and(|micros| micros >= 1_000_000)
+        || kept.is_some_and(|kept| !(bounds.least..=bounds.most).contains(&kept))
+        // More was kept of it than there was.
+        || kept > of && of.is_some()
+    {
         return Next::Broken;
     }
-    match bytes.get(..RECORD_HEADER_BYTES + kept as usize) {
-        Some(record) if bytes.len() >= RECORD_HEADER_BYTES => Next::Record(Record(record)),
-        Some(_) | None => Next::Incomplete,
+    let (Some(kept), Some(_)) = (kept, of) else { return Next::Incomplete };
+    bytes.get(..RECORD_HEADER_BYTES + kept as usize).map_or(Next::Incomplete, |record| Next::Record(Record(record)))
+}
+
+impl Bounds {
+    /// For a record that is known to be one.
+    pub const NONE: Self = Self { least: 0, most: SNAPLEN_MAX };
+
+    /// In a file with this header. Each packet begins with what tcpdump itself writes of its way, and no more is kept than the file says.
+    #[must_use]
+    pub fn of(header: &[u8]) -> Self {
+        let most = field(header, 16).filter(|snaplen| (1..SNAPLEN_MAX).contains(snaplen)).unwrap_or(SNAPLEN_MAX);
+        let least = match link_type(header) {
+            Some(LINUX_SLL2) => 20,
+            Some(LINUX_SLL) => 16,
+            Some(_) | None => 1,
+        };
+        Self { least: least.min(most), most }
     }
 }
 
@@ -136,5 +184,47 @@ mod tests {
         }
         assert_eq!(next(&record([7, 0], SNAPLEN_MAX + 1, b"")), Next::Broken);
         assert_eq!(next(&record([7, 1_000_000], 3, b"abc")), Next::Broken);
+    }
+
+    #[test]
+    fn what_no_tcpdump_writes_is_broken_even_where_it_is_not_complete() {
+        let mut header = header(LINUX_SLL2);
+        header[16..20].copy_from_slice(&64_u32.to_ne_bytes());
+        let bounds = Bounds::of(&header);
+        let record = |kept: u32, of: u32| [7, 5, kept, of].map(u32::to_ne_bytes).concat();
+        for (kept, of) in [(20, 20), (64, 64), (64, u32::MAX), (20, 1500)] {
+            assert_eq!(next_in(&record(kept, of), bounds), Next::Incomplete, "{kept} of {of}");
+        }
+        // Nothing but NULs, less than is written of each packet, more than is kept of one, more than there was.
+        for (kept, of) in [(0, 0), (19, 19), (65, 65), (65, 1500), (30, 29), (64, 0)] {
+            assert_eq!(next_in(&record(kept, of), bounds), Next::Broken, "{kept} of {of}");
+            if !(20..=64).contains(&kept) {
+                assert_eq!(next_in(&record(kept, of)[..12], bounds), Next::Broken, "{kept}");
+            }
+        }
+        assert_eq!(next_in(&[0; 4096], bounds), Next::Broken);
+        // A file that says nothing of its snaplen, or less than what comes first, or is of another kind.
+        for (link_type, snaplen, least, most) in [
+            (LINUX_SLL2, 0, 20, SNAPLEN_MAX),
+            (LINUX_SLL2, 9, 9, 9),
+            (LINUX_SLL, 262_144, 16, SNAPLEN_MAX),
+            (1, 96, 1, 96),
+        ] {
+            let mut header = super::header(link_type);
+            header[16..20].copy_from_slice(&u32::to_ne_bytes(snaplen));
+            assert_eq!(Bounds::of(&header), Bounds { least, most });
+        }
+    }
+
+    #[test]
+    fn the_options_tell_the_link_type_of_files_to_come() {
+        for (options, link_type) in [
+            ("-Z root -U -B 16384", Some(LINUX_SLL2)),
+            ("-U -y LINUX_SLL -B 16384", Some(LINUX_SLL)),
+            ("-y linux_sll2", Some(LINUX_SLL2)),
+            ("-y EN10MB", None),
+        ] {
+            assert_eq!(link_type_of(options), link_type, "{options}");
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! A list of the files is not of one moment: one may be emptied and the next filled between two looks. So all are listed twice, and what
 //! begins later than all that the first list showed waits for the next time. Whatever comes before it has been seen by then.
 
+mod file;
 mod losses;
 mod place;
 
@@ -18,19 +19,16 @@ use std::{
 
 pub use self::losses::Losses;
 use self::{
+    file::{PIECE_BYTES, read_on},
     losses::Came,
     place::{find, read_at},
 };
 use crate::{
     capture::Stem,
     limits::MB,
-    pcap::{self, EMPTY_BYTES_MAX, HEADER_BYTES, Next, RECORD_HEADER_BYTES, Record},
+    pcap::{self, Bounds, EMPTY_BYTES_MAX, HEADER_BYTES, Next, RECORD_HEADER_BYTES, Record},
     ring::{File, Ring},
 };
-
-/// How much is read at once, in bytes: more than the longest record.
-const PIECE_BYTES: usize = 1 << 20;
-const _: () = assert!(PIECE_BYTES > pcap::RECORD_BYTES_MAX);
 
 /// A file that is longer is full (`-C 1`): tcpdump adds nothing to it.
 const FULL_BYTES: u64 = MB;
@@ -53,6 +51,12 @@ pub struct Reader<'a> {
     /// The file that was read last, by its inode.
     last: Option<(u64, fs::File)>,
     piece: Vec<u8>,
+    /// No tcpdump runs, so that nothing is added to the newest file either.
+    finished: bool,
+    /// Files that break off within their first record, by their inodes.
+    torn_at_once: BTreeSet<u64>,
+    /// In the last reading a file that was not finished broke off within a record.
+    torn: bool,
     /// What could not be read so far.
     pub losses: Losses,
 }
@@ -60,6 +64,7 @@ pub struct Reader<'a> {
 #[derive(Debug)]
 struct Known {
     first: First,
+    bounds: Bounds,
     /// Up to where it was read.
     read_to: u64,
     /// The time and the size that it was listed with before it was read: nothing has changed if they are the same.
@@ -80,14 +85,43 @@ impl<'a> Reader<'a> {
     /// A reader of the capture with this stem, which has read nothing yet.
     #[must_use]
     pub fn new(ring: &'a Ring, stem: &'a Stem) -> Self {
-        let (known, losses) = (BTreeMap::new(), Losses::default());
-        Self { ring, stem, link_type: None, known, until_us: 0, last: None, piece: vec![0; PIECE_BYTES], losses }
+        Self {
+            ring,
+            stem,
+            link_type: None,
+            known: BTreeMap::new(),
+            until_us: 0,
+            last: None,
+            piece: vec![0; PIECE_BYTES],
+            finished: false,
+            torn_at_once: BTreeSet::new(),
+            torn: false,
+            losses: Losses::default(),
+        }
+    }
+
+    /// Takes only files of this link type, if it is known already.
+    pub fn expect(&mut self, link_type: Option<u32>) {
+        self.link_type = self.link_type.or(link_type);
+    }
+
+    /// From here on it is known whether a tcpdump runs: if none does, the newest file is as finished as the others.
+    pub fn set_finished(&mut self, finished: bool) {
+        self.finished = finished;
+    }
+
+    /// Whether a file that may still be written to broke off within a record when it was last read.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.torn
     }
 
     /// When the first packet was seen of those that are in the files, in microseconds since 1970.
     #[must_use]
     pub fn oldest_us(&self) -> Option<u64> {
-        self.begin_us().min()
+        // Of one that is damaged some packets may have been read.
+        let read = self.known.values().filter(|known| known.usable || known.read_to > HEADER_BYTES as u64);
+        read.map(|known| pcap::time_us(&known.first)).min()
     }
 
     fn begin_us(&self) -> impl Iterator<Item = u64> {
@@ -133,7 +167,9 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// If `take` fails.
     pub fn read(&mut self, files: &[File], take: &mut impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
+        self.torn = false;
         let mut bytes = self.read_removed(files, take)?;
+        self.look_for_torn_heads(files);
         // Without a packet yet: those to come are written there.
         let empty = files.iter().filter(|file| !self.known.contains_key(&file.inode));
         let empty_ns = empty.map(|file| file.written_ns).max();
@@ -141,7 +177,7 @@ impl<'a> Reader<'a> {
             files.iter().filter_map(|file| Some((self.begins_us(file)?, file))).collect();
         changed.sort_by_key(|(begins_us, file)| (*begins_us, file.written_ns));
         for (begins_us, file) in changed {
-            let finished = begins_us < self.until_us || empty_ns > Some(file.written_ns);
+            let finished = self.finished || begins_us < self.until_us || empty_ns > Some(file.written_ns);
             bytes += self.read_file(file, finished, take)?;
         }
         Ok(bytes)
@@ -156,7 +192,7 @@ impl<'a> Reader<'a> {
                 Some((_, open)) => {
                     let from = known.read_to;
                     let came = read_on(&open, known, &mut self.piece, take)?;
-                    self.losses.note(came, true);
+                    self.losses.note(came, true, "one that is gone", known.read_to);
                     bytes += known.read_to - from;
                 }
                 None => self.losses.removed += 1,
@@ -168,6 +204,20 @@ impl<'a> Reader<'a> {
             !(std::mem::replace(&mut known.lacking, lacking) && lacking)
         });
         Ok(bytes)
+    }
+
+    /// A file without one whole packet that is not the newest has lost that packet.
+    fn look_for_torn_heads(&mut self, files: &[File]) {
+        self.torn_at_once.retain(|inode| files.iter().any(|file| file.inode == *inode));
+        for file in files.iter().filter(|file| !self.known.contains_key(&file.inode)) {
+            let header = HEADER_BYTES as u64;
+            let Some(rest @ 1..) = file.bytes.and_then(|bytes| bytes.checked_sub(header)) else { continue };
+            if !self.finished && files.iter().all(|other| other.written_ns <= file.written_ns) {
+                self.torn = true;
+            } else if self.torn_at_once.insert(file.inode) {
+                self.losses.note_broken(&file.name, header, rest);
+            }
+        }
     }
 
     /// Takes note of what is in a file. False: it is not where the listing said, and there may be a new one.
@@ -188,10 +238,10 @@ impl<'a> Reader<'a> {
             Err(_) if known.is_some() => return true,
             Err(_) => {
                 self.losses.unreadable += 1;
-                let first = First::default();
+                let (first, bounds) = (First::default(), Bounds::NONE);
                 self.known.insert(
                     file.inode,
-                    Known { first, read_to: 0, listed, complete: true, usable: false, lacking: false },
+                    Known { first, bounds, read_to: 0, listed, complete: true, usable: false, lacking: false },
                 );
                 return true;
             }
@@ -210,9 +260,9 @@ impl<'a> Reader<'a> {
         self.losses.emptied += lost;
         let usable = link_type.is_some() && link_type == self.link_type;
         self.losses.alien += usize::from(!usable);
-        let read_to = HEADER_BYTES as u64;
-        self.known
-            .insert(file.inode, Known { first, read_to, listed: (0, 0), complete: !usable, usable, lacking: false });
+        let (bounds, read_to) = (Bounds::of(&head), HEADER_BYTES as u64);
+        let known = Known { first, bounds, read_to, listed: (0, 0), complete: !usable, usable, lacking: false };
+        self.known.insert(file.inode, known);
         true
     }
 
@@ -249,8 +299,9 @@ impl<'a> Reader<'a> {
         };
         let (bytes, was_complete) = (known.read_to - from, known.complete);
         (known.listed, known.complete) = (listing(file), known.complete || finished || known.read_to > FULL_BYTES);
-        known.usable &= !matches!(came, Came::Broken | Came::Unreadable);
-        self.losses.note(came, finished && !was_complete);
+        known.usable &= !matches!(came, Came::Broken { .. } | Came::Unreadable);
+        self.losses.note(came, finished && !was_complete, &file.name, known.read_to);
+        self.torn |= !finished && matches!(came, Came::ToEnd { rest: 1.. });
         if !matches!(came, Came::Emptied) {
             // One that was removed, too: if it was not, it must not be read again from its beginning.
             known.complete |= matches!(came, Came::Removed);
@@ -264,45 +315,6 @@ fn inodes(files: &[File]) -> BTreeSet<u64> {
     files.iter().map(|file| file.inode).collect()
 }
 
-/// Reads a file from where it was read to, up to its last whole record.
-fn read_on(
-    file: &fs::File,
-    known: &mut Known,
-    piece: &mut [u8],
-    take: &mut impl FnMut(Record) -> io::Result<()>,
-) -> io::Result<Came> {
-    loop {
-        let read = read_at(file, piece, known.read_to).and_then(|length| {
-            let mut first = First::default();
-            let whole = read_at(file, &mut first, HEADER_BYTES as u64)? == first.len();
-            Ok((length, whole && first == known.first))
-        });
-        let length = match read {
-            Ok((length, true)) => length,
-            Ok((_, false)) => return Ok(Came::Emptied),
-            Err(_) => return Ok(Came::Unreadable),
-        };
-        let mut rest = &piece[..length];
-        let broken = loop {
-            match pcap::next(rest) {
-                Next::Record(record) => {
-                    take(record)?;
-                    known.read_to += record.bytes().len() as u64;
-                    rest = &rest[record.bytes().len()..];
-                }
-                Next::Incomplete => break false,
-                Next::Broken => break true,
-            }
-        };
-        if broken {
-            return Ok(Came::Broken);
-        }
-        if length < piece.len() {
-            return Ok(Came::ToEnd { whole: rest.is_empty() });
-        }
-    }
-}
-
 /// When the oldest packet of a capture was seen, in microseconds since 1970, as far as its files can be read.
 #[must_use]
 pub fn oldest_us(ring: &Ring, files: &[File]) -> Option<u64> {
@@ -311,7 +323,10 @@ pub fn oldest_us(ring: &Ring, files: &[File]) -> Option<u64> {
         let mut head = [0; HEADER_BYTES + RECORD_HEADER_BYTES];
         let length = read_at(&ring.read(&file.name).ok()?.0, &mut head, 0).ok()?;
         pcap::link_type(&head[..length])?;
-        Some(pcap::time_us(head[HEADER_BYTES..length].try_into().ok()?))
+        let first = &head[HEADER_BYTES..length];
+        // A damaged one has no time.
+        let damaged = matches!(pcap::next_in(first, Bounds::of(&head)), Next::Broken);
+        Some(pcap::time_us(first.try_into().ok().filter(|_| !damaged)?))
     };
     files.iter().filter(|file| file.bytes > Some(EMPTY_BYTES_MAX)).filter_map(first_us).min()
 }

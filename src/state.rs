@@ -12,6 +12,7 @@ use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -80,6 +81,13 @@ impl StateFile {
             VERSION => Ok(Some(state.captures.into_iter().filter(Entry::names_a_pod).collect())),
             version => Err(io::Error::other(format!("it has format version {version}, not {VERSION}"))),
         }
+    }
+
+    /// What is another whenever the file is: its inode, the time that it was written and its size. `None` if there is none.
+    #[must_use]
+    pub fn stamp(&self) -> Option<(u64, i64, i64, u64)> {
+        let status = fs::symlink_metadata(&self.path).ok()?;
+        Some((status.ino(), status.mtime(), status.mtime_nsec(), status.len()))
     }
 
     /// Replaces the file if the state is another than when it was last written.

@@ -22,6 +22,7 @@ use rustix::process::{
 use crate::{
     capture::{Counts, Uid},
     pcap::SNAPLEN_MAX,
+    readers,
     slots::Run,
     stderr::{self, Stderr},
 };
@@ -31,9 +32,6 @@ pub const COMPILE_CPU_S: u64 = 1;
 
 /// The niceness of a tcpdump that compiles: the highest there is.
 const COMPILE_NICE: i32 = 19;
-
-/// How much rather than others it is ended when memory runs out: as much as there is.
-const COMPILE_OOM_SCORE_ADJ: &str = "1000";
 
 /// How long that may take on a busy machine, until it is ended.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -271,7 +269,7 @@ impl Tcpdumps {
 fn give_way(child: &Child) {
     let pid = child.id();
     let nice = setpriority_process(Some(Pid::from_child(child)), COMPILE_NICE).map_err(io::Error::from);
-    if let Err(error) = nice.and(fs::write(format!("/proc/{pid}/oom_score_adj"), COMPILE_OOM_SCORE_ADJ)) {
+    if let Err(error) = nice.and(readers::goes_first(&pid.to_string())) {
         log::debug!("cannot have a compilation give way pid={pid} error={error}");
     }
 }

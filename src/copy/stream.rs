@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Error;
+use super::{
+    Error, Said,
+    situation::{SETTLED_AFTER, Situation},
+};
 use crate::{
     capture::Stem,
     interfaces,
@@ -31,8 +34,12 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const BUSY_BYTES: u64 = 256 << 10;
 /// How long a followed capture may leave open which interface is the pod's own, before all copies are shown.
 const UNDECIDED_MAX: Duration = Duration::from_secs(2);
-/// What is held back meanwhile, in bytes.
-const HELD_BYTES_MAX: usize = 1 << 20;
+/// What is held back meanwhile, in bytes: many readers may run, in the memory that the captures need.
+const HELD_BYTES_MAX: usize = 256 << 10;
+/// What it takes to hold a packet back, beside its bytes.
+const HELD_EACH_BYTES: usize = 64;
+/// How often it is told at the most, while a capture is followed, what could not be read.
+const LOSSES_INTERVAL: Duration = Duration::from_secs(10);
 /// So many packets of one direction prove that they pass the pod's interface by, not just that some were dropped on the way.
 const PASSED_BY_MIN: u64 = 64;
 
@@ -56,17 +63,48 @@ pub(super) struct Stream<'a> {
     out: Output,
     evidence: Evidence,
     shown: Shown,
-    warn: &'a mut dyn FnMut(String),
+    say: &'a mut dyn FnMut(Said),
+    /// That of the header, once it is written.
+    link_type: Option<u32>,
+    /// What was told of what could not be read, and when.
+    told: (Losses, Option<Instant>),
 }
 
 impl<'a> Stream<'a> {
     /// Packets to this output, as often as tcpdump saw them.
-    pub(super) fn new(out: Output, warn: &'a mut dyn FnMut(String)) -> Self {
-        Self { out, evidence: Evidence::new(interfaces::kind), shown: Shown::All, warn }
+    pub(super) fn new(out: Output, say: &'a mut dyn FnMut(Said)) -> Self {
+        let (evidence, told) = (Evidence::new(interfaces::kind), (Losses::default(), None));
+        Self { out, evidence, shown: Shown::All, say, link_type: None, told }
     }
 
     pub(super) fn warn(&mut self, text: String) {
-        (self.warn)(text);
+        (self.say)(Said::Warning(text));
+    }
+
+    /// Says how the capture is getting on.
+    pub(super) fn note(&mut self, text: Option<String>) {
+        text.map(Said::Note).into_iter().for_each(&mut *self.say);
+    }
+
+    fn shows_all(&mut self, own: &Own) {
+        reading::shows_all(own).map(Said::Warning).into_iter().for_each(&mut *self.say);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.out.packets == 0
+    }
+
+    /// Writes the header before there is a packet, for those that wait for it. Where there is no file yet, those to come are `assumed`
+    /// to be of this link type; one that is not will be left out, with a warning.
+    pub(super) fn begin(&mut self, ring: &Ring, stem: &Stem, assumed: Option<u32>) -> Result<(), Error> {
+        let mut reader = Reader::new(ring, stem);
+        reader.look().map_err(Error::Unreadable)?;
+        if let Some(link_type) = reader.link_type().or(assumed) {
+            self.link_type = Some(link_type);
+            self.out.begin(link_type)?;
+            self.out.flush()?;
+        }
+        Ok(())
     }
 
     /// What it ends with.
@@ -78,6 +116,7 @@ impl<'a> Stream<'a> {
     pub(super) fn learn(&mut self, ring: &Ring, stem: &Stem, entry: &Entry, follow: bool) -> Result<(), Error> {
         self.evidence.add(addresses(entry));
         let (mut reader, mut bytes) = (Reader::new(ring, stem), 0);
+        reader.expect(self.link_type);
         for _ in 0..PASSES_MAX {
             let files = reader.look().map_err(Error::Unreadable)?;
             bytes += reader.read(&files, &mut |record| {
@@ -90,11 +129,11 @@ impl<'a> Stream<'a> {
             self.out.pause(AGAIN_AFTER)?;
         }
         if let Some(link_type) = reader.link_type().filter(|link_type| *link_type != LINUX_SLL2) {
-            (self.warn)(reading::no_interfaces(link_type));
+            self.warn(reading::no_interfaces(link_type));
             return Ok(());
         }
-        if reader.oldest_us() < interfaces::numbered_since_us().filter(|_| bytes > 0) {
-            (self.warn)(reading::restarted());
+        if bytes > 0 && reader.oldest_us() < interfaces::numbered_since_us() {
+            self.warn(reading::restarted());
             return Ok(());
         }
         let own = match self.evidence.own(if follow { PASSED_BY_MIN } else { 0 }) {
@@ -103,7 +142,7 @@ impl<'a> Stream<'a> {
             own => own,
         };
         self.evidence.count_anew();
-        reading::shows_all(&own).into_iter().for_each(&mut *self.warn);
+        self.shows_all(&own);
         self.shown = match own {
             Own::On(own) => Shown::On(own),
             Own::Unseen => undecided(),
@@ -114,20 +153,28 @@ impl<'a> Stream<'a> {
     }
 
     /// Copies what there is.
-    pub(super) fn get(&mut self, reader: &mut Reader) -> Result<(), Error> {
+    pub(super) fn get(&mut self, reader: &mut Reader, situation: &mut Situation) -> Result<(), Error> {
         for _ in 0..PASSES_MAX {
             if self.pass(reader)? > 0 {
                 break;
             }
             self.out.pause(AGAIN_AFTER)?;
         }
+        if reader.is_torn() && situation.is_idle() {
+            self.out.pause(SETTLED_AFTER)?;
+            situation.look();
+            reader.set_finished(situation.is_settled());
+            self.pass(reader)?;
+        }
         Ok(self.doubt(true)?)
     }
 
     /// Copies what is new.
     fn pass(&mut self, reader: &mut Reader) -> Result<u64, Error> {
+        reader.expect(self.link_type);
         let files = reader.look().map_err(Error::Unreadable)?;
         if let Some(link_type) = reader.link_type() {
+            self.link_type = Some(link_type);
             self.out.begin(link_type)?;
         }
         let bytes = reader.read(&files, &mut |record| self.show(record))?;
@@ -144,14 +191,14 @@ impl<'a> Stream<'a> {
             && let Own::On(own) = self.evidence.own(PASSED_BY_MIN)
         {
             if matches!(self.shown, Shown::AllForNow) {
-                (self.warn)(reading::shows_once_now());
+                self.warn(reading::shows_once_now());
             }
             self.decide(Shown::On(own))?;
         }
         let interface = seen.map(|(interface, _)| interface);
         match &mut self.shown {
             Shown::Undecided { held, bytes, since } => {
-                *bytes += record.bytes().len();
+                *bytes += record.bytes().len() + HELD_EACH_BYTES;
                 held.push((interface, record.bytes().to_vec()));
                 since.get_or_insert_with(Instant::now);
                 if *bytes > HELD_BYTES_MAX { self.hold_back_no_more() } else { Ok(()) }
@@ -175,7 +222,7 @@ impl<'a> Stream<'a> {
 
     fn hold_back_no_more(&mut self) -> io::Result<()> {
         let own = self.evidence.own(PASSED_BY_MIN);
-        reading::shows_all(&own).into_iter().for_each(&mut *self.warn);
+        self.shows_all(&own);
         // Packets such as ARP tell nothing; one that does is still to come.
         self.decide(if own == Own::Unseen { undecided() } else { Shown::AllForNow })
     }
@@ -184,26 +231,36 @@ impl<'a> Stream<'a> {
     ///
     /// # Errors
     /// `ReaderGone` is the usual end.
-    pub(super) fn follow(
-        &mut self,
-        reader: &mut Reader,
-        mut entry: Option<Entry>,
-        is_over: impl Fn(&mut Option<Entry>) -> bool,
-    ) -> Result<(), Error> {
+    pub(super) fn follow(&mut self, reader: &mut Reader, situation: &mut Situation) -> Result<(), Error> {
         loop {
             // Looked at first: what is read after that is all there will be.
-            let over = is_over(&mut entry);
-            self.evidence.add(entry.iter().flat_map(addresses));
+            situation.look();
+            self.note(situation.news());
+            let over = situation.is_over();
+            self.evidence.add(situation.entry.iter().flat_map(addresses));
+            reader.set_finished(over || situation.is_settled());
             let bytes = self.pass(reader)?;
             self.doubt(over)?;
             self.out.flush()?;
             if over {
                 return Ok(());
             }
+            self.tell_losses(reader, false);
             if bytes < BUSY_BYTES {
                 self.out.pause(LOOK_INTERVAL)?;
             }
         }
+    }
+
+    /// Tells what could not be read, each loss once; while there is more to come, not all the time.
+    pub(super) fn tell_losses(&mut self, reader: &Reader, last: bool) {
+        let (told, told_at) = &self.told;
+        if reader.losses == *told || !last && told_at.is_some_and(|told_at| told_at.elapsed() < LOSSES_INTERVAL) {
+            return;
+        }
+        let new = reader.losses.since(told);
+        reading::losses(&new).map(Said::Warning).for_each(&mut *self.say);
+        self.told = (reader.losses.clone(), Some(Instant::now()));
     }
 
     /// Whether what is shown is all that there is of the pod; if not, all is shown from now on.
@@ -221,7 +278,7 @@ impl<'a> Stream<'a> {
             Shown::On(_) => {
                 let own = self.evidence.own(PASSED_BY_MIN);
                 if matches!(own, Own::PassedBy(_)) {
-                    reading::shows_all(&own).into_iter().for_each(&mut *self.warn);
+                    self.shows_all(&own);
                     self.shown = Shown::All;
                 }
             }
@@ -232,14 +289,14 @@ impl<'a> Stream<'a> {
     pub(super) fn end(&mut self, reader: &Reader) -> Result<(), Error> {
         self.out.begin(reader.link_type().unwrap_or(LINUX_SLL2))?;
         self.out.flush()?;
-        reading::losses(&reader.losses).for_each(&mut *self.warn);
+        self.tell_losses(reader, true);
         // Where files were lost on the way, one copy of a packet may be among them.
         let slack = if reader.losses == Losses::default() { 0 } else { PASSED_BY_MIN };
         if let Shown::On(own) = &self.shown
             && let missed = self.evidence.missed(own)
             && missed > slack
         {
-            (self.warn)(reading::missed(missed));
+            self.warn(reading::missed(missed));
         }
         Ok(())
     }

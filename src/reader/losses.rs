@@ -1,7 +1,7 @@
 //! What could not be read, and what is counted as such. Pure.
 
 /// What could not be read, in files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Emptied by tcpdump before they were read to their end.
     pub emptied: usize,
@@ -9,31 +9,57 @@ pub struct Losses {
     pub removed: usize,
     /// Cut off within a record, or not tcpdump's from some place on.
     pub broken: usize,
+    /// What stands in these behind that place, in bytes.
+    pub broken_bytes: u64,
+    /// The last of these, and its place.
+    pub broken_at: Option<(String, u64)>,
     /// Of another link type than the first file, or no pcap files.
     pub alien: usize,
     /// That could not be opened or read.
     pub unreadable: usize,
 }
 
-/// What came of reading a file as far as it goes.
+/// What came of reading a file as far as it goes; `rest` is how many bytes of it were not used.
 #[derive(Clone, Copy)]
 pub(super) enum Came {
-    ToEnd { whole: bool },
-    Broken,
+    ToEnd { rest: u64 },
+    Broken { rest: u64 },
     Unreadable,
     Emptied,
     Removed,
 }
 
 impl Losses {
-    /// Takes note of what came of a file; to one that is finished nothing is added any more.
-    pub(super) fn note(&mut self, came: Came, finished: bool) {
+    /// Takes note of what came of a file up to a place; to one that is finished nothing is added any more.
+    pub(super) fn note(&mut self, came: Came, finished: bool, name: &str, place: u64) {
         match came {
-            Came::ToEnd { whole } => self.broken += usize::from(!whole && finished),
-            Came::Broken => self.broken += 1,
+            Came::ToEnd { rest } if rest > 0 && finished => self.note_broken(name, place, rest),
+            Came::ToEnd { .. } => (),
+            Came::Broken { rest } => self.note_broken(name, place, rest),
             Came::Unreadable => self.unreadable += 1,
             Came::Emptied => self.emptied += 1,
             Came::Removed => self.removed += 1,
+        }
+    }
+
+    pub(super) fn note_broken(&mut self, name: &str, place: u64, rest: u64) {
+        self.broken += 1;
+        self.broken_bytes += rest;
+        self.broken_at = Some((name.to_owned(), place));
+    }
+
+    /// What has been lost since it was this.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let broken = self.broken.saturating_sub(before.broken);
+        Self {
+            emptied: self.emptied.saturating_sub(before.emptied),
+            removed: self.removed.saturating_sub(before.removed),
+            broken,
+            broken_bytes: self.broken_bytes.saturating_sub(before.broken_bytes),
+            broken_at: self.broken_at.clone().filter(|_| broken > 0),
+            alien: self.alien.saturating_sub(before.alien),
+            unreadable: self.unreadable.saturating_sub(before.unreadable),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! What the verbs say on standard error: what could not be read, and how much there was.
 
-use super::{counted, number};
-use crate::{once::Own, reader::Losses};
+use super::{State, counted, number};
+use crate::{capture::PodName, once::Own, reader::Losses};
+
+/// How much of a reason is shown, in characters. It comes from a file.
+const REASON_CHARS_MAX: usize = 2000;
 
 /// What a copy ends with, word for word: `kubectl packet-capture get` compares it with what has arrived.
 #[must_use]
@@ -9,18 +12,60 @@ pub fn copied(packets: u64, bytes: u64) -> String {
     format!("{}, {}", counted(packets, "packet", "packets"), counted(bytes, "byte", "bytes"))
 }
 
+/// How a capture is getting on, in the words of `status`.
+#[must_use]
+pub fn situation(pod: &PodName, state: State, reason: Option<&str>) -> String {
+    let mut text = format!("capture of {pod}: {}", state.name());
+    if let Some(reason) = reason {
+        // What somebody wrote there must not reach a terminal.
+        let plain =
+            |c: char| if c.is_ascii_graphic() || c == ' ' { c.to_string() } else { c.escape_default().to_string() };
+        text.push_str(": ");
+        text.extend(reason.chars().take(REASON_CHARS_MAX).map(plain));
+    }
+    text
+}
+
+/// A capture runs, and has nothing.
+#[must_use]
+pub fn empty(pod: &PodName) -> String {
+    format!("{}: its files hold no packet yet", situation(pod, State::Capturing, None))
+}
+
+/// A capture is no more.
+#[must_use]
+pub fn gone(pod: &PodName) -> String {
+    format!("capture of {pod}: over: its annotation or its pod is gone")
+}
+
+/// What was read came from nobody knows how many clients.
+#[must_use]
+pub fn alone(seconds: u64) -> String {
+    format!(
+        "standard input is closed, so nothing can tell when the one who reads this goes: it ends after {seconds} s; hint: `kubectl exec \
+         -i` goes on"
+    )
+}
+
 /// What could not be read: a sentence for each kind.
 pub fn losses(losses: &Losses) -> impl Iterator<Item = String> {
-    let Losses { emptied, removed, broken, alien, unreadable } = *losses;
+    let Losses { emptied, removed, broken, broken_bytes, broken_at, alien, unreadable } = losses;
+    let place = match broken_at {
+        Some((name, place)) if *broken == 1 => format!("from byte {place} of {name} on"),
+        Some((name, place)) => format!("the last of them from byte {place} of {name} on"),
+        None => "at the end".to_owned(),
+    };
+    let lost = counted(*broken_bytes, "byte is", "bytes are");
     let told = [
         (
-            emptied,
-            "emptied by tcpdump before all of it was read: a ring of more files, or a filter, keeps packets longer",
+            *emptied,
+            "emptied by tcpdump before all of it was read: a ring of more files, or a filter, keeps packets longer"
+                .to_owned(),
         ),
-        (removed, "removed before all of it was read"),
-        (broken, "cut off within a packet; all before that is there"),
-        (alien, "skipped: no pcap file of the same kind as the others"),
-        (unreadable, "skipped: it cannot be read"),
+        (*removed, "removed before all of it was read".to_owned()),
+        (*broken, format!("cut off within a packet or damaged; all before that is there; {lost} not copied, {place}")),
+        (*alien, "skipped: no pcap file of the same kind as the others".to_owned()),
+        (*unreadable, "skipped: it cannot be read".to_owned()),
     ];
     let told = told.into_iter().filter(|(files, _)| *files > 0);
     told.map(|(files, what)| format!("{} {what}", counted(number(files), "file was", "files were")))

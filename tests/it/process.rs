@@ -1,11 +1,17 @@
 //! Processes, and waiting for what they do.
 
 use std::{
-    fs, thread,
+    fs,
+    io::Read,
+    os::fd::AsFd,
+    thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, Signal, kill_process},
+};
 
 /// The longest that anything is waited for: much, for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,6 +33,19 @@ pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option
         }
         thread::sleep(INTERVAL);
     }
+}
+
+/// Waits for so many bytes from a child.
+pub fn read_exactly(from: &mut (impl Read + AsFd), length: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    until(&format!("{length} bytes"), || {
+        let ready = poll(&mut [PollFd::new(&*from, PollFlags::IN)], Some(&Timespec::default())).unwrap() > 0;
+        let mut buffer = vec![0; length - bytes.len()];
+        let read = if ready { from.read(&mut buffer).unwrap() } else { 0 };
+        bytes.extend_from_slice(&buffer[..read]);
+        (bytes.len() == length).then_some(())
+    });
+    bytes
 }
 
 /// A process's state as /proc has it: `S`, `T`, `Z` …; `None` if it is gone.

@@ -1,0 +1,34 @@
+# shellcheck shell=bash disable=SC2154
+# Readers without end. One at a time: they hold the places of a node that others read on.
+
+refused_are() { is "$(grep --files-with-matches '^error: 8 readers (get, follow) of captures in namespace ' "$TMP"/said.* | wc -l)" "$1"; } # COUNT
+run_are() { is "$(readers_here follow web | wc -l)" "$1"; }                                                                               # COUNT
+
+readers_are_bounded_and_no_capture_pays_for_them() {
+  local clients=() i pid reader
+  capture web 5
+  download web
+  pid=$(pid_of web)
+  mkfifo "$TMP/held" "$TMP/unread"
+  exec 7<>"$TMP/held" 8<>"$TMP/unread"
+  for i in {1..20}; do
+    kubectl -n kube-system exec -i "$CONTROLLER" -- packet-capture follow "$NS/web" --all <&7 >&8 2>"$TMP/said.$i" &
+    clients+=($!)
+  done
+  within 60 refused_are 12
+  run_are 8
+  for reader in $(readers_here follow web | awk '{print $1}'); do
+    is "$(docker exec "$NODE" cat "/proc/$reader/oom_score_adj")" 1000
+  done
+  fails_with 1 "error: 8 readers (get, follow) of captures in namespace $NS run on this node, and no more than 8 may; hint: " verb get "$NS/web"
+  fails_with 1 "error: no capture of default/none on this node" verb get default/none # another namespace is let in
+  verb status -n "$NS" >/dev/null
+  docker exec "$NODE" kill -KILL "$reader"
+  within 10 run_are 7
+  verb get "$NS/web" >"$TMP/got" 2>"$TMP/got.said"
+  same_tcpdump web "$pid"
+  kill "${clients[@]}" 2>/dev/null || true
+  within 60 nobody_reads follow web
+  same_tcpdump web "$pid"
+  exec 7>&- 8>&-
+}

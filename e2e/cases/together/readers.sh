@@ -1,0 +1,101 @@
+# shellcheck shell=bash disable=SC2154
+# Readers that get nothing, that are cut off, and that get a damaged file.
+
+follows() { # POD: in the background, by the plugin, to $TMP/POD and $TMP/POD.said; it ends with the reader of its output
+  mkfifo "$TMP/$1.pipe"
+  cat <"$TMP/$1.pipe" >"$TMP/$1" &
+  readers+=($!)
+  plugin follow "$1" >"$TMP/$1.pipe" 2>"$TMP/$1.said" &
+}
+is_empty_capture() { is "$(capinfos -T -r -M -t -E -c -s "$1" | cut -f 2-)" $'pcap\tlinux-sll2\t0\t24'; } # FILE
+says() { grep --quiet --extended-regexp -- "^$2" "$TMP/$1.said" || fail "$(<"$TMP/$1.said")"; } # POD PATTERN: at the beginning of a line
+notes_are() { is "$(grep --count '^note: ' "$TMP/$1.said")" "$2"; }                               # POD COUNT
+
+a_capture_that_does_not_run_gives_a_header_and_the_reason_at_once() {
+  local readers=() pod
+  pods refused paused
+  optional refused filter='host example.com'
+  optional paused pause=true
+  annotate refused paused 5
+  within 20 row_has refused refused 'tcpdump.antrea.io/filter'
+  within 20 row_has paused paused 'it is paused'
+  for pod in refused paused; do follows "$pod"; done
+  for pod in refused paused; do within 10 is_empty_capture "$TMP/$pod"; done
+  within 10 says refused "note: capture of $NS/refused: refused: annotation tcpdump.antrea.io/filter="
+  within 10 says paused "note: capture of $NS/paused: paused: it is paused"
+  for pod in refused paused; do
+    copied "$pod" "$TMP/got"
+    is_empty_capture "$TMP/got"
+    says got "note: capture of $NS/$pod: $pod: "
+    (cd "$TMP" && plugin get "$pod" -o "$pod.pcap" >/dev/null 2>"$pod.got.said")
+    says "$pod.got" "note: capture of $NS/$pod: $pod: "
+  done
+  notes_are refused 1
+  notes_are paused 1
+  optional paused pause-
+  within 20 says paused "note: capture of $NS/paused: capturing"
+  within 20 shows "$TMP/paused" tcp
+  optional refused filter-
+  within 20 shows "$TMP/refused" tcp
+  kill "${readers[@]}"
+  for pod in refused paused; do within 60 nobody_reads follow "$pod"; done
+}
+
+a_terminal_is_refused_before_the_first_byte() {
+  local verb code
+  capture web 5
+  for verb in get follow; do
+    code=0
+    timeout 30 script --quiet --return --command "kubectl -n kube-system exec -it $CONTROLLER -- packet-capture $verb $NS/web >$TMP/$verb 2>$TMP/$verb.err" \
+      /dev/null </dev/null >/dev/null || code=$?
+    is "$code" 2
+    # What it says comes on the same terminal; of a capture there is nothing.
+    [[ $(tr -d '\0' <"$TMP/$verb") == 'error: standard output is a terminal'* ]] || fail "$(<"$TMP/$verb")"
+  done
+  nobody_reads follow web
+}
+
+a_reader_ends_within_a_minute_of_its_client() {
+  local clients=()
+  capture web 5
+  download web
+  mkfifo "$TMP/held" "$TMP/unread"
+  exec 7<>"$TMP/held" 8<>"$TMP/unread"
+  # Nobody reads what they write, so that they stand still; and nothing says to one of them that its client goes.
+  kubectl -n kube-system exec -i "$CONTROLLER" -- packet-capture follow "$NS/web" --all <&7 >&8 2>/dev/null &
+  clients+=($!)
+  kubectl -n kube-system exec "$CONTROLLER" -- packet-capture follow "$NS/web" --all </dev/null >&8 2>/dev/null &
+  clients+=($!)
+  within 20 two_read web
+  kill -KILL "${clients[@]}"
+  within 60 nobody_reads follow web
+  exec 7>&- 8>&-
+}
+two_read() { is "$(readers_here follow "$1" | wc -l)" 2; } # POD
+
+victim() { echo "/proc/$(controller_pid)/root/captures/$(files web | head -n 1)"; } # the file of web, on its node
+
+what_is_damaged_is_told_and_no_packet_is_made_up() {
+  local whole size
+  capture web 5
+  mark web 7001
+  within 20 captured web 'tcp port 7001'
+  optional web pause=true
+  within 20 not_capturing web
+  copied web "$TMP/whole"
+  whole=$(capinfos -T -r -M -c "$TMP/whole" | cut -f 2)
+
+  docker exec "$NODE" sh -c "head -c 4096 /dev/zero >>$(victim)"
+  copied web "$TMP/nuls"
+  is "$(capinfos -T -r -M -c "$TMP/nuls" | cut -f 2)" "$whole"
+  says nuls 'warning: 1 file was cut off within a packet or damaged; .* 4096 bytes are not copied, '
+  is "$(shark "$TMP/nuls" -Y 'frame.time_epoch < 1000000000' | wc -l)" 0
+
+  # The first packet claims to be 200,000 bytes long, which is more than there is.
+  size=$(docker exec "$NODE" stat -c %s "$(victim)")
+  ((size < 200000))
+  printf '\100\015\003\000\100\015\003\000' | docker exec -i "$NODE" dd of="$(victim)" bs=1 seek=32 conv=notrunc status=none
+  verb get "$NS/web" >"$TMP/long" 2>"$TMP/long.said"
+  is_empty_capture "$TMP/long"
+  says long "warning: 1 file was cut off within a packet or damaged; .* $((size - 24)) bytes are not copied, from byte 24 of "
+}
