@@ -124,7 +124,7 @@ fn place(pod: &Pod, name: &PodName, limits: &Limits) -> Place {
         return Place::Forbidden(Refusal::HostNetwork);
     }
     if pod.too_many_addresses {
-        return Place::Forbidden(Refusal::TooManyAddresses { max: read::ADDRESSES_MAX });
+        return Place::Forbidden(Refusal::TooManyAddresses { max: ADDRESSES_MAX });
     }
     let host_ips = host_ips(pod);
     let mut ips = Vec::new();
@@ -136,7 +136,9 @@ fn place(pod: &Pod, name: &PodName, limits: &Limits) -> Place {
             Some(what) => return foreign(what),
             None if host_ips.contains(&ip) && !pod.host_network => return foreign("the node's own address"),
             None if ips.contains(&ip) => (),
-            None if ips.len() >= ADDRESSES_MAX => return foreign("one more than a pod can have"),
+            None if ips.len() >= ADDRESSES_MAX => {
+                return Place::Forbidden(Refusal::TooManyAddresses { max: ADDRESSES_MAX });
+            }
             None => ips.push(ip),
         }
     }
@@ -292,8 +294,7 @@ mod tests {
         let many: Vec<String> = (0..200).map(|n| format!("10.0.0.{n}")).collect();
         let many = json!({"status": at(&many.iter().map(String::as_str).collect::<Vec<_>>())});
         assert_eq!(claims(many.clone()).len(), ADDRESSES_MAX);
-        let refused = Refusal::ForeignAddress { address: "10.0.0.2".into(), what: "one more than a pod can have" };
-        assert_eq!(look(many).place, Place::Forbidden(refused));
+        assert_eq!(look(many).place, Place::Forbidden(Refusal::TooManyAddresses { max: ADDRESSES_MAX }));
     }
 
     #[test]

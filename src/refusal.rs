@@ -84,7 +84,7 @@ pub enum Refusal {
     },
     /// The pod, or its node, reports more addresses than any has.
     TooManyAddresses {
-        /// How many are looked at.
+        /// How many it may have: one of each family.
         max: usize,
     },
     /// The pod's files would have names longer than the file system takes.

@@ -114,7 +114,9 @@ pub(super) fn refused(refusal: &Refusal) -> String {
             )
         }
         Refusal::TooManyAddresses { max } => {
-            format!("the pod's status has more than {max} addresses: they cannot all be the pod's or its node's own")
+            format!(
+                "the pod's status has more than {max} addresses, so they cannot all be its own: its capture would show other packets than the pod's"
+            )
         }
         Refusal::NameTooLong { bytes, max } => {
             format!("the pod's name and namespace make a file name of {bytes} bytes, and the file system takes {max}")

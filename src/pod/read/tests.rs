@@ -185,7 +185,7 @@ fn neither_depth_nor_length_nor_a_key_that_stands_twice_fails_a_pod() {
 fn more_addresses_than_a_pod_can_have_are_refused_and_not_kept() {
     let many = |count| vec![r#"{"ip": "10.0.0.1"}"#; count].join(",");
     let text = |key, count| pod("", "", &format!("\"{key}\": [{}],", many(count)));
-    let refused = Place::Forbidden(Refusal::TooManyAddresses { max: 8 });
+    let refused = Place::Forbidden(Refusal::TooManyAddresses { max: 2 });
     for key in ["podIPs", "hostIPs"] {
         assert_eq!(place(&text(key, 20_000)), refused);
         assert_eq!(place(&text(key, 9)), refused);
