@@ -100,6 +100,8 @@ impl Api {
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
+                // The second of two writes would wait for the client to acknowledge the first, up to 40 ms for each answer.
+                let _ = connection.set_nodelay(true);
                 let shared = Arc::clone(&accepting);
                 let state = shared.state();
                 let generation = state.generation;

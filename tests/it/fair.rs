@@ -128,16 +128,18 @@ fn five_thousand_pods_that_have_finished_cost_next_to_nothing_and_leave_no_trace
 #[test]
 fn more_pods_than_can_be_remembered_are_told_so_and_the_state_file_stays_readable() {
     let node = Node::new().with("MAX_CAPTURES", "1");
+    // No namespace has more than half of them.
     for n in 0..1100 {
         let created = json!(format!("2026-01-02T03:{:02}:{:02}Z", n / 60, n % 60));
-        node.api.put(&pod(&format!("web-{n}")).asks("1").at(&[]).set("/metadata/creationTimestamp", created));
+        let pod = in_namespace(["a", "b", "c"][n % 3], &format!("web-{n}"));
+        node.api.put(&pod.asks("1").at(&[]).set("/metadata/creationTimestamp", created));
     }
     let controller = node.start_ready();
     until("all slots", || (node.state().len() == 1024).then_some(()));
     let message = node.until_event("web-1024", "CaptureRefused");
     assert!(message.starts_with("1024 pods of this node ask for a capture already, "), "{message}");
     // A place that becomes free is the next one's.
-    node.api.delete(&pod("web-0").asks("1"));
+    node.api.delete(&in_namespace("a", "web-0").asks("1"));
     until("the next one's slot", || node.state().contains_key("web-1024").then_some(()));
     let (code, shown, said) = node.run(&["status"]);
     assert_eq!((code, shown.lines().count(), said.as_str()), (0, 1025, ""));

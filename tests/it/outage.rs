@@ -213,7 +213,8 @@ fn after_too_long_without_word_tcpdump_stops_and_goes_on_with_its_files_when_the
     controller.until_logged("cannot watch the pods of node");
     assert!(lives(first.pid), "not at once");
     until("tcpdump's end", || (!lives(first.pid)).then_some(()));
-    controller.until_logged("no word from the API server: the pod's address may be another's by now; 12 packets");
+    controller
+        .until_logged("no word from the API server: the pod's address may be another's by now; 12 copies of packets");
     assert_eq!(node.file_names(), ["captres-web.pcap0"]);
     node.api.recover();
     let second = node.nth_start("web", 2);
