@@ -64,7 +64,7 @@ Each has a --help of its own.
   health [--ready]                      exit 0 if the controller is alive [and has listed its pods]
   --version
 
-Without a command: the controller of node $NODE_NAME. README.md names the environment variables.
+Without a command: the controller of node $NODE_NAME. docs/operator.md names the environment variables.
 On your own machine `kubectl packet-capture` does all this for you, and finds the right node.";
 
 const STATUS: &str = "usage: packet-capture status [-n NAMESPACE] [-o wide|json]

@@ -270,7 +270,7 @@ fn packets(slot: &Slot) -> String {
         let killed = counted(slot.uncounted.into(), "tcpdump that could not say", "tcpdumps that could not say");
         let _ = write!(text, ", not counting those of {killed}");
     } else if captured == 0 && slot.began.is_some() {
-        text.push_str(" (the README's \"Nothing captured?\" says why that may be)");
+        text.push_str(" (docs/user.md, \"Nothing captured?\", says why that may be)");
     }
     text
 }
