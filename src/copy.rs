@@ -28,6 +28,8 @@ pub enum Error {
     ReaderStalled,
     /// Nothing can tell whether somebody still reads it.
     Alone,
+    /// The pod uses the node's network, so the capture would hold the stream of its own packets, and that of these, without end.
+    NodeNetwork,
     /// Standard output cannot be written.
     Unwritable(io::Error),
 }
@@ -43,6 +45,10 @@ impl fmt::Display for Error {
                 f,
                 "ended after {} s, since standard input is closed and nobody may read any more; hint: `kubectl exec -i`",
                 ALONE_MAX.as_secs()
+            ),
+            Self::NodeNetwork => f.write_str(
+                "the pod uses the node's network, and so does the stream of its packets, which would be captured again and again; hint: \
+                 use `get`, which ends",
             ),
             Self::Unwritable(error) => write!(f, "cannot write to standard output: {error}"),
         }
@@ -92,6 +98,9 @@ pub fn copy(dir: &Path, wanted: Wanted, say: &mut dyn FnMut(Said)) -> Result<Str
     let (mut situation, read) = Situation::new(StateFile::at(dir), &ring, pod, &stem);
     if situation.entry.is_none() && ring.files(&stem).map_err(Error::Unreadable)?.is_empty() {
         return Err(read.err().map_or(Error::NoCapture, Error::Unreadable));
+    }
+    if follow && situation.is_at_node() {
+        return Err(Error::NodeNetwork);
     }
     let output = Output::standard(follow)?;
     let is_alone = output.is_alone();

@@ -1,12 +1,15 @@
 //! How a capture is getting on while it is copied, by the state file: what is said of that, and whether a tcpdump runs.
 
 use std::{
+    collections::BTreeSet,
     io,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use crate::{
     capture::{PodName, Stem},
+    netlink,
     report::{State, reading},
     ring::Ring,
     state::{Entry, StateFile},
@@ -26,6 +29,8 @@ pub(super) struct Situation<'a> {
     /// The last that was read; `None` if there was none from the beginning.
     pub entry: Option<Entry>,
     stamp: Option<(u64, i64, i64, u64)>,
+    /// The node's own addresses.
+    node: BTreeSet<IpAddr>,
     gone: bool,
     idle_since: Option<Instant>,
     said: Option<String>,
@@ -49,6 +54,7 @@ impl<'a> Situation<'a> {
             stem,
             entry,
             stamp,
+            node: netlink::addresses().unwrap_or_default(),
             gone: false,
             idle_since: None,
             said: Some(reading::situation(pod, State::Capturing, None)),
@@ -72,6 +78,12 @@ impl<'a> Situation<'a> {
             *entry = found.unwrap_or_else(|| entry.clone());
         }
         self.note_idle();
+    }
+
+    /// Whether what is captured now are packets of the node's own addresses. Where the kernel does not tell these, it is not known.
+    pub(super) fn is_at_node(&self) -> bool {
+        let captured = self.entry.as_ref().and_then(|entry| entry.history.last());
+        captured.is_some_and(|captured| captured.addresses.iter().any(|ip| self.node.contains(ip)))
     }
 
     fn note_idle(&mut self) {

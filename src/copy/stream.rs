@@ -235,6 +235,10 @@ impl<'a> Stream<'a> {
         loop {
             // Looked at first: what is read after that is all there will be.
             situation.look();
+            // Such as one that began only now.
+            if situation.is_at_node() {
+                return Err(Error::NodeNetwork);
+            }
             self.note(situation.news());
             let over = situation.is_over();
             self.evidence.add(situation.entry.iter().flat_map(addresses));

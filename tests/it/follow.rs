@@ -332,3 +332,26 @@ fn packets_that_tell_nothing_come_first_and_the_next_are_still_shown_once() {
     follow.until_ended_well(&node);
     assert_eq!(numbers(&follow.received.lock().unwrap()), [1, 2, 3]);
 }
+
+#[test]
+fn follow_of_a_pod_on_the_nodes_network_is_refused_since_its_stream_would_be_captured_too() {
+    let at_node = |addresses: &[&str]| {
+        let mut entry = entry();
+        entry["history"] = json!([{"since": "2026-01-02T03:04:05Z", "addresses": addresses, "files": 5}]);
+        entry
+    };
+    let node = node_with(&[("0", numbered(0..3))]);
+    leave_state(&node, &[at_node(&["10.0.0.1", "127.0.0.1"])]);
+    let mut follow = Follow::start(&node, &["web"]);
+    let (code, said) = follow.until_ended(&node);
+    assert!(code == Some(1) && said.contains("uses the node's network") && said.contains("use `get`"), "{said}");
+    assert!(follow.received.lock().unwrap().is_empty());
+    let (code, _, said) = node.run_bytes(&["get", "--all", "web"]);
+    assert_eq!(code, 0, "{said}");
+    // One that comes there only while it is followed.
+    leave_state(&node, &[at_node(&["10.0.0.1"])]);
+    let mut follow = Follow::start(&node, &["--all", "web"]);
+    follow.until_came(0..3);
+    leave_state(&node, &[at_node(&["127.0.0.1"])]);
+    assert_eq!(follow.until_ended(&node).0, Some(1));
+}
