@@ -1,6 +1,6 @@
 //! The command line: what each word means, and what is said to those that mean nothing. Pure.
 
-use crate::capture::PodName;
+use crate::core::capture::PodName;
 
 /// What the program is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

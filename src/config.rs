@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use crate::{annotations, limits::Limits};
+use crate::core::{annotations, limits::Limits};
 
 /// `MAX_FILES` may be at most this: file names have room for three digits.
 const FILES_MAX: u32 = 1000;

@@ -7,7 +7,7 @@ use std::{fmt, io, path::Path};
 
 use self::{situation::Situation, stream::Stream};
 use crate::{
-    capture::{PodName, Stem},
+    core::capture::{PodName, Stem},
     output::{ALONE_MAX, Output},
     reader::Reader,
     report::reading,

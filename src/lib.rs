@@ -8,14 +8,14 @@
 //! disk, deadline -----> run --------------------+          ^------ what came of them, back into Slots ------+
 //! ```
 //!
-//! [`desired`] folds what the API server says into what each pod last readably asked for, and where it is. [`slots`] holds what
+//! [`desired`](core::desired) folds what the API server says into what each pod last readably asked for, and where it is. [`slots`](core::slots) holds what
 //! there is: one slot for each *stem*, the beginning of a capture's file names, since files are what can have one writer only.
-//! [`annotations`] and [`filter`] say what a text asks for, [`room`] which of it the node has room for, within its [`limits`].
-//! [`plan`] compares the two and names what is to be done. [`run`] waits for one thing, records it, has it planned and carries
+//! [`annotations`](core::annotations) and [`filter`](core::filter) say what a text asks for, [`room`](core::room) which of it the node has room for, within its [`limits`](core::limits).
+//! [`plan`](core::plan) compares the two and names what is to be done. [`run`] waits for one thing, records it, has it planned and carries
 //! it out, until there is nothing left to do. So a missed event, a crash, a failed removal, a new list and a tcpdump that will not
 //! die are one code path: compare and act again.
 //!
-//! These, [`capture`], [`refusal`] and [`pod`] do no I/O, read no clock and write no log. The others keep one secret each: [`watch`]
+//! These, [`capture`](core::capture), [`refusal`](core::refusal) and [`pod`] do no I/O, read no clock and write no log. The others keep one secret each: [`watch`]
 //! how the stream is opened anew, [`tcpdump`] the processes, [`stderr`] their words, [`ring`] the files, [`state`] what the next
 //! process must know, [`report`] the wording, [`events`] the way to the API server, [`netlink`] the way to the kernel's own lists,
 //! [`signals`], [`health`], [`instance`] and [`config`] theirs.
@@ -50,36 +50,40 @@
 //! (rename, unlink, the state file), and a log pipe that nobody reads. A tcpdump that chatters without end is read once a turn,
 //! and stands still in between.
 
-pub mod annotations;
-pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod copy;
-pub mod desired;
 pub mod events;
-pub mod filter;
 pub mod health;
 pub mod instance;
 pub mod interfaces;
-pub mod limits;
 pub mod netlink;
 pub mod once;
 pub mod output;
 pub mod pcap;
-pub mod plan;
 pub mod pod;
 pub mod reader;
 pub mod readers;
-pub mod refusal;
 pub mod report;
 pub mod ring;
-pub mod room;
 pub mod run;
 pub mod signals;
-pub mod slots;
 pub mod state;
 pub mod status;
 pub mod stderr;
 pub mod tcpdump;
 pub mod watch;
 pub mod whereabouts;
+
+/// Decides: no I/O, no clock, no log.
+pub mod core {
+    pub mod annotations;
+    pub mod capture;
+    pub mod desired;
+    pub mod filter;
+    pub mod limits;
+    pub mod plan;
+    pub mod refusal;
+    pub mod room;
+    pub mod slots;
+}

@@ -7,10 +7,10 @@ use std::{env, io, path::PathBuf, process::ExitCode};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Client, Config as KubeConfig, config::KubeConfigOptions};
 use packet_capture::{
-    capture::PodName,
     cli::{self, Command, Format, Misuse},
     config::{self, Config},
     copy::{self, Said, Wanted},
+    core::capture::PodName,
     health, output, pcap, readers, run, status, watch, whereabouts,
 };
 

@@ -14,7 +14,7 @@ use k8s_openapi::{
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::{
+use crate::core::{
     annotations::{self, Annotations},
     capture::{Asked, Place, PodName, Stem, Uid},
     limits::Limits,
@@ -220,7 +220,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::annotations::ANNOTATION;
+    use crate::core::annotations::ANNOTATION;
 
     fn limits() -> Limits {
         Limits { host_network_namespaces: ["trusted".to_owned()].into(), ..Limits::default() }

@@ -24,8 +24,7 @@ use self::{
     place::{find, read_at},
 };
 use crate::{
-    capture::Stem,
-    limits::MB,
+    core::{capture::Stem, limits::MB},
     pcap::{self, Bounds, EMPTY_BYTES_MAX, HEADER_BYTES, Next, RECORD_HEADER_BYTES, Record},
     ring::{File, Ring},
 };

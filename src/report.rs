@@ -19,10 +19,12 @@ pub use text::{age, quoted, size, with_causes};
 use text::{counted, number, time};
 
 use crate::{
-    annotations::ANNOTATION,
-    capture::{Counts, PodName, Request},
-    limits::Disk,
-    slots::{End, Ended, Run, Slot, Standing, Why},
+    core::{
+        annotations::ANNOTATION,
+        capture::{Counts, PodName, Request},
+        limits::Disk,
+        slots::{End, Ended, Run, Slot, Standing, Why},
+    },
     tcpdump::Exit,
 };
 
@@ -282,7 +284,7 @@ fn files_counted(files: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
+    use crate::core::{
         annotations::Accepted,
         capture::{Capture, PodName, Stem},
         refusal::Refusal,

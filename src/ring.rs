@@ -18,7 +18,7 @@ use self::{
     order::{Found, HEAD_BYTES, Record, order},
     steps::{Step, steps},
 };
-use crate::capture::Stem;
+use crate::core::capture::Stem;
 
 /// The beginning of the name of the file that has a ring's [order](order) as it was before the last start.
 const RECORD_PREFIX: &str = ".order-";
@@ -244,7 +244,7 @@ pub fn open_regular(path: &Path) -> io::Result<fs::File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::PodName;
+    use crate::core::capture::PodName;
 
     fn web() -> Stem {
         Stem::of(&PodName { namespace: "default".into(), name: "web".into() })

@@ -18,18 +18,19 @@ use tokio::time::sleep_until;
 use own::Own;
 
 use crate::{
-    capture::{Stem, Uid},
     config::Config,
-    desired::{Check, Desired, Word},
+    core::{
+        capture::{Stem, Uid},
+        desired::{Check, Desired, Word},
+        limits::Disk,
+        plan::{Outlook, World},
+        slots::{Moment, Slot, Slots},
+    },
     events::Events,
     health::Health,
-    instance,
-    limits::Disk,
-    plan::{Outlook, World},
-    report,
+    instance, report,
     ring::Ring,
     signals::Signals,
-    slots::{Moment, Slot, Slots},
     state::StateFile,
     tcpdump::Tcpdumps,
     watch::{Failure, Watch},

@@ -20,10 +20,12 @@ use serde::Deserialize;
 
 pub use self::entry::{Entry, PastEntry};
 use crate::{
-    capture::Stem,
-    plan::{Outlook, SLOTS_MAX},
+    core::{
+        capture::Stem,
+        plan::{Outlook, SLOTS_MAX},
+        slots::Slots,
+    },
     ring::open_regular,
-    slots::Slots,
 };
 
 /// The largest state file that is read. An entry takes [`ENTRY_BYTES_MAX`] at the most, nearly always 1 kB, and there are
@@ -140,7 +142,7 @@ mod tests {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
-    use crate::{
+    use crate::core::{
         annotations::{Accepted, Annotations},
         capture::{Asked, Capture, Counts, PodName, Stem, Uid},
         limits::Limits,
@@ -158,7 +160,9 @@ mod tests {
     fn what_is_written_is_what_the_next_process_reads() {
         let dir = dir("same");
         let annotations: Annotations = [("tcpdump.antrea.io".to_owned(), "5".to_owned())].into();
-        let Asked::Request(request) = crate::annotations::asked(&annotations, &Limits::default()) else { panic!() };
+        let Asked::Request(request) = crate::core::annotations::asked(&annotations, &Limits::default()) else {
+            panic!()
+        };
         let accepted = Accepted { annotations, request };
         let now = Moment { at: Instant::now(), unix_s: 100 };
         let stem = Stem::of(&PodName { namespace: "prod".into(), name: "web".into() });
@@ -219,7 +223,7 @@ mod tests {
             .map(|(key, value)| (format!("tcpdump.antrea.io{key}"), (*value).to_owned()))
             .collect();
         let limits = Limits { files_max: 1000, duration_max: None, ..Limits::default() };
-        let Asked::Request(request) = crate::annotations::asked(&annotations, &limits) else {
+        let Asked::Request(request) = crate::core::annotations::asked(&annotations, &limits) else {
             panic!("{annotations:?}")
         };
         let ips = ["ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "255.255.255.255"].map(|ip| ip.parse().unwrap());

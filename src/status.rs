@@ -6,8 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    annotations::ANNOTATION,
     cli::Format,
+    core::annotations::ANNOTATION,
     reader,
     report::{age, quoted, size},
     ring::Ring,

@@ -20,10 +20,12 @@ use rustix::process::{
 };
 
 use crate::{
-    capture::{Counts, Uid},
+    core::{
+        capture::{Counts, Uid},
+        slots::Run,
+    },
     pcap::SNAPLEN_MAX,
     readers,
-    slots::Run,
     stderr::{self, Stderr},
 };
 
@@ -339,7 +341,7 @@ impl Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Capture;
+    use crate::core::capture::Capture;
 
     const BARE: &str = "-i any -C 1 -W 5 -w /captures/captres-web.pcap host 10.0.0.1";
 

@@ -16,8 +16,7 @@ use kube::{
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
-    desired::Word,
-    limits::Limits,
+    core::{desired::Word, limits::Limits},
     pod::{self, Pod},
     report::with_causes,
 };

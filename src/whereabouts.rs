@@ -5,7 +5,11 @@ use std::time::Duration;
 use kube::{Api, Client, api::ListParams};
 use tokio::time::timeout;
 
-use crate::{annotations::ANNOTATION, capture::PodName, pod::Pod, report::with_causes};
+use crate::{
+    core::{annotations::ANNOTATION, capture::PodName},
+    pod::Pod,
+    report::with_causes,
+};
 
 /// How long the API server may take to answer; without its answer the message is shorter.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

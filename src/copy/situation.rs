@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    capture::{PodName, Stem},
+    core::capture::{PodName, Stem},
     netlink,
     report::{State, reading},
     ring::Ring,

@@ -12,7 +12,7 @@ use super::{
     situation::{SETTLED_AFTER, Situation},
 };
 use crate::{
-    capture::Stem,
+    core::capture::Stem,
     interfaces,
     once::{Evidence, Own},
     output::Output,

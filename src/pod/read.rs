@@ -11,7 +11,7 @@ use serde::{
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::annotations;
+use crate::core::annotations;
 
 /// Addresses that are kept of a list. The API server takes one of each family.
 pub(super) const ADDRESSES_MAX: usize = 8;

@@ -3,7 +3,7 @@
 use std::{fs, io, os::unix::fs::FileExt};
 
 use crate::{
-    capture::Stem,
+    core::capture::Stem,
     ring::{File, Ring},
 };
 

@@ -1,6 +1,6 @@
 //! A piece of news for a pod's owner, and what kind of news there is.
 
-use crate::{
+use crate::core::{
     capture::{PodName, Stem, Uid},
     slots::Slot,
 };

@@ -1,7 +1,7 @@
 //! The wording of what is not done: what was wrong or is lacking, and what would do.
 
 use super::{counted, quoted, time};
-use crate::{
+use crate::core::{
     annotations::ANNOTATION,
     refusal::{FilterFault, NoRoom, Refusal},
 };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
+use crate::core::{
     limits::Disk,
     plan::Outlook,
     refusal::NoRoom,
@@ -130,7 +130,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::{
+    use crate::core::{
         refusal::Refusal,
         slots::{End, Moment},
     };

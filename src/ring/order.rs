@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::File;
 use crate::{
-    capture::Stem,
-    limits::MB,
+    core::{capture::Stem, limits::MB},
     pcap::{self, EMPTY_BYTES_MAX, HEADER_BYTES},
 };
 

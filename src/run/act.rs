@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use super::{Controller, now};
 use crate::{
-    capture::{Stem, Uid},
-    plan::Action,
+    core::{
+        capture::{Stem, Uid},
+        plan::Action,
+        room,
+        slots::{Ended, Phase, Run, Standing, Why},
+    },
     report::{self, Note, Reason},
-    room,
-    slots::{Ended, Phase, Run, Standing, Why},
     tcpdump::{Exit, Tcpdumps},
 };
 

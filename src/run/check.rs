@@ -7,8 +7,7 @@ use std::{
 
 use super::Controller;
 use crate::{
-    refusal::Refusal,
-    slots::Run,
+    core::{refusal::Refusal, slots::Run},
     tcpdump::{COMPILE_CPU_S, Compiled, Trial},
 };
 

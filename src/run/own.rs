@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::Controller;
 use crate::{
-    capture::{Place, Stem},
+    core::{
+        capture::{Place, Stem},
+        slots::Run,
+    },
     netlink,
-    slots::Run,
 };
 
 /// The looks at the node's addresses.

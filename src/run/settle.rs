@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Controller;
-use crate::{limits::Disk, plan};
+use crate::core::{limits::Disk, plan};
 
 /// Passes of the planner in one turn. A slot needs at most six: doom, remove, open, admit, start, tell.
 const PASSES_MAX: usize = 16;

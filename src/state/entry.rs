@@ -6,11 +6,13 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    annotations::{Accepted, Annotations},
-    capture::{Capture, Counts, PodName, Stem, Uid},
-    plan::Outlook,
+    core::{
+        annotations::{Accepted, Annotations},
+        capture::{Capture, Counts, PodName, Stem, Uid},
+        plan::Outlook,
+        slots::{Claim, End, Moment, Past, Run, Slot},
+    },
     report::{State, situation},
-    slots::{Claim, End, Moment, Past, Run, Slot},
 };
 
 /// The longest reason that is remembered, in bytes: as long as an Event.

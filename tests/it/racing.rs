@@ -11,7 +11,7 @@ use std::{
 };
 
 use packet_capture::{
-    capture::{PodName, Stem},
+    core::capture::{PodName, Stem},
     reader::{Losses, Reader},
     ring::Ring,
 };

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use packet_capture::{
-    capture::{PodName, Stem},
+    core::capture::{PodName, Stem},
     ring::Ring,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};

@@ -1,6 +1,6 @@
 //! What pods ask, and where they are.
 
-use packet_capture::{
+use packet_capture::core::{
     annotations::{ANNOTATION, Annotations},
     capture::Place,
     refusal::Refusal,

@@ -7,13 +7,15 @@ use std::{
 };
 
 use packet_capture::{
-    annotations::{Accepted, Annotations},
-    capture::{Asked, Place, Stem, Uid},
-    desired::{Check, Word},
-    limits::Limits,
+    core::{
+        annotations::{Accepted, Annotations},
+        capture::{Asked, Place, Stem, Uid},
+        desired::{Check, Word},
+        limits::Limits,
+        refusal::Refusal,
+        slots::Standing,
+    },
     pod::Seen,
-    refusal::Refusal,
-    slots::Standing,
 };
 
 /// All pods as they were last heard of, whether they ask for something or not.

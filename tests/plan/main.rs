@@ -16,7 +16,7 @@ mod states;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use node::Node;
-use packet_capture::desired::Word;
+use packet_capture::core::desired::Word;
 use server::Random;
 
 const SEQUENCES: u64 = 1500;

@@ -19,13 +19,15 @@ use std::{
 };
 
 use packet_capture::{
-    capture::{PodName, Stem, Uid},
-    desired::{Check, Desired, Word},
-    limits::{Disk, Limits},
-    plan::{Action, World, plan},
-    refusal::Refusal,
+    core::{
+        capture::{PodName, Stem, Uid},
+        desired::{Check, Desired, Word},
+        limits::{Disk, Limits},
+        plan::{Action, World, plan},
+        refusal::Refusal,
+        slots::{Moment, Run, Slots},
+    },
     report::{State, situation},
-    slots::{Moment, Run, Slots},
     state::StateFile,
 };
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use packet_capture::{capture::PodName, desired::Word, limits::Limits};
+use packet_capture::core::{capture::PodName, desired::Word, limits::Limits};
 
 use crate::{
     asks::{asking, at},

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use packet_capture::{
-    annotations::Annotations,
-    capture::{Place, PodName},
-    limits::Limits,
-    plan::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
+    core::{
+        annotations::Annotations,
+        capture::{Place, PodName},
+        limits::Limits,
+        plan::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
+    },
     report::State,
 };
 

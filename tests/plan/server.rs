@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use packet_capture::{
-    annotations::{Annotations, asked},
-    capture::{Place, PodName, Uid},
-    desired::Word,
-    limits::Limits,
+    core::{
+        annotations::{Annotations, asked},
+        capture::{Place, PodName, Uid},
+        desired::Word,
+        limits::Limits,
+    },
     pod::Seen,
 };
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use packet_capture::{
-    capture::{Place, PodName},
+    core::capture::{Place, PodName},
     report::State,
 };
 

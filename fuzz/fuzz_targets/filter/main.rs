@@ -18,7 +18,7 @@ mod text;
 use std::{sync::LazyLock, time::Duration};
 
 use libfuzzer_sys::fuzz_target;
-use packet_capture::filter::check;
+use packet_capture::core::filter::check;
 
 /// The pod's addresses.
 const HOSTS: &str = "host 10.0.0.1 or host fd00::1";

@@ -8,11 +8,13 @@ use serde_json::Value;
 
 use super::{super::Pod, ADDRESSES_MAX};
 use crate::{
-    annotations::{self, ANNOTATION, asked},
-    capture::{Asked, Place},
-    limits::Limits,
+    core::{
+        annotations::{self, ANNOTATION, asked},
+        capture::{Asked, Place},
+        limits::Limits,
+        refusal::Refusal,
+    },
     pod::seen,
-    refusal::Refusal,
 };
 
 /// Random texts in one run.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    capture::{PodName, Stem},
+    core::capture::{PodName, Stem},
     pcap::LINUX_SLL2,
     ring::steps::{Step, steps},
 };

@@ -1,6 +1,6 @@
 //! Carrying out an action, and what the contract says of it at that moment.
 
-use packet_capture::{
+use packet_capture::core::{
     capture::{Counts, Place, Stem, Uid},
     plan::{Action, SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
     refusal::NoRoom,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use packet_capture::{
+use packet_capture::core::{
     annotations::Accepted,
     capture::{Counts, Place, Stem, Uid},
     slots::{END_GRACE, End, Moment, Run, Standing, Why},
@@ -142,7 +142,7 @@ impl Expected {
 
     /// Whether what was told is still the same news, if not the same sums.
     pub fn is_like(&self, told: Option<&Standing>) -> bool {
-        use packet_capture::refusal::NoRoom;
+        use packet_capture::core::refusal::NoRoom;
         let is_like = |standing: &Standing| match (standing, told) {
             (Standing::NoRoom(new), Some(Standing::NoRoom(told))) => match (new, told) {
                 (NoRoom::Budget { needs_mb: new, .. }, NoRoom::Budget { needs_mb: told, .. })

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use packet_capture::{
+use packet_capture::core::{
     capture::{Place, Stem},
     slots::{Phase, Slot, Why},
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use packet_capture::capture::{Asked, Place, Stem};
+use packet_capture::core::capture::{Asked, Place, Stem};
 
 use super::Node;
 

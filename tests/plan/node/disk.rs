@@ -1,6 +1,6 @@
 //! The captures' file system: its free space rises and falls for reasons of its own, and with the captures' files.
 
-use packet_capture::{
+use packet_capture::core::{
     capture::Stem,
     limits::{Disk, MB},
     refusal::NoRoom,

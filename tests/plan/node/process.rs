@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use packet_capture::{
+use packet_capture::core::{
     capture::{Counts, PodName, Stem, Uid},
     desired::CHECK_INTERVAL,
     refusal::Refusal,

@@ -3,10 +3,12 @@
 use std::{fs, time::Duration};
 
 use packet_capture::{
-    capture::Uid,
-    desired::Desired,
-    plan::plan,
-    slots::{Slot, Slots},
+    core::{
+        capture::Uid,
+        desired::Desired,
+        plan::plan,
+        slots::{Slot, Slots},
+    },
     state::StateFile,
 };
 

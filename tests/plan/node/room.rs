@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use packet_capture::{
+use packet_capture::core::{
     annotations::Accepted,
     capture::{Place, Stem},
     plan::Action,

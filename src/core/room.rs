@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
+use crate::core::{
     annotations::Accepted,
     capture::{Place, Stem},
     desired::Wish,

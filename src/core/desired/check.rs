@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::Desired;
-use crate::{
+use crate::core::{
     annotations::Accepted,
     capture::{Place, Stem},
     refusal::Refusal,
@@ -75,13 +75,15 @@ mod tests {
 
     use super::*;
     use crate::{
-        annotations,
-        capture::Asked,
-        desired::{
-            Word,
-            tests::{after, files, seen},
+        core::{
+            annotations,
+            capture::Asked,
+            desired::{
+                Word,
+                tests::{after, files, seen},
+            },
+            limits::Limits,
         },
-        limits::Limits,
         pod::Seen,
     };
 

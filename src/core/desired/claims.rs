@@ -10,7 +10,7 @@ use std::{
     net::IpAddr,
 };
 
-use crate::{
+use crate::core::{
     capture::{Place, Stem},
     refusal::Refusal,
 };

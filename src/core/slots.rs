@@ -10,7 +10,7 @@ use std::{
 
 pub use slot::{Claim, End, Moment, Past, Phase, Run, Slot, Standing, Why};
 
-use crate::{
+use crate::core::{
     annotations::Accepted,
     capture::{Counts, Stem, Uid},
 };

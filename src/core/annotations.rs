@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
-use crate::{
+use crate::core::{
     capture::{Asked, Capture, Request},
     filter,
     limits::Limits,

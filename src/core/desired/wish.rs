@@ -3,11 +3,13 @@
 use std::time::Instant;
 
 use crate::{
-    annotations::{Accepted, Annotations},
-    capture::{Asked, Place, Uid},
+    core::{
+        annotations::{Accepted, Annotations},
+        capture::{Asked, Place, Uid},
+        refusal::Refusal,
+        slots::Standing,
+    },
     pod::Seen,
-    refusal::Refusal,
-    slots::Standing,
 };
 
 /// A pod that asks for something.

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
+use crate::core::{
     annotations::Accepted,
     capture::{Capture, Counts, PodName, Uid},
     refusal::{NoRoom, Refusal},

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{
+use crate::core::{
     annotations::Annotations,
     capture::{Capture, PodName, Request},
 };

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
-use crate::refusal::Refusal;
+use crate::core::refusal::Refusal;
 
 /// The longest file name that Linux takes, in bytes (`NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
@@ -127,7 +127,7 @@ impl fmt::Display for Stem {
 pub struct Capture {
     /// How many files of 1,000,000 bytes the ring has (`-C 1 -W`).
     pub files: u16,
-    /// Which of the pod's packets, in the words of pcap-filter(7) that [`filter::check`](crate::filter::check) lets through.
+    /// Which of the pod's packets, in the words of pcap-filter(7) that [`filter::check`](crate::core::filter::check) lets through.
     pub filter: Option<String>,
     /// After how many packets it ends, each counted as often as tcpdump sees it (`-c`).
     pub packets: Option<u32>,

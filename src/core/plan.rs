@@ -13,7 +13,7 @@ use std::{
 use opened::SlotCounts;
 pub use opened::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE};
 
-use crate::{
+use crate::core::{
     annotations::Accepted,
     capture::{Asked, Place, Stem, Uid},
     desired::{Desired, Wish},

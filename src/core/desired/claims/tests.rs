@@ -4,10 +4,12 @@ use std::{net::IpAddr, time::Instant};
 
 use super::*;
 use crate::{
-    annotations,
-    capture::{Stem, Uid},
-    desired::{Desired, Word, tests::seen},
-    limits::Limits,
+    core::{
+        annotations,
+        capture::{Stem, Uid},
+        desired::{Desired, Word, tests::seen},
+        limits::Limits,
+    },
     pod::Seen,
 };
 

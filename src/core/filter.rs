@@ -18,7 +18,7 @@
 
 use std::net::Ipv6Addr;
 
-use crate::refusal::FilterFault;
+use crate::core::refusal::FilterFault;
 
 /// The longest filter, in bytes: libpcap's time to compile grows much faster than the text, to minutes at 18 KB.
 const BYTES_MAX: usize = 512;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Action, World};
-use crate::{
+use crate::core::{
     capture::{Asked, Place, Stem},
     desired::Wish,
     refusal::NoRoom,

@@ -17,11 +17,13 @@ use claims::{Claims, Order};
 pub use wish::Wish;
 
 use crate::{
-    annotations::{self, Accepted, Annotations},
-    capture::{Asked, Stem, Uid},
-    limits::Limits,
+    core::{
+        annotations::{self, Accepted, Annotations},
+        capture::{Asked, Stem, Uid},
+        limits::Limits,
+        slots::Standing,
+    },
     pod::Seen,
-    slots::Standing,
 };
 
 /// What the API server has told.
@@ -267,7 +269,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{
+    use crate::core::{
         annotations::ANNOTATION,
         capture::{Place, PodName},
         refusal::Refusal,
