@@ -10,9 +10,9 @@ use crate::{
     core::capture::{PodName, Stem},
     output::{ALONE_MAX, Output},
     reader::Reader,
-    report::reading,
     ring::Ring,
     state::StateFile,
+    text::report::reading,
 };
 
 /// Why a copy ended too soon.

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use crate::{core::capture::Uid, report::Note};
+use crate::{core::capture::Uid, text::report::Note};
 
 /// Events that one pod may get at once.
 const BURST: u32 = 10;

@@ -17,7 +17,7 @@
 //!
 //! These, [`capture`](core::capture), [`refusal`](core::refusal) and [`pod`] do no I/O, read no clock and write no log. The others keep one secret each: [`watch`]
 //! how the stream is opened anew, [`tcpdump`] the processes, [`stderr`] their words, [`ring`] the files, [`state`] what the next
-//! process must know, [`report`] the wording, [`events`] the way to the API server, [`netlink`] the way to the kernel's own lists,
+//! process must know, [`report`](text::report) the wording, [`events`] the way to the API server, [`netlink`] the way to the kernel's own lists,
 //! [`signals`], [`health`], [`instance`] and [`config`] theirs.
 //!
 //! # Readers beside it
@@ -64,7 +64,6 @@ pub mod pcap;
 pub mod pod;
 pub mod reader;
 pub mod readers;
-pub mod report;
 pub mod ring;
 pub mod run;
 pub mod signals;
@@ -86,4 +85,9 @@ pub mod core {
     pub mod refusal;
     pub mod room;
     pub mod slots;
+}
+
+/// Every sentence about a capture.
+pub mod text {
+    pub mod report;
 }

@@ -28,11 +28,12 @@ use crate::{
     },
     events::Events,
     health::Health,
-    instance, report,
+    instance,
     ring::Ring,
     signals::Signals,
     state::StateFile,
     tcpdump::Tcpdumps,
+    text::report,
     watch::{Failure, Watch},
 };
 

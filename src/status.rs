@@ -9,9 +9,9 @@ use crate::{
     cli::Format,
     core::annotations::ANNOTATION,
     reader,
-    report::{age, quoted, size},
     ring::Ring,
     state::{Entry, StateFile},
+    text::report::{age, quoted, size},
 };
 
 /// One capture as it is shown.

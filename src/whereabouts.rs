@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::{
     core::{annotations::ANNOTATION, capture::PodName},
     pod::Pod,
-    report::with_causes,
+    text::report::with_causes,
 };
 
 /// How long the API server may take to answer; without its answer the message is shorter.

@@ -10,9 +10,9 @@ use std::{
 use crate::{
     core::capture::{PodName, Stem},
     netlink,
-    report::{State, reading},
     ring::Ring,
     state::{Entry, StateFile},
+    text::report::{State, reading},
 };
 
 /// How often it is said at the most how a capture is getting on: a tcpdump that fails and is started again changes that all the time.

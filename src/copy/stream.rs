@@ -18,9 +18,9 @@ use crate::{
     output::Output,
     pcap::{self, LINUX_SLL2, Next, Record},
     reader::{Losses, Reader},
-    report::reading,
     ring::Ring,
     state::Entry,
+    text::report::reading,
 };
 
 /// How often a file is read in which there was no packet yet, or that was emptied meanwhile: a ring of one file on a busy link may be

@@ -10,8 +10,8 @@ use crate::{
         room,
         slots::{Ended, Phase, Run, Standing, Why},
     },
-    report::{self, Note, Reason},
     tcpdump::{Exit, Tcpdumps},
+    text::report::{self, Note, Reason},
 };
 
 impl Controller {

@@ -12,7 +12,7 @@ use crate::{
         plan::Outlook,
         slots::{Claim, End, Moment, Past, Run, Slot},
     },
-    report::{State, situation},
+    text::report::{State, situation},
 };
 
 /// The longest reason that is remembered, in bytes: as long as an Event.

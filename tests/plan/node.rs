@@ -27,8 +27,8 @@ use packet_capture::{
         refusal::Refusal,
         slots::{Moment, Run, Slots},
     },
-    report::{State, situation},
     state::StateFile,
+    text::report::{State, situation},
 };
 
 use crate::{

@@ -9,7 +9,7 @@ use packet_capture::{
         limits::Limits,
         plan::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
     },
-    report::State,
+    text::report::State,
 };
 
 use crate::{

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use packet_capture::{
     core::capture::{Place, PodName},
-    report::State,
+    text::report::State,
 };
 
 use crate::{
