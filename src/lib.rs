@@ -15,9 +15,9 @@
 //! it out, until there is nothing left to do. So a missed event, a crash, a failed removal, a new list and a tcpdump that will not
 //! die are one code path: compare and act again.
 //!
-//! These, [`capture`](core::capture), [`refusal`](core::refusal) and [`pod`] do no I/O, read no clock and write no log. The others keep one secret each: [`watch`]
+//! These, [`capture`](core::capture), [`refusal`](core::refusal) and [`pod`](k8s::pod) do no I/O, read no clock and write no log. The others keep one secret each: [`watch`](k8s::watch)
 //! how the stream is opened anew, [`tcpdump`] the processes, [`stderr`] their words, [`ring`] the files, [`state`] what the next
-//! process must know, [`report`](text::report) the wording, [`events`] the way to the API server, [`netlink`] the way to the kernel's own lists,
+//! process must know, [`report`](text::report) the wording, [`events`](k8s::events) the way to the API server, [`netlink`] the way to the kernel's own lists,
 //! [`signals`], [`health`], [`instance`] and [`config`] theirs.
 //!
 //! # Readers beside it
@@ -30,7 +30,7 @@
 //! The verbs are processes of their own in the same container ([`cli`]). They ask the controller nothing: they read the state file
 //! and the files ([`status`], [`copy`]). So that they do not take the captures' memory, [`readers`] bounds how many copy at once. [`reader`] reads a ring while tcpdump writes it ([`pcap`] is the files'
 //! format), [`once`] tells which copy of a packet is the pod's own, by what [`interfaces`] knows, [`output`] notices that nobody reads
-//! any more, and [`whereabouts`] asks the API server where a pod is whose capture is not here.
+//! any more, and [`whereabouts`](k8s::whereabouts) asks the API server where a pod is whose capture is not here.
 //!
 //! # What is promised
 //!
@@ -53,7 +53,6 @@
 pub mod cli;
 pub mod config;
 pub mod copy;
-pub mod events;
 pub mod health;
 pub mod instance;
 pub mod interfaces;
@@ -61,7 +60,6 @@ pub mod netlink;
 pub mod once;
 pub mod output;
 pub mod pcap;
-pub mod pod;
 pub mod reader;
 pub mod readers;
 pub mod ring;
@@ -71,8 +69,6 @@ pub mod state;
 pub mod status;
 pub mod stderr;
 pub mod tcpdump;
-pub mod watch;
-pub mod whereabouts;
 
 /// Decides: no I/O, no clock, no log.
 pub mod core {
@@ -90,4 +86,12 @@ pub mod core {
 /// Every sentence about a capture.
 pub mod text {
     pub mod report;
+}
+
+/// The API server.
+pub mod k8s {
+    pub mod events;
+    pub mod pod;
+    pub mod watch;
+    pub mod whereabouts;
 }

@@ -11,7 +11,9 @@ use packet_capture::{
     config::{self, Config},
     copy::{self, Said, Wanted},
     core::capture::PodName,
-    health, output, pcap, readers, run, status, watch, whereabouts,
+    health,
+    k8s::{watch, whereabouts},
+    output, pcap, readers, run, status,
 };
 
 fn main() -> ExitCode {

@@ -26,15 +26,17 @@ use crate::{
         plan::{Outlook, World},
         slots::{Moment, Slot, Slots},
     },
-    events::Events,
     health::Health,
     instance,
+    k8s::{
+        events::Events,
+        watch::{Failure, Watch},
+    },
     ring::Ring,
     signals::Signals,
     state::StateFile,
     tcpdump::Tcpdumps,
     text::report,
-    watch::{Failure, Watch},
 };
 
 /// The longest time between two turns: keeps `alive` young, and the tcpdumps' pipes empty.

@@ -23,7 +23,7 @@ use crate::{
         limits::Limits,
         slots::Standing,
     },
-    pod::Seen,
+    k8s::pod::Seen,
 };
 
 /// What the API server has told.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use packet_capture::watch::PAGE_SIZE;
+use packet_capture::k8s::watch::PAGE_SIZE;
 
 use crate::{
     api::Kind,

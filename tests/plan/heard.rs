@@ -15,7 +15,7 @@ use packet_capture::{
         refusal::Refusal,
         slots::Standing,
     },
-    pod::Seen,
+    k8s::pod::Seen,
 };
 
 /// All pods as they were last heard of, whether they ask for something or not.

@@ -9,7 +9,7 @@ use packet_capture::{
         desired::Word,
         limits::Limits,
     },
-    pod::Seen,
+    k8s::pod::Seen,
 };
 
 use crate::asks::{annotations, place};

@@ -84,7 +84,7 @@ mod tests {
             },
             limits::Limits,
         },
-        pod::Seen,
+        k8s::pod::Seen,
     };
 
     const FILTER: &str = "tcpdump.antrea.io/filter";

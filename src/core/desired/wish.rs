@@ -9,7 +9,7 @@ use crate::{
         refusal::Refusal,
         slots::Standing,
     },
-    pod::Seen,
+    k8s::pod::Seen,
 };
 
 /// A pod that asks for something.

@@ -10,7 +10,7 @@ use crate::{
         desired::{Desired, Word, tests::seen},
         limits::Limits,
     },
-    pod::Seen,
+    k8s::pod::Seen,
 };
 
 fn ip(text: &str) -> IpAddr {

@@ -14,7 +14,7 @@ use crate::{
         limits::Limits,
         refusal::Refusal,
     },
-    pod::seen,
+    k8s::pod::seen,
 };
 
 /// Random texts in one run.

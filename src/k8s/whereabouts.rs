@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::{
     core::{annotations::ANNOTATION, capture::PodName},
-    pod::Pod,
+    k8s::pod::Pod,
     text::report::with_causes,
 };
 

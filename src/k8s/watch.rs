@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
     core::{desired::Word, limits::Limits},
-    pod::{self, Pod},
+    k8s::pod::{self, Pod},
     text::report::with_causes,
 };
 
