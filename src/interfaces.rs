@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::netlink::{self, Link};
+use crate::kernel::netlink::{self, Link};
 
 /// What an interface is, as far as the question goes whose packets pass it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,8 +17,8 @@
 //!
 //! These, [`capture`](core::capture), [`refusal`](core::refusal) and [`pod`](k8s::pod) do no I/O, read no clock and write no log. The others keep one secret each: [`watch`](k8s::watch)
 //! how the stream is opened anew, [`tcpdump`] the processes, [`stderr`] their words, [`ring`] the files, [`state`] what the next
-//! process must know, [`report`](text::report) the wording, [`events`](k8s::events) the way to the API server, [`netlink`] the way to the kernel's own lists,
-//! [`signals`], [`health`], [`instance`] and [`config`] theirs.
+//! process must know, [`report`](text::report) the wording, [`events`](k8s::events) the way to the API server, [`netlink`](kernel::netlink) the way to the kernel's own lists,
+//! [`signals`](kernel::signals), [`health`], [`instance`](kernel::instance) and [`config`] theirs.
 //!
 //! # Readers beside it
 //!
@@ -40,7 +40,7 @@
 //! - Nobody gets more than was asked for: one value that cannot be read refuses all of them, and no filter widens a capture.
 //! - What runs stays in, what rests counts as its files only, and what finds no room is refused, the newest first. No namespace
 //!   has more than its share.
-//! - One writer per file name, one controller per node ([`instance`]).
+//! - One writer per file name, one controller per node ([`instance`](kernel::instance)).
 //! - Every wait has a deadline, every retry a longest wait, every buffer a bound: named constants, each with its reason.
 //!
 //! # One thread
@@ -54,9 +54,7 @@ pub mod cli;
 pub mod config;
 pub mod copy;
 pub mod health;
-pub mod instance;
 pub mod interfaces;
-pub mod netlink;
 pub mod once;
 pub mod output;
 pub mod pcap;
@@ -64,7 +62,6 @@ pub mod reader;
 pub mod readers;
 pub mod ring;
 pub mod run;
-pub mod signals;
 pub mod state;
 pub mod status;
 pub mod stderr;
@@ -94,4 +91,11 @@ pub mod k8s {
     pub mod pod;
     pub mod watch;
     pub mod whereabouts;
+}
+
+/// What the kernel tells: interfaces, addresses, signals, names that only one may have.
+pub mod kernel {
+    pub mod instance;
+    pub mod netlink;
+    pub mod signals;
 }

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     core::capture::{PodName, Stem},
-    netlink,
+    kernel::netlink,
     ring::Ring,
     state::{Entry, StateFile},
     text::report::{State, reading},

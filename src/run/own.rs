@@ -8,7 +8,7 @@ use crate::{
         capture::{Place, Stem},
         slots::Run,
     },
-    netlink,
+    kernel::netlink,
 };
 
 /// The looks at the node's addresses.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use packet_capture::netlink;
+use packet_capture::kernel::netlink;
 use serde_json::json;
 
 use crate::{

@@ -4,7 +4,7 @@ use std::{env, fs, net::UdpSocket, process::Command};
 
 use packet_capture::{
     interfaces::{Kind, kind},
-    netlink,
+    kernel::netlink,
 };
 use rustix::net::netdevice::name_to_index;
 
