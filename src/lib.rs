@@ -16,9 +16,9 @@
 //! die are one code path: compare and act again.
 //!
 //! These, [`capture`](core::capture), [`refusal`](core::refusal) and [`pod`](k8s::pod) do no I/O, read no clock and write no log. The others keep one secret each: [`watch`](k8s::watch)
-//! how the stream is opened anew, [`tcpdump`] the processes, [`stderr`] their words, [`ring`] the files, [`state`] what the next
+//! how the stream is opened anew, [`tcpdump`](process::tcpdump) the processes, [`stderr`](process::stderr) their words, [`ring`] the files, [`state`] what the next
 //! process must know, [`report`](text::report) the wording, [`events`](k8s::events) the way to the API server, [`netlink`](kernel::netlink) the way to the kernel's own lists,
-//! [`signals`](kernel::signals), [`health`], [`instance`](kernel::instance) and [`config`] theirs.
+//! [`signals`](kernel::signals), [`health`](process::health), [`instance`](kernel::instance) and [`config`] theirs.
 //!
 //! # Readers beside it
 //!
@@ -53,7 +53,6 @@
 pub mod cli;
 pub mod config;
 pub mod copy;
-pub mod health;
 pub mod interfaces;
 pub mod once;
 pub mod output;
@@ -64,8 +63,6 @@ pub mod ring;
 pub mod run;
 pub mod state;
 pub mod status;
-pub mod stderr;
-pub mod tcpdump;
 
 /// Decides: no I/O, no clock, no log.
 pub mod core {
@@ -98,4 +95,11 @@ pub mod kernel {
     pub mod instance;
     pub mod netlink;
     pub mod signals;
+}
+
+/// tcpdump, and this process as the kubelet sees it.
+pub mod process {
+    pub mod health;
+    pub mod stderr;
+    pub mod tcpdump;
 }

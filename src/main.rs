@@ -11,9 +11,10 @@ use packet_capture::{
     config::{self, Config},
     copy::{self, Said, Wanted},
     core::capture::PodName,
-    health,
     k8s::{watch, whereabouts},
-    output, pcap, readers, run, status,
+    output, pcap,
+    process::health,
+    readers, run, status,
 };
 
 fn main() -> ExitCode {

@@ -26,15 +26,14 @@ use crate::{
         plan::{Outlook, World},
         slots::{Moment, Slot, Slots},
     },
-    health::Health,
     k8s::{
         events::Events,
         watch::{Failure, Watch},
     },
     kernel::{instance, signals::Signals},
+    process::{health::Health, tcpdump::Tcpdumps},
     ring::Ring,
     state::StateFile,
-    tcpdump::Tcpdumps,
     text::report,
 };
 

@@ -10,7 +10,7 @@ use crate::{
         room,
         slots::{Ended, Phase, Run, Standing, Why},
     },
-    tcpdump::{Exit, Tcpdumps},
+    process::tcpdump::{Exit, Tcpdumps},
     text::report::{self, Note, Reason},
 };
 

@@ -8,7 +8,7 @@ use std::{
 use super::Controller;
 use crate::{
     core::{refusal::Refusal, slots::Run},
-    tcpdump::{COMPILE_CPU_S, Compiled, Trial},
+    process::tcpdump::{COMPILE_CPU_S, Compiled, Trial},
 };
 
 /// The wait before a filter is tried again that tcpdump could not be started for.

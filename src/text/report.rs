@@ -25,7 +25,7 @@ use crate::{
         limits::Disk,
         slots::{End, Ended, Run, Slot, Standing, Why},
     },
-    tcpdump::Exit,
+    process::tcpdump::Exit,
 };
 
 const LIFE_OF_FILES: &str = "the files live as long as this DaemonSet's pod: they survive a restart of its container, but not an \

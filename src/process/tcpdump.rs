@@ -25,8 +25,8 @@ use crate::{
         slots::Run,
     },
     pcap::SNAPLEN_MAX,
+    process::stderr::{self, Stderr},
     readers,
-    stderr::{self, Stderr},
 };
 
 /// How much of a processor tcpdump may take to compile a filter, in seconds. The worst of 512 bytes was measured to take 0.12 s.
