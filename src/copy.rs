@@ -8,10 +8,9 @@ use std::{fmt, io, path::Path};
 use self::{situation::Situation, stream::Stream};
 use crate::{
     core::capture::{PodName, Stem},
+    files::{ring::Ring, state::StateFile},
     output::{ALONE_MAX, Output},
     reader::Reader,
-    ring::Ring,
-    state::StateFile,
     text::report::reading,
 };
 

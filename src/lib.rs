@@ -16,7 +16,7 @@
 //! die are one code path: compare and act again.
 //!
 //! These, [`capture`](core::capture), [`refusal`](core::refusal) and [`pod`](k8s::pod) do no I/O, read no clock and write no log. The others keep one secret each: [`watch`](k8s::watch)
-//! how the stream is opened anew, [`tcpdump`](process::tcpdump) the processes, [`stderr`](process::stderr) their words, [`ring`] the files, [`state`] what the next
+//! how the stream is opened anew, [`tcpdump`](process::tcpdump) the processes, [`stderr`](process::stderr) their words, [`ring`](files::ring) the files, [`state`](files::state) what the next
 //! process must know, [`report`](text::report) the wording, [`events`](k8s::events) the way to the API server, [`netlink`](kernel::netlink) the way to the kernel's own lists,
 //! [`signals`](kernel::signals), [`health`](process::health), [`instance`](kernel::instance) and [`config`] theirs.
 //!
@@ -28,7 +28,7 @@
 //! ```
 //!
 //! The verbs are processes of their own in the same container ([`cli`]). They ask the controller nothing: they read the state file
-//! and the files ([`status`], [`copy`]). So that they do not take the captures' memory, [`readers`] bounds how many copy at once. [`reader`] reads a ring while tcpdump writes it ([`pcap`] is the files'
+//! and the files ([`status`], [`copy`]). So that they do not take the captures' memory, [`readers`] bounds how many copy at once. [`reader`] reads a ring while tcpdump writes it ([`pcap`](files::pcap) is the files'
 //! format), [`once`] tells which copy of a packet is the pod's own, by what [`interfaces`] knows, [`output`] notices that nobody reads
 //! any more, and [`whereabouts`](k8s::whereabouts) asks the API server where a pod is whose capture is not here.
 //!
@@ -56,12 +56,9 @@ pub mod copy;
 pub mod interfaces;
 pub mod once;
 pub mod output;
-pub mod pcap;
 pub mod reader;
 pub mod readers;
-pub mod ring;
 pub mod run;
-pub mod state;
 pub mod status;
 
 /// Decides: no I/O, no clock, no log.
@@ -102,4 +99,11 @@ pub mod process {
     pub mod health;
     pub mod stderr;
     pub mod tcpdump;
+}
+
+/// What lies in CAPTURE_DIR.
+pub mod files {
+    pub mod pcap;
+    pub mod ring;
+    pub mod state;
 }

@@ -11,8 +11,9 @@ use packet_capture::{
     config::{self, Config},
     copy::{self, Said, Wanted},
     core::capture::PodName,
+    files::pcap,
     k8s::{watch, whereabouts},
-    output, pcap,
+    output,
     process::health,
     readers, run, status,
 };

@@ -18,7 +18,7 @@ use self::{
     flows::{Flow, Flows, Place, Way},
     packet::{Addressed, Packet},
 };
-use crate::{interfaces::Kind, pcap::Record};
+use crate::{files::pcap::Record, interfaces::Kind};
 
 /// Interfaces that are told apart. A pod has one, a bridge or two may be in between.
 const INTERFACES_MAX: usize = 64;
@@ -135,7 +135,7 @@ impl Evidence {
 #[cfg(test)]
 mod tests {
     use super::{packet::HEADER_BYTES, *};
-    use crate::pcap;
+    use crate::files::pcap;
 
     const POD: [u8; 4] = [10, 0, 0, 5];
     const PEER: [u8; 4] = [10, 0, 9, 9];

@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use self::sink::Sink;
 use self::sink::is_memory_device;
-use crate::pcap::{self, Record};
+use crate::files::pcap::{self, Record};
 
 /// How much is collected before it is written, in bytes: half of what a pipe holds.
 const COLLECTED_BYTES: usize = 32 << 10;

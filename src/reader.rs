@@ -25,8 +25,10 @@ use self::{
 };
 use crate::{
     core::{capture::Stem, limits::MB},
-    pcap::{self, Bounds, EMPTY_BYTES_MAX, HEADER_BYTES, Next, RECORD_HEADER_BYTES, Record},
-    ring::{File, Ring},
+    files::{
+        pcap::{self, Bounds, EMPTY_BYTES_MAX, HEADER_BYTES, Next, RECORD_HEADER_BYTES, Record},
+        ring::{File, Ring},
+    },
 };
 
 /// A file that is longer is full (`-C 1`): tcpdump adds nothing to it.

@@ -26,14 +26,13 @@ use crate::{
         plan::{Outlook, World},
         slots::{Moment, Slot, Slots},
     },
+    files::{ring::Ring, state::StateFile},
     k8s::{
         events::Events,
         watch::{Failure, Watch},
     },
     kernel::{instance, signals::Signals},
     process::{health::Health, tcpdump::Tcpdumps},
-    ring::Ring,
-    state::StateFile,
     text::report,
 };
 

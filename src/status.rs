@@ -8,9 +8,11 @@ use serde::Serialize;
 use crate::{
     cli::Format,
     core::annotations::ANNOTATION,
+    files::{
+        ring::Ring,
+        state::{Entry, StateFile},
+    },
     reader,
-    ring::Ring,
-    state::{Entry, StateFile},
     text::report::{age, quoted, size},
 };
 

@@ -9,9 +9,11 @@ use std::{
 
 use crate::{
     core::capture::{PodName, Stem},
+    files::{
+        ring::Ring,
+        state::{Entry, StateFile},
+    },
     kernel::netlink,
-    ring::Ring,
-    state::{Entry, StateFile},
     text::report::{State, reading},
 };
 

@@ -13,13 +13,15 @@ use super::{
 };
 use crate::{
     core::capture::Stem,
+    files::{
+        pcap::{self, LINUX_SLL2, Next, Record},
+        ring::Ring,
+        state::Entry,
+    },
     interfaces,
     once::{Evidence, Own},
     output::Output,
-    pcap::{self, LINUX_SLL2, Next, Record},
     reader::{Losses, Reader},
-    ring::Ring,
-    state::Entry,
     text::report::reading,
 };
 

@@ -24,7 +24,7 @@ use crate::{
         capture::{Counts, Uid},
         slots::Run,
     },
-    pcap::SNAPLEN_MAX,
+    files::pcap::SNAPLEN_MAX,
     process::stderr::{self, Stderr},
     readers,
 };

@@ -3,7 +3,7 @@
 use std::{fs, io};
 
 use super::{First, Known, losses::Came, place::read_at};
-use crate::pcap::{self, HEADER_BYTES, Next, Record};
+use crate::files::pcap::{self, HEADER_BYTES, Next, Record};
 
 /// How much is read at once, in bytes: many readers may run, in the memory that the captures need.
 pub(super) const PIECE_BYTES: usize = 64 << 10;

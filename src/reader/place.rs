@@ -4,7 +4,7 @@ use std::{fs, io, os::unix::fs::FileExt};
 
 use crate::{
     core::capture::Stem,
-    ring::{File, Ring},
+    files::ring::{File, Ring},
 };
 
 /// Opens a file by its listing, or by where it is by now: a restart renames the files.

@@ -12,7 +12,7 @@ use std::{
 
 use packet_capture::{
     core::capture::{PodName, Stem},
-    ring::Ring,
+    files::ring::Ring,
 };
 use serde_json::json;
 

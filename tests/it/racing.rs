@@ -12,8 +12,8 @@ use std::{
 
 use packet_capture::{
     core::capture::{PodName, Stem},
+    files::ring::Ring,
     reader::{Losses, Reader},
-    ring::Ring,
 };
 
 use crate::{

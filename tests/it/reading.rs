@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 
 use packet_capture::{
     core::capture::{PodName, Stem},
-    ring::Ring,
+    files::ring::Ring,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};

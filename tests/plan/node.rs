@@ -27,7 +27,7 @@ use packet_capture::{
         refusal::Refusal,
         slots::{Moment, Run, Slots},
     },
-    state::StateFile,
+    files::state::StateFile,
     text::report::{State, situation},
 };
 

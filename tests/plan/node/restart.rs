@@ -9,7 +9,7 @@ use packet_capture::{
         plan::plan,
         slots::{Slot, Slots},
     },
-    state::StateFile,
+    files::state::StateFile,
 };
 
 use super::{

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::File;
-use crate::{core::capture::Stem, pcap::EMPTY_BYTES_MAX};
+use crate::{core::capture::Stem, files::pcap::EMPTY_BYTES_MAX};
 
 /// One step on the way from the files of an earlier tcpdump to those that the next one is to find.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use crate::{
         plan::{Outlook, SLOTS_MAX},
         slots::Slots,
     },
-    ring::open_regular,
+    files::ring::open_regular,
 };
 
 /// The largest state file that is read. An entry takes [`ENTRY_BYTES_MAX`] at the most, nearly always 1 kB, and there are

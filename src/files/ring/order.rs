@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::File;
 use crate::{
     core::{capture::Stem, limits::MB},
-    pcap::{self, EMPTY_BYTES_MAX, HEADER_BYTES},
+    files::pcap::{self, EMPTY_BYTES_MAX, HEADER_BYTES},
 };
 
 /// How much is looked at of each file, in bytes: its header, and that of its first record.

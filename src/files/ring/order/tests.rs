@@ -3,8 +3,10 @@
 use super::*;
 use crate::{
     core::capture::{PodName, Stem},
-    pcap::LINUX_SLL2,
-    ring::steps::{Step, steps},
+    files::{
+        pcap::LINUX_SLL2,
+        ring::steps::{Step, steps},
+    },
 };
 
 const HOUR_S: i64 = 3600;
