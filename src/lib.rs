@@ -28,8 +28,8 @@
 //! ```
 //!
 //! The verbs are processes of their own in the same container ([`cli`]). They ask the controller nothing: they read the state file
-//! and the files ([`status`], [`copy`]). So that they do not take the captures' memory, [`readers`] bounds how many copy at once. [`reader`] reads a ring while tcpdump writes it ([`pcap`](files::pcap) is the files'
-//! format), [`once`] tells which copy of a packet is the pod's own, by what [`interfaces`] knows, [`output`] notices that nobody reads
+//! and the files ([`status`](reading::status), [`copy`](reading::copy)). So that they do not take the captures' memory, [`readers`](reading::readers) bounds how many copy at once. [`reader`](reading::reader) reads a ring while tcpdump writes it ([`pcap`](files::pcap) is the files'
+//! format), [`once`](reading::once) tells which copy of a packet is the pod's own, by what [`interfaces`](reading::interfaces) knows, [`output`](reading::output) notices that nobody reads
 //! any more, and [`whereabouts`](k8s::whereabouts) asks the API server where a pod is whose capture is not here.
 //!
 //! # What is promised
@@ -52,14 +52,7 @@
 
 pub mod cli;
 pub mod config;
-pub mod copy;
-pub mod interfaces;
-pub mod once;
-pub mod output;
-pub mod reader;
-pub mod readers;
 pub mod run;
-pub mod status;
 
 /// Decides: no I/O, no clock, no log.
 pub mod core {
@@ -106,4 +99,15 @@ pub mod files {
     pub mod pcap;
     pub mod ring;
     pub mod state;
+}
+
+/// `status`, `get` and `follow`: processes of their own.
+pub mod reading {
+    pub mod copy;
+    pub mod interfaces;
+    pub mod once;
+    pub mod output;
+    pub mod reader;
+    pub mod readers;
+    pub mod status;
 }

@@ -9,13 +9,15 @@ use kube::{Client, Config as KubeConfig, config::KubeConfigOptions};
 use packet_capture::{
     cli::{self, Command, Format, Misuse},
     config::{self, Config},
-    copy::{self, Said, Wanted},
     core::capture::PodName,
     files::pcap,
     k8s::{watch, whereabouts},
-    output,
     process::health,
-    readers, run, status,
+    reading::{
+        copy::{self, Said, Wanted},
+        output, readers, status,
+    },
+    run,
 };
 
 fn main() -> ExitCode {

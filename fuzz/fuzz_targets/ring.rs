@@ -18,7 +18,7 @@ use std::{
 };
 
 use libfuzzer_sys::fuzz_target;
-use packet_capture::{core::capture::{PodName, Stem}, files::{pcap, ring::Ring}, reader::Reader};
+use packet_capture::{core::capture::{PodName, Stem}, files::{pcap, ring::Ring}, reading::reader::Reader};
 
 const COUNTS: [u16; 4] = [3, 1, 2, 12];
 /// Longer inputs say nothing new.

@@ -26,7 +26,7 @@ use crate::{
     },
     files::pcap::SNAPLEN_MAX,
     process::stderr::{self, Stderr},
-    readers,
+    reading::readers,
 };
 
 /// How much of a processor tcpdump may take to compile a filter, in seconds. The worst of 512 bytes was measured to take 0.12 s.

@@ -3,8 +3,8 @@
 use std::{env, fs, net::UdpSocket, process::Command};
 
 use packet_capture::{
-    interfaces::{Kind, kind},
     kernel::netlink,
+    reading::interfaces::{Kind, kind},
 };
 use rustix::net::netdevice::name_to_index;
 

@@ -13,7 +13,7 @@ use std::{
 use packet_capture::{
     core::capture::{PodName, Stem},
     files::ring::Ring,
-    reader::{Losses, Reader},
+    reading::reader::{Losses, Reader},
 };
 
 use crate::{

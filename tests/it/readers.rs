@@ -153,7 +153,7 @@ fn a_terminal_that_nobody_reads_does_not_hold_up_what_is_said() {
     let node = node_with(&[("0", numbered(1..4))]);
     let (master, slave) = terminal();
     // Full of what nobody has read.
-    let sink = packet_capture::output::Sink::of(std::os::fd::AsFd::as_fd(&slave)).unwrap();
+    let sink = packet_capture::reading::output::Sink::of(std::os::fd::AsFd::as_fd(&slave)).unwrap();
     while sink.write(&[b'.'; 4096]).is_ok() {}
     let mut command = node.command();
     let mut child = Unread(command.args(["get", "web"]).stdout(Stdio::piped()).stderr(slave).spawn().unwrap());

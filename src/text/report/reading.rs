@@ -1,7 +1,10 @@
 //! What the verbs say on standard error: what could not be read, and how much there was.
 
 use super::{State, counted, number};
-use crate::{core::capture::PodName, once::Own, reader::Losses};
+use crate::{
+    core::capture::PodName,
+    reading::{once::Own, reader::Losses},
+};
 
 /// How much of a reason is shown, in characters. It comes from a file.
 const REASON_CHARS_MAX: usize = 2000;

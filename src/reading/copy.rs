@@ -9,8 +9,10 @@ use self::{situation::Situation, stream::Stream};
 use crate::{
     core::capture::{PodName, Stem},
     files::{ring::Ring, state::StateFile},
-    output::{ALONE_MAX, Output},
-    reader::Reader,
+    reading::{
+        output::{ALONE_MAX, Output},
+        reader::Reader,
+    },
     text::report::reading,
 };
 

@@ -12,7 +12,7 @@ use crate::{
         ring::Ring,
         state::{Entry, StateFile},
     },
-    reader,
+    reading::reader,
     text::report::{age, quoted, size},
 };
 

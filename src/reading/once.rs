@@ -18,7 +18,7 @@ use self::{
     flows::{Flow, Flows, Place, Way},
     packet::{Addressed, Packet},
 };
-use crate::{files::pcap::Record, interfaces::Kind};
+use crate::{files::pcap::Record, reading::interfaces::Kind};
 
 /// Interfaces that are told apart. A pod has one, a bridge or two may be in between.
 const INTERFACES_MAX: usize = 64;

@@ -18,10 +18,12 @@ use crate::{
         ring::Ring,
         state::Entry,
     },
-    interfaces,
-    once::{Evidence, Own},
-    output::Output,
-    reader::{Losses, Reader},
+    reading::{
+        interfaces,
+        once::{Evidence, Own},
+        output::Output,
+        reader::{Losses, Reader},
+    },
     text::report::reading,
 };
 
