@@ -11,7 +11,7 @@
 //! [`desired`](core::desired) folds what the API server says into what each pod last readably asked for, and where it is. [`slots`](core::slots) holds what
 //! there is: one slot for each *stem*, the beginning of a capture's file names, since files are what can have one writer only.
 //! [`annotations`](core::annotations) and [`filter`](core::filter) say what a text asks for, [`room`](core::room) which of it the node has room for, within its [`limits`](core::limits).
-//! [`plan`](core::plan) compares the two and names what is to be done. [`run`] waits for one thing, records it, has it planned and carries
+//! [`plan`](core::plan) compares the two and names what is to be done. [`run`](controller::run) waits for one thing, records it, has it planned and carries
 //! it out, until there is nothing left to do. So a missed event, a crash, a failed removal, a new list and a tcpdump that will not
 //! die are one code path: compare and act again.
 //!
@@ -52,7 +52,6 @@
 
 pub mod cli;
 pub mod config;
-pub mod run;
 
 /// Decides: no I/O, no clock, no log.
 pub mod core {
@@ -110,4 +109,9 @@ pub mod reading {
     pub mod reader;
     pub mod readers;
     pub mod status;
+}
+
+/// The loop.
+pub mod controller {
+    pub mod run;
 }

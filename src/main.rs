@@ -9,6 +9,7 @@ use kube::{Client, Config as KubeConfig, config::KubeConfigOptions};
 use packet_capture::{
     cli::{self, Command, Format, Misuse},
     config::{self, Config},
+    controller::run,
     core::capture::PodName,
     files::pcap,
     k8s::{watch, whereabouts},
@@ -17,7 +18,6 @@ use packet_capture::{
         copy::{self, Said, Wanted},
         output, readers, status,
     },
-    run,
 };
 
 fn main() -> ExitCode {
