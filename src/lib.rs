@@ -60,6 +60,7 @@ pub mod core {
     pub mod desired;
     pub mod filter;
     pub mod limits;
+    pub mod observed_pod;
     pub mod plan;
     pub mod refusal;
     pub mod room;

@@ -16,14 +16,12 @@ pub use check::{CHECK_INTERVAL, Check};
 use claims::{Claims, Order};
 pub use wish::Wish;
 
-use crate::{
-    core::{
-        annotations::{self, Accepted, Annotations},
-        capture::{Asked, Stem, Uid},
-        limits::Limits,
-        slots::Standing,
-    },
-    k8s::pod::Seen,
+use crate::core::{
+    annotations::{self, Accepted, Annotations},
+    capture::{Asked, Stem, Uid},
+    limits::Limits,
+    observed_pod::Seen,
+    slots::Standing,
 };
 
 /// What the API server has told.

@@ -5,7 +5,7 @@
 
 mod read;
 
-use std::{borrow::Cow, net::IpAddr};
+use std::borrow::Cow;
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -15,10 +15,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::core::{
-    annotations::{self, Annotations},
-    capture::{Asked, Place, PodName, Stem, Uid},
+    annotations,
+    capture::{PodName, Uid},
     limits::Limits,
-    refusal::Refusal,
+    observed_pod::{self, PodFields, Seen},
 };
 
 /// The part of a pod that is read from the API server.
@@ -41,6 +41,23 @@ impl Pod {
         &self.node
     }
 
+    fn fields(&self) -> Option<PodFields> {
+        let ObjectMeta { uid, name, namespace, creation_timestamp, annotations, .. } = self.metadata.clone();
+        let namespace = namespace.unwrap_or_else(|| "default".into());
+        let present = |text: &String| !text.is_empty();
+        Some(PodFields {
+            uid: Uid(uid.filter(present)?),
+            pod: PodName { namespace, name: name.filter(present)? },
+            created_s: creation_timestamp.map_or(0, |time| time.0.as_second()),
+            annotations: annotations.unwrap_or_default(),
+            host_network: self.host_network,
+            phase: self.phase.clone(),
+            ips: self.ips.clone(),
+            host_ips: self.host_ips.clone(),
+            too_many_addresses: self.too_many_addresses,
+        })
+    }
+
     /// Whether it asks for a capture, readably or not.
     #[must_use]
     pub fn asks(&self) -> bool {
@@ -48,121 +65,10 @@ impl Pod {
     }
 }
 
-/// What one look at a pod tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Its UID.
-    pub uid: Uid,
-    /// Its namespace and name.
-    pub pod: PodName,
-    /// When it was created, in seconds since 1970: decides who came first where nothing else does.
-    pub created_s: i64,
-    /// Its annotations of ours as they stand there, but for what is too much to be readable.
-    pub annotations: Annotations,
-    /// What they ask.
-    pub asked: Asked,
-    /// Where it is, as far as its own status tells.
-    pub place: Place,
-    /// The addresses that it reports as its own, whether it asks for a capture or not; none if it has finished or uses the node's
-    /// network.
-    pub claims: Vec<IpAddr>,
-}
-
-/// The most addresses that a pod has: one of each family. What reports more is not believed, and not kept.
-const ADDRESSES_MAX: usize = 2;
-
-/// What a pod asks, and where it is. A pod without a UID or a name, which no API server has, is `None`.
+/// What a pod asks for, and where it is. A pod without a UID or a name, which no API server has, is `None`.
 #[must_use]
 pub fn seen(pod: &Pod, limits: &Limits) -> Option<Seen> {
-    let uid = Uid(pod.metadata.uid.clone().filter(|uid| !uid.is_empty())?);
-    let name = pod.metadata.name.clone().filter(|name| !name.is_empty())?;
-    let namespace = pod.metadata.namespace.clone().unwrap_or_else(|| "default".into());
-    let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-    let asked = annotations::asked(&annotations, limits);
-    let pod_name = PodName { namespace, name };
-    let place = place(pod, &pod_name, limits);
-    let created_s = pod.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
-    let claims = claims(pod);
-    Some(Seen { uid, pod: pod_name, created_s, annotations, asked, place, claims })
-}
-
-fn host_ips(pod: &Pod) -> Vec<IpAddr> {
-    pod.host_ips.iter().filter_map(|ip| Some(ip.parse::<IpAddr>().ok()?.to_canonical())).collect()
-}
-
-fn has_finished(pod: &Pod) -> bool {
-    matches!(pod.phase.as_str(), "Succeeded" | "Failed")
-}
-
-/// One bad address does not spoil the others: they may well be the pod's, and are not to be captured for another.
-fn claims(pod: &Pod) -> Vec<IpAddr> {
-    if pod.host_network || has_finished(pod) {
-        return Vec::new();
-    }
-    let ips = pod.ips.iter().filter_map(|ip| Some(ip.parse::<IpAddr>().ok()?.to_canonical()));
-    let mut claims = Vec::new();
-    let hosts = host_ips(pod);
-    for ip in ips.filter(|ip| whose(*ip).is_none() && !hosts.contains(ip)) {
-        if claims.len() < ADDRESSES_MAX && !claims.contains(&ip) {
-            claims.push(ip);
-        }
-    }
-    claims
-}
-
-fn place(pod: &Pod, name: &PodName, limits: &Limits) -> Place {
-    let stem = Stem::of(name);
-    let host_network_allowed = limits.host_network_namespaces.contains(&name.namespace);
-    if has_finished(pod) {
-        return Place::Finished;
-    }
-    if !stem.fits() {
-        let (bytes, max) = stem.file_name_bytes();
-        return Place::Forbidden(Refusal::NameTooLong { bytes, max });
-    }
-    if pod.host_network && !host_network_allowed {
-        return Place::Forbidden(Refusal::HostNetwork);
-    }
-    if pod.too_many_addresses {
-        return Place::Forbidden(Refusal::TooManyAddresses { max: ADDRESSES_MAX });
-    }
-    let host_ips = host_ips(pod);
-    let mut ips = Vec::new();
-    for address in &pod.ips {
-        let foreign = |what| Place::Forbidden(Refusal::ForeignAddress { address: address.clone(), what });
-        let Ok(ip) = address.parse::<IpAddr>() else { return foreign("not an IP address") };
-        let ip = ip.to_canonical();
-        match whose(ip) {
-            Some(what) => return foreign(what),
-            None if host_ips.contains(&ip) && !pod.host_network => return foreign("the node's own address"),
-            None if ips.contains(&ip) => (),
-            None if ips.len() >= ADDRESSES_MAX => {
-                return Place::Forbidden(Refusal::TooManyAddresses { max: ADDRESSES_MAX });
-            }
-            None => ips.push(ip),
-        }
-    }
-    ips.sort_unstable();
-    if ips.is_empty() { Place::NoAddress } else { Place::At(ips) }
-}
-
-/// What an address is that no pod can have for itself.
-fn whose(ip: IpAddr) -> Option<&'static str> {
-    let link_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    if ip.is_loopback() {
-        Some("a loopback address")
-    } else if ip.is_unspecified() {
-        Some("the unspecified address")
-    } else if ip.is_multicast() || ip == IpAddr::from([255; 4]) {
-        Some("an address of many hosts")
-    } else if link_local {
-        Some("a link-local address")
-    } else {
-        None
-    }
+    Some(observed_pod::seen(pod.fields()?, limits))
 }
 
 impl<'de> Deserialize<'de> for Pod {
@@ -219,8 +125,10 @@ impl kube::Resource for Pod {
 mod tests {
     use serde_json::json;
 
+    use std::net::IpAddr;
+
     use super::*;
-    use crate::core::annotations::ANNOTATION;
+    use crate::core::{annotations::ANNOTATION, capture::Place, observed_pod::ADDRESSES_MAX, refusal::Refusal};
 
     fn limits() -> Limits {
         Limits { host_network_namespaces: ["trusted".to_owned()].into(), ..Limits::default() }

@@ -6,16 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use packet_capture::{
-    core::{
-        annotations::{Accepted, Annotations},
-        capture::{Asked, Place, Stem, Uid},
-        desired::{Check, Word},
-        limits::Limits,
-        refusal::Refusal,
-        slots::Standing,
-    },
-    k8s::pod::Seen,
+use packet_capture::core::{
+    annotations::{Accepted, Annotations},
+    capture::{Asked, Place, Stem, Uid},
+    desired::{Check, Word},
+    limits::Limits,
+    observed_pod::Seen,
+    refusal::Refusal,
+    slots::Standing,
 };
 
 /// All pods as they were last heard of, whether they ask for something or not.

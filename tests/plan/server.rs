@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use packet_capture::{
-    core::{
-        annotations::{Annotations, asked},
-        capture::{Place, PodName, Uid},
-        desired::Word,
-        limits::Limits,
-    },
-    k8s::pod::Seen,
+use packet_capture::core::{
+    annotations::{Annotations, asked},
+    capture::{Place, PodName, Uid},
+    desired::Word,
+    limits::Limits,
+    observed_pod::Seen,
 };
 
 use crate::asks::{annotations, place};

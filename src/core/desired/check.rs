@@ -74,17 +74,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{
-        core::{
-            annotations,
-            capture::Asked,
-            desired::{
-                Word,
-                tests::{after, files, seen},
-            },
-            limits::Limits,
+    use crate::core::{
+        annotations,
+        capture::Asked,
+        desired::{
+            Word,
+            tests::{after, files, seen},
         },
-        k8s::pod::Seen,
+        limits::Limits,
+        observed_pod::Seen,
     };
 
     const FILTER: &str = "tcpdump.antrea.io/filter";

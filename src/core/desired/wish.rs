@@ -2,14 +2,12 @@
 
 use std::time::Instant;
 
-use crate::{
-    core::{
-        annotations::{Accepted, Annotations},
-        capture::{Asked, Place, Uid},
-        refusal::Refusal,
-        slots::Standing,
-    },
-    k8s::pod::Seen,
+use crate::core::{
+    annotations::{Accepted, Annotations},
+    capture::{Asked, Place, Uid},
+    observed_pod::Seen,
+    refusal::Refusal,
+    slots::Standing,
 };
 
 /// A pod that asks for something.

@@ -3,14 +3,12 @@
 use std::{net::IpAddr, time::Instant};
 
 use super::*;
-use crate::{
-    core::{
-        annotations,
-        capture::{Stem, Uid},
-        desired::{Desired, Word, tests::seen},
-        limits::Limits,
-    },
-    k8s::pod::Seen,
+use crate::core::{
+    annotations,
+    capture::{Stem, Uid},
+    desired::{Desired, Word, tests::seen},
+    limits::Limits,
+    observed_pod::Seen,
 };
 
 fn ip(text: &str) -> IpAddr {
