@@ -1,6 +1,6 @@
 //! The command line: what each word means, and what is said to those that mean nothing. Pure.
 
-use crate::core::capture::PodName;
+use crate::{core::capture::PodName, text::format::Format};
 
 /// What the program is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,18 +30,6 @@ pub enum Command {
     },
     /// Print this.
     Say(&'static str),
-}
-
-/// How captures are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// A table.
-    #[default]
-    Table,
-    /// A table with more columns.
-    Wide,
-    /// One line of JSON for each.
-    Json,
 }
 
 /// What is wrong with a command line, and how a right one looks.

@@ -57,6 +57,7 @@ pub mod config;
 pub mod core {
     pub mod annotations;
     pub mod capture;
+    pub mod condition;
     pub mod desired;
     pub mod filter;
     pub mod limits;
@@ -69,6 +70,7 @@ pub mod core {
 
 /// Every sentence about a capture.
 pub mod text {
+    pub mod format;
     pub mod report;
 }
 
@@ -83,6 +85,7 @@ pub mod k8s {
 /// What the kernel tells: interfaces, addresses, signals, names that only one may have.
 pub mod kernel {
     pub mod instance;
+    pub mod memory;
     pub mod netlink;
     pub mod signals;
 }
@@ -105,6 +108,7 @@ pub mod files {
 pub mod reading {
     pub mod copy;
     pub mod interfaces;
+    pub mod messages;
     pub mod once;
     pub mod output;
     pub mod reader;

@@ -7,17 +7,19 @@ use std::{env, io, path::PathBuf, process::ExitCode};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Client, Config as KubeConfig, config::KubeConfigOptions};
 use packet_capture::{
-    cli::{self, Command, Format, Misuse},
+    cli::{self, Command, Misuse},
     config::{self, Config},
     controller::run,
     core::capture::PodName,
     files::pcap,
     k8s::{watch, whereabouts},
+    kernel::memory,
     process::health,
     reading::{
         copy::{self, Said, Wanted},
         output, readers, status,
     },
+    text::format::Format,
 };
 
 fn main() -> ExitCode {
@@ -130,7 +132,7 @@ fn copy(pod: &PodName, all: bool, follow: bool) -> ExitCode {
 
 /// What somebody has run in the container must not cost a capture its memory. Where that cannot be said, the kernel chooses.
 fn goes_first() {
-    let _ = readers::goes_first("self");
+    let _ = memory::goes_first("self");
 }
 
 fn whereabouts(pod: &PodName) -> String {

@@ -12,11 +12,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["core"]),
     ("cli", &["core", "text"]),
     ("files", &["core"]),
-    ("process", &["core"]),
+    ("kernel", &["core"]),
+    ("process", &["core", "kernel"]),
     ("k8s", &["core", "text"]),
-    ("reading", &["core", "text", "files"]),
-    ("controller", &["config", "core", "files", "k8s", "process", "text"]),
-    ("main", &["cli", "config", "controller", "core", "files", "k8s", "process", "reading", "text"]),
+    ("reading", &["core", "files", "kernel", "text"]),
+    ("controller", &["config", "core", "files", "k8s", "kernel", "process", "text"]),
+    ("main", &["cli", "config", "controller", "core", "files", "k8s", "kernel", "process", "reading", "text"]),
     ("lib", &[]),
 ];
 

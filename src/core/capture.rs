@@ -170,6 +170,21 @@ pub enum Place {
     Finished,
 }
 
+/// How a tcpdump ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// With exit code 0.
+    pub in_order: bool,
+    /// In words: `exited 1`, `was ended by signal 9`.
+    pub how: String,
+    /// The last thing it said, its counts aside; empty if it said nothing.
+    pub last_line: String,
+    /// What libpcap said when the kernel did not take the filter: every packet of the node came.
+    pub unfiltered: Option<String>,
+    /// What it counted, if it came to say so.
+    pub counts: Option<Counts>,
+}
+
 /// What tcpdump counts, and says when it ends in good order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -2,6 +2,8 @@
 //!
 //! Only what a tcpdump of this machine writes is understood: this machine's byte order, times in microseconds.
 
+use crate::core::annotations::SNAPLEN_MAX;
+
 /// The header of a file, in bytes.
 pub const HEADER_BYTES: usize = 24;
 
@@ -10,9 +12,6 @@ pub const RECORD_HEADER_BYTES: usize = 16;
 
 /// The largest file without a packet, in bytes: that with one has its header and the packet's, and something of the packet.
 pub const EMPTY_BYTES_MAX: u64 = (HEADER_BYTES + RECORD_HEADER_BYTES) as u64;
-
-/// The most that is kept of one packet, in bytes: libpcap's `MAXIMUM_SNAPLEN`, and tcpdump's default.
-pub const SNAPLEN_MAX: u32 = 262_144;
 
 /// The longest record, in bytes.
 pub const RECORD_BYTES_MAX: usize = RECORD_HEADER_BYTES + SNAPLEN_MAX as usize;

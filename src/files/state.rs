@@ -22,8 +22,9 @@ pub use self::entry::{Entry, PastEntry};
 use crate::{
     core::{
         capture::Stem,
+        condition::State,
         plan::{Outlook, SLOTS_MAX},
-        slots::Slots,
+        slots::{Slot, Slots},
     },
     files::ring::open_regular,
 };
@@ -55,7 +56,7 @@ struct Written {
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-struct State {
+struct Document {
     version: u32,
     captures: Vec<Entry>,
 }
@@ -78,7 +79,7 @@ impl StateFile {
         };
         let mut text = String::new();
         file.take(BYTES_MAX).read_to_string(&mut text)?;
-        let state: State = serde_json::from_str(&text)?;
+        let state: Document = serde_json::from_str(&text)?;
         match state.version {
             VERSION => Ok(Some(state.captures.into_iter().filter(Entry::names_a_pod).collect())),
             version => Err(io::Error::other(format!("it has format version {version}, not {VERSION}"))),
@@ -96,13 +97,18 @@ impl StateFile {
     ///
     /// # Errors
     /// If it cannot be written; the old one then stands.
-    pub fn save(&mut self, slots: &Slots, outlooks: &BTreeMap<Stem, Outlook>) -> io::Result<()> {
+    pub fn save(
+        &mut self,
+        slots: &Slots,
+        outlooks: &BTreeMap<Stem, Outlook>,
+        describe: impl Fn(&Slot, &Outlook) -> (State, Option<String>),
+    ) -> io::Result<()> {
         if self.written.as_ref().is_some_and(|last| last.changes == slots.changes() && last.outlooks == *outlooks) {
             return Ok(());
         }
         let new = Outlook::default();
         let outlook = |stem| outlooks.get(stem).unwrap_or(&new);
-        let captures = slots.iter().filter_map(|(stem, slot)| Entry::of(stem, slot, outlook(stem)));
+        let captures = slots.iter().filter_map(|(stem, slot)| Entry::of(stem, slot, describe(slot, outlook(stem))));
         let text = text(captures)?;
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
@@ -150,6 +156,10 @@ mod tests {
         slots::{End, Moment, Past, Phase, Run, Slot, Standing},
     };
 
+    fn describe(_: &Slot, outlook: &Outlook) -> (State, Option<String>) {
+        (State::Waiting, Some(format!("{outlook:?}")))
+    }
+
     fn dir(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("packet-capture-state-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
@@ -175,7 +185,7 @@ mod tests {
         slots.end(&stem, End::Duration);
         slots.retire(&stem, now);
         slots.doom(&stem);
-        file.save(&slots, &BTreeMap::new()).unwrap();
+        file.save(&slots, &BTreeMap::new(), describe).unwrap();
         let entries = StateFile::at(&dir).load().unwrap().unwrap();
         assert_eq!(entries[0].stem(), stem);
         assert_eq!(entries[0].annotations, Some(accepted.annotations.clone()));
@@ -250,7 +260,7 @@ mod tests {
             slots.restore(stem.clone(), slot);
             outlooks.insert(stem, Outlook { halt: None, standing: Some(Standing::Refused(refusal.clone())) });
         }
-        file.save(&slots, &outlooks).unwrap();
+        file.save(&slots, &outlooks, describe).unwrap();
         let bytes = fs::metadata(dir.join(".state.json")).unwrap().len();
         assert!(bytes > BYTES_MAX / 2 && bytes <= SLOTS_MAX as u64 * ENTRY_BYTES_MAX, "{bytes} bytes");
         assert_eq!(StateFile::at(&dir).load().unwrap().unwrap().len(), SLOTS_MAX);
@@ -262,19 +272,19 @@ mod tests {
         let (dir, stem) = (dir("same-again"), Stem::of(&PodName { namespace: "default".into(), name: "web".into() }));
         let (mut slots, mut file) = (Slots::default(), StateFile::at(&dir));
         slots.open(&stem, Uid("1".into()));
-        file.save(&slots, &BTreeMap::new()).unwrap();
+        file.save(&slots, &BTreeMap::new(), describe).unwrap();
         let path = dir.join(".state.json");
         fs::remove_file(&path).unwrap();
-        file.save(&slots, &BTreeMap::new()).unwrap();
+        file.save(&slots, &BTreeMap::new(), describe).unwrap();
         slots.told(&stem, None);
-        file.save(&slots, &BTreeMap::new()).unwrap();
+        file.save(&slots, &BTreeMap::new(), describe).unwrap();
         assert!(!path.exists(), "nothing in it is another");
         slots.doom(&stem);
-        file.save(&slots, &BTreeMap::new()).unwrap();
+        file.save(&slots, &BTreeMap::new(), describe).unwrap();
         assert!(path.exists());
         let outlook = Outlook { halt: None, standing: Some(Standing::Waiting) };
         fs::remove_file(&path).unwrap();
-        file.save(&slots, &[(stem, outlook)].into()).unwrap();
+        file.save(&slots, &[(stem, outlook)].into(), describe).unwrap();
         assert!(!path.exists(), "what goes says no more");
         fs::remove_dir_all(&dir).unwrap();
     }

@@ -61,6 +61,12 @@ struct Allowance {
     refilled_at: Instant,
 }
 
+fn log_note(note: &Note) {
+    let level = if note.reason.is_warning() { log::Level::Warn } else { log::Level::Info };
+    let Note { pod, uid, reason, text } = note;
+    log::log!(level, "{} pod={pod} uid={uid} note={text:?}", reason.sentence());
+}
+
 impl Events {
     /// Starts the task that creates Events in the name of this node's controller.
     #[must_use]
@@ -73,7 +79,7 @@ impl Events {
     /// Logs a note, and queues it for the API server if its pod has not had too many and the queue has room. Where it was only
     /// logged: returns when it could be queued.
     pub fn tell(&mut self, note: Note) -> Option<time::Instant> {
-        note.log();
+        log_note(&note);
         let again_at = time::Instant::now() + REFILL;
         if !self.allow(&note.uid) {
             log::debug!("no event: the pod has had too many pod={}", note.pod);

@@ -21,12 +21,12 @@ use rustix::process::{
 
 use crate::{
     core::{
-        capture::{Counts, Uid},
+        annotations::SNAPLEN_MAX,
+        capture::{Exit, Uid},
         slots::Run,
     },
-    files::pcap::SNAPLEN_MAX,
+    kernel::memory,
     process::stderr::{self, Stderr},
-    reading::readers,
 };
 
 /// How much of a processor tcpdump may take to compile a filter, in seconds. The worst of 512 bytes was measured to take 0.12 s.
@@ -91,19 +91,6 @@ pub enum Compiled {
     NotInKernel(String),
     /// One of them took too long.
     TooCostly,
-}
-
-/// How a tcpdump ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit {
-    /// Its exit code or the signal that ended it.
-    pub status: ExitStatus,
-    /// The last thing it said, its counts aside; empty if it said nothing.
-    pub last_line: String,
-    /// Why the kernel did not filter for it, if that is so.
-    pub unfiltered: Option<String>,
-    /// What it counted, if it came to say so.
-    pub counts: Option<Counts>,
 }
 
 impl Tcpdumps {
@@ -216,7 +203,10 @@ impl Tcpdumps {
             let unfiltered = stderr.as_ref().and_then(Stderr::unfiltered).map(str::to_owned);
             let said = stderr.map(Stderr::into_text).unwrap_or_default();
             let (last_line, counts) = (stderr::last_line(&said), stderr::counts(&said));
-            exits.push((uid.clone(), Exit { status, last_line, unfiltered, counts }));
+            exits.push((
+                uid.clone(),
+                Exit { in_order: status.success(), how: how(status), last_line, unfiltered, counts },
+            ));
             false
         });
         exits
@@ -271,7 +261,7 @@ impl Tcpdumps {
 fn give_way(child: &Child) {
     let pid = child.id();
     let nice = setpriority_process(Some(Pid::from_child(child)), COMPILE_NICE).map_err(io::Error::from);
-    if let Err(error) = nice.and(readers::goes_first(&pid.to_string())) {
+    if let Err(error) = nice.and(memory::goes_first(&pid.to_string())) {
         log::debug!("cannot have a compilation give way pid={pid} error={error}");
     }
 }
@@ -326,15 +316,12 @@ fn snaplen(options: &[String], bytes: u32) -> u32 {
     bytes.saturating_add(header).min(SNAPLEN_MAX)
 }
 
-impl Exit {
-    /// How it ended, in words: `exited 1`, `was ended by signal 9`.
-    #[must_use]
-    pub fn how(&self) -> String {
-        match (self.status.code(), self.status.signal()) {
-            (Some(code), _) => format!("exited {code}"),
-            (None, Some(signal)) => format!("was ended by signal {signal}"),
-            (None, None) => "ended".to_owned(),
-        }
+/// How a process ended, in words: `exited 1`, `was ended by signal 9`.
+fn how(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended".to_owned(),
     }
 }
 

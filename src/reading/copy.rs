@@ -10,10 +10,10 @@ use crate::{
     core::capture::{PodName, Stem},
     files::{ring::Ring, state::StateFile},
     reading::{
+        messages,
         output::{ALONE_MAX, Output},
         reader::Reader,
     },
-    text::report::reading,
 };
 
 /// Why a copy ended too soon.
@@ -107,7 +107,7 @@ pub fn copy(dir: &Path, wanted: Wanted, say: &mut dyn FnMut(Said)) -> Result<Str
     let is_alone = output.is_alone();
     let mut stream = Stream::new(output, say);
     stream.note(situation.news());
-    stream.note(is_alone.then(|| reading::alone(ALONE_MAX.as_secs())));
+    stream.note(is_alone.then(|| messages::alone(ALONE_MAX.as_secs())));
     let copied = copy_to(&mut stream, &ring, &stem, &mut situation, read, Wanted { pod, all, follow, link_type });
     match copied {
         // This is how one ends that follows.
@@ -133,7 +133,7 @@ fn copy_to(
         (Some(entry), false) => stream.learn(ring, stem, entry, wanted.follow)?,
         (None, false) => {
             let why = read.err().map_or("no entry in the state file".to_owned(), |error| error.to_string());
-            stream.warn(reading::no_addresses(&why));
+            stream.warn(messages::no_addresses(&why));
         }
         (_, true) => (),
     }
@@ -147,7 +147,7 @@ fn copy_to(
         }
     }
     if stream.is_empty() && situation.is_usual() && !wanted.follow {
-        stream.note(Some(reading::empty(wanted.pod)));
+        stream.note(Some(messages::empty(wanted.pod)));
     }
     Ok(())
 }

@@ -30,9 +30,6 @@ const COUNT_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether it has.
 const COUNT_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What makes a kill for lack of memory take this process first (proc_pid_oom_score_adj(5)): the most that there is.
-const OOM_SCORE_MAX: &str = "1000";
-
 /// The right to read, for as long as this lives.
 #[derive(Debug)]
 pub struct Admission(#[expect(dead_code, reason = "its lock ends with it")] File);
@@ -129,14 +126,6 @@ fn holder(file: &File) -> io::Result<String> {
     let mut name = Vec::new();
     file.take(NAME_BYTES_MAX).read_to_end(&mut name)?;
     Ok(String::from_utf8_lossy(&name).into_owned())
-}
-
-/// If the container runs out of memory, this process goes first, and no capture pays for it. Raising it needs no privilege.
-///
-/// # Errors
-/// If it cannot be written: then the kernel chooses by size.
-pub fn goes_first(process: &str) -> io::Result<()> {
-    fs::write(format!("/proc/{process}/oom_score_adj"), OOM_SCORE_MAX)
 }
 
 #[cfg(test)]

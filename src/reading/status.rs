@@ -6,14 +6,16 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    cli::Format,
     core::annotations::ANNOTATION,
     files::{
         ring::Ring,
         state::{Entry, StateFile},
     },
     reading::reader,
-    text::report::{age, quoted, size},
+    text::{
+        format::Format,
+        report::{age, quoted, size},
+    },
 };
 
 /// One capture as it is shown.

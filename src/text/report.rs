@@ -6,7 +6,6 @@
 //! and `get` shows one of each packet.
 
 mod note;
-pub mod reading;
 mod refusals;
 mod situation;
 mod text;
@@ -14,18 +13,15 @@ mod text;
 use std::{fmt::Write, path::Path, time::Duration};
 
 pub use note::{Note, Reason};
-pub use situation::{State, situation};
-pub use text::{age, quoted, size, with_causes};
-use text::{counted, number, time};
+pub use situation::situation;
+use text::time;
+pub use text::{age, counted, number, quoted, size, with_causes};
 
-use crate::{
-    core::{
-        annotations::ANNOTATION,
-        capture::{Counts, PodName, Request},
-        limits::Disk,
-        slots::{End, Ended, Run, Slot, Standing, Why},
-    },
-    process::tcpdump::Exit,
+use crate::core::{
+    annotations::ANNOTATION,
+    capture::{Counts, Exit, PodName, Request},
+    limits::Disk,
+    slots::{End, Ended, Run, Slot, Standing, Why},
 };
 
 const LIFE_OF_FILES: &str = "the files live as long as this DaemonSet's pod: they survive a restart of its container, but not an \
@@ -183,7 +179,7 @@ pub fn failed(exit: &Exit, ran: Duration, ended: Ended, kept: usize) -> String {
         return retried(&how, ended, kept);
     }
     let said = if exit.last_line.is_empty() { String::new() } else { format!(": {}", quoted(&exit.last_line)) };
-    let how = format!("tcpdump {} after {:.1} s{said}", exit.how(), ran.as_secs_f64());
+    let how = format!("tcpdump {} after {:.1} s{said}", exit.how, ran.as_secs_f64());
     retried(&how, ended, kept)
 }
 

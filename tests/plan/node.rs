@@ -21,6 +21,7 @@ use std::{
 use packet_capture::{
     core::{
         capture::{PodName, Stem, Uid},
+        condition::State,
         desired::{Check, Desired, Word},
         limits::{Disk, Limits},
         plan::{Action, World, plan},
@@ -28,7 +29,7 @@ use packet_capture::{
         slots::{Moment, Run, Slots},
     },
     files::state::StateFile,
-    text::report::{State, situation},
+    text::report::situation,
 };
 
 use crate::{

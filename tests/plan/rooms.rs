@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use packet_capture::{
-    core::{
-        annotations::Annotations,
-        capture::{Place, PodName},
-        limits::Limits,
-        plan::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
-    },
-    text::report::State,
+use packet_capture::core::{
+    annotations::Annotations,
+    capture::{Place, PodName},
+    condition::State,
+    limits::Limits,
+    plan::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
 };
 
 use crate::{

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use packet_capture::{
-    core::capture::{Place, PodName},
-    text::report::State,
+use packet_capture::core::{
+    capture::{Place, PodName},
+    condition::State,
 };
 
 use crate::{

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use super::{Controller, now};
 use crate::{
     core::{
-        capture::{Stem, Uid},
+        capture::{Exit, Stem, Uid},
         plan::Action,
         room,
         slots::{Ended, Phase, Run, Standing, Why},
     },
-    process::tcpdump::{Exit, Tcpdumps},
+    process::tcpdump::Tcpdumps,
     text::report::{self, Note, Reason},
 };
 
@@ -107,9 +107,9 @@ impl Controller {
         let Some(stem) = self.slots.capturing(uid).cloned() else { return };
         let now = Instant::now();
         let ran = self.slots.get(&stem).and_then(|slot| slot.started_at).map_or(Duration::ZERO, |at| now - at);
-        log::debug!("tcpdump {} stem={stem} counts={:?}", exit.how(), exit.counts);
+        log::debug!("tcpdump {} stem={stem} counts={:?}", exit.how, exit.counts);
         self.count(&stem);
-        match self.slots.exited(&stem, exit.status.success(), exit.counts, now) {
+        match self.slots.exited(&stem, exit.in_order, exit.counts, now) {
             // Told when the files are gone.
             Ended::Stopped(Why::Gone) => (),
             Ended::Stopped(why) => {

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::Controller;
-use crate::core::{limits::Disk, plan};
+use crate::{
+    core::{limits::Disk, plan},
+    text::report::situation,
+};
 
 /// Passes of the planner in one turn. A slot needs at most six: doom, remove, open, admit, start, tell.
 const PASSES_MAX: usize = 16;
@@ -74,6 +77,6 @@ impl Controller {
 
     /// Before the first complete list the state file says more than this process knows.
     pub(super) fn save(&mut self) -> io::Result<()> {
-        if self.desired.is_complete() { self.state.save(&self.slots, &self.outlooks) } else { Ok(()) }
+        if self.desired.is_complete() { self.state.save(&self.slots, &self.outlooks, situation) } else { Ok(()) }
     }
 }

@@ -5,14 +5,11 @@ use std::net::IpAddr;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    core::{
-        annotations::{Accepted, Annotations},
-        capture::{Capture, Counts, PodName, Stem, Uid},
-        plan::Outlook,
-        slots::{Claim, End, Moment, Past, Run, Slot},
-    },
-    text::report::{State, situation},
+use crate::core::{
+    annotations::{Accepted, Annotations},
+    capture::{Capture, Counts, PodName, Stem, Uid},
+    condition::State,
+    slots::{Claim, End, Moment, Past, Run, Slot},
 };
 
 /// The longest reason that is remembered, in bytes: as long as an Event.
@@ -110,10 +107,9 @@ impl PastEntry {
 
 impl Entry {
     /// A slot as it is remembered; one without an owner is not.
-    pub(super) fn of(stem: &Stem, slot: &Slot, outlook: &Outlook) -> Option<Self> {
+    pub(super) fn of(stem: &Stem, slot: &Slot, (state, reason): (State, Option<String>)) -> Option<Self> {
         let PodName { namespace, name } = stem.pod();
         let owner = slot.owner.as_ref()?;
-        let (state, reason) = situation(slot, outlook);
         let reason = reason.map(|mut reason| {
             reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
             reason

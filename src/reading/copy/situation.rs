@@ -8,13 +8,16 @@ use std::{
 };
 
 use crate::{
-    core::capture::{PodName, Stem},
+    core::{
+        capture::{PodName, Stem},
+        condition::State,
+    },
     files::{
         ring::Ring,
         state::{Entry, StateFile},
     },
     kernel::netlink,
-    text::report::{State, reading},
+    reading::messages,
 };
 
 /// How often it is said at the most how a capture is getting on: a tcpdump that fails and is started again changes that all the time.
@@ -59,7 +62,7 @@ impl<'a> Situation<'a> {
             node: netlink::addresses().unwrap_or_default(),
             gone: false,
             idle_since: None,
-            said: Some(reading::situation(pod, State::Capturing, None)),
+            said: Some(messages::situation(pod, State::Capturing, None)),
             said_at: None,
         };
         new.note_idle();
@@ -120,9 +123,9 @@ impl<'a> Situation<'a> {
     pub(super) fn news(&mut self) -> Option<String> {
         let entry = self.entry.as_ref()?;
         let text = if self.gone {
-            reading::gone(self.pod)
+            messages::gone(self.pod)
         } else {
-            reading::situation(self.pod, entry.state, entry.reason.as_deref())
+            messages::situation(self.pod, entry.state, entry.reason.as_deref())
         };
         let too_soon = self.said_at.is_some_and(|said_at| said_at.elapsed() < SAID_INTERVAL) && !self.is_over();
         if too_soon || self.said.as_ref() == Some(&text) {

@@ -19,12 +19,11 @@ use crate::{
         state::Entry,
     },
     reading::{
-        interfaces,
+        interfaces, messages,
         once::{Evidence, Own},
         output::Output,
         reader::{Losses, Reader},
     },
-    text::report::reading,
 };
 
 /// How often a file is read in which there was no packet yet, or that was emptied meanwhile: a ring of one file on a busy link may be
@@ -91,7 +90,7 @@ impl<'a> Stream<'a> {
     }
 
     fn shows_all(&mut self, own: &Own) {
-        reading::shows_all(own).map(Said::Warning).into_iter().for_each(&mut *self.say);
+        messages::shows_all(own).map(Said::Warning).into_iter().for_each(&mut *self.say);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -113,7 +112,7 @@ impl<'a> Stream<'a> {
 
     /// What it ends with.
     pub(super) fn copied(&self) -> String {
-        reading::copied(self.out.packets, self.out.bytes)
+        messages::copied(self.out.packets, self.out.bytes)
     }
 
     /// Reads the capture once to find the pod's own interface, so that each packet is shown once. What it reads is read again.
@@ -133,11 +132,11 @@ impl<'a> Stream<'a> {
             self.out.pause(AGAIN_AFTER)?;
         }
         if let Some(link_type) = reader.link_type().filter(|link_type| *link_type != LINUX_SLL2) {
-            self.warn(reading::no_interfaces(link_type));
+            self.warn(messages::no_interfaces(link_type));
             return Ok(());
         }
         if bytes > 0 && reader.oldest_us() < interfaces::numbered_since_us() {
-            self.warn(reading::restarted());
+            self.warn(messages::restarted());
             return Ok(());
         }
         let own = match self.evidence.own(if follow { PASSED_BY_MIN } else { 0 }) {
@@ -195,7 +194,7 @@ impl<'a> Stream<'a> {
             && let Own::On(own) = self.evidence.own(PASSED_BY_MIN)
         {
             if matches!(self.shown, Shown::AllForNow) {
-                self.warn(reading::shows_once_now());
+                self.warn(messages::shows_once_now());
             }
             self.decide(Shown::On(own))?;
         }
@@ -267,7 +266,7 @@ impl<'a> Stream<'a> {
             return;
         }
         let new = reader.losses.since(told);
-        reading::losses(&new).map(Said::Warning).for_each(&mut *self.say);
+        messages::losses(&new).map(Said::Warning).for_each(&mut *self.say);
         self.told = (reader.losses.clone(), Some(Instant::now()));
     }
 
@@ -304,7 +303,7 @@ impl<'a> Stream<'a> {
             && let missed = self.evidence.missed(own)
             && missed > slack
         {
-            self.warn(reading::missed(missed));
+            self.warn(messages::missed(missed));
         }
         Ok(())
     }

@@ -70,7 +70,9 @@ impl Reason {
         }
     }
 
-    fn sentence(self) -> &'static str {
+    /// The beginning of the log line about it.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
         match self {
             Self::Started => "capture started",
             Self::Stopped => "capture stopped",
@@ -91,12 +93,5 @@ impl Note {
     #[must_use]
     pub fn to_owner(stem: &Stem, slot: &Slot, reason: Reason, text: String) -> Option<Self> {
         Some(Self { pod: stem.pod(), uid: slot.owner.clone()?, reason, text })
-    }
-
-    /// Writes it to the log.
-    pub fn log(&self) {
-        let level = if self.reason.is_warning() { log::Level::Warn } else { log::Level::Info };
-        let Self { pod, uid, reason, text } = self;
-        log::log!(level, "{} pod={pod} uid={uid} note={text:?}", reason.sentence());
     }
 }

@@ -60,11 +60,15 @@ pub(super) fn time(time: Duration) -> String {
     }
 }
 
-pub(super) fn number(number: usize) -> u64 {
+/// As many, to be counted.
+#[must_use]
+pub fn number(number: usize) -> u64 {
     number.try_into().unwrap_or(u64::MAX)
 }
 
-pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+/// A number and what it counts: `1 file`, `2 files`.
+#[must_use]
+pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 

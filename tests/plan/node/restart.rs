@@ -10,6 +10,7 @@ use packet_capture::{
         slots::{Slot, Slots},
     },
     files::state::StateFile,
+    text::report::situation,
 };
 
 use super::{
@@ -29,7 +30,7 @@ impl Node {
         for (stem, files) in &mut self.files {
             files.saved = files.must_go && self.books.get(stem).is_some_and(|book| book.doomed);
         }
-        self.state.save(&self.slots, &plan(&self.world()).outlooks).unwrap();
+        self.state.save(&self.slots, &plan(&self.world()).outlooks, situation).unwrap();
     }
 
     /// The controller's end, and with it that of its container's processes; then what `run` does when it begins.

@@ -1,9 +1,9 @@
 //! What the verbs say on standard error: what could not be read, and how much there was.
 
-use super::{State, counted, number};
+use super::{once::Own, reader::Losses};
 use crate::{
-    core::capture::PodName,
-    reading::{once::Own, reader::Losses},
+    core::{capture::PodName, condition::State},
+    text::report::{counted, number},
 };
 
 /// How much of a reason is shown, in characters. It comes from a file.
