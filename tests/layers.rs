@@ -120,11 +120,15 @@ fn roots(path: &str) -> Vec<String> {
     roots
 }
 
-/// The numbered lines of a file, without its comments and its tests.
+/// The numbered lines of a file, without its comments and its test modules: from `#[cfg(test)]` to the end of what it stands before.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut in_test = false;
     let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line));
-    let code = numbered.take_while(|(_, line)| *line != "#[cfg(test)]");
-    code.filter(|(_, line)| !line.trim_start().starts_with("//"))
+    numbered.filter(move |(_, line)| {
+        let was_in_test = in_test;
+        in_test = *line == "#[cfg(test)]" || in_test && *line != "}" && !line.starts_with("mod tests;");
+        !was_in_test && !in_test && !line.trim_start().starts_with("//")
+    })
 }
 
 /// Whether a line has this name, and not one that merely ends with it.
@@ -139,5 +143,9 @@ fn an_import_is_found_in_whatever_form() {
     let found: Vec<_> = imports(text).into_iter().collect();
     let expected = [(1, "a"), (2, "b"), (2, "c"), (6, "d")].map(|(line, root)| (line, root.to_owned()));
     assert_eq!(found, expected);
+    let code: Vec<_> = code("a\n#[cfg(test)]\nmod tests {\n    b\n}\nc\n#[cfg(test)]\nmod tests;\n// d\ne\n")
+        .map(|(_, line)| line)
+        .collect();
+    assert_eq!(code, ["a", "c", "e"]);
     assert!(names("    log::warn!()", "log::") && !names("    catalog::warn!()", "log::"));
 }
