@@ -93,6 +93,11 @@ fn probe(ready: bool) -> ExitCode {
 
 fn show(namespace: Option<&str>, format: Format) -> ExitCode {
     goes_first();
+    let whose = namespace.unwrap_or(readers::ALL_NAMESPACES);
+    let _admission = match readers::admit(&path("RUN_DIR", config::RUN_DIR), &readers::STATUS, whose) {
+        Ok(admission) => admission,
+        Err(error) => return fail(&error.to_string()),
+    };
     if let Err(reason) = health::check(&path("RUN_DIR", config::RUN_DIR), true) {
         warn(&format!("this may be how things were, the controller is {reason}"));
     }
@@ -111,7 +116,7 @@ fn copy(pod: &PodName, all: bool, follow: bool) -> ExitCode {
         );
         return ExitCode::from(2);
     }
-    let _admission = match readers::admit(&path("RUN_DIR", config::RUN_DIR), &pod.namespace) {
+    let _admission = match readers::admit(&path("RUN_DIR", config::RUN_DIR), &readers::READERS, &pod.namespace) {
         Ok(admission) => admission,
         Err(error) => return fail(&error.to_string()),
     };

@@ -97,6 +97,13 @@ pub fn missed(packets: u64) -> String {
     )
 }
 
+/// The newest file ends within a packet, and it is not known whether a tcpdump still writes it.
+#[must_use]
+pub fn maybe_torn() -> String {
+    "the newest file ends within a packet, which is not copied: a tcpdump may be writing it, or the file is damaged"
+        .to_owned()
+}
+
 /// It is not known whose the packets are.
 #[must_use]
 pub fn no_addresses(why: &str) -> String {

@@ -22,11 +22,9 @@ use crate::files::pcap::{self, Record};
 
 /// How much is collected before it is written, in bytes: half of what a pipe holds.
 const COLLECTED_BYTES: usize = 32 << 10;
-/// How long a reader may stand still while standard input is open: its end tells when the client goes. A person may look at something
-/// else for a while; nobody does for this long.
-const STALLED_MAX: Duration = Duration::from_secs(600);
-/// The same where standard input is closed, which cannot tell that the client has gone; and how long `follow` goes on then. With what
-/// Kubernetes needs, nothing outlives its client by more than a minute.
+/// How long a reader may stand still: a client that has gone without a word, such as that of a laptop that was closed, looks like one
+/// that stands still. It is also how long `follow` goes on where standard input is closed, and can tell nothing of the client. With
+/// what Kubernetes needs, nothing outlives its client by more than a minute.
 pub const ALONE_MAX: Duration = Duration::from_secs(50);
 /// How long a line on standard error may wait for somebody to read it: without a reader, it is better lost than waited for.
 const WORDS_MAX: Duration = Duration::from_secs(5);
@@ -39,7 +37,6 @@ pub struct Output {
     out: Sink,
     reader: Option<File>,
     ends_with_reader: bool,
-    stalled_max: Duration,
     /// When it ends, where nothing could tell that its reader has gone.
     until: Option<Instant>,
     collected: Vec<u8>,
@@ -65,10 +62,9 @@ impl Output {
         let out = Sink::of(io::stdout().as_fd())?;
         let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         let reader = (!is_memory_device(&input)?).then_some(input);
-        let stalled_max = if reader.is_some() { STALLED_MAX } else { ALONE_MAX };
         let until = (ends_with_reader && reader.is_none()).then(|| Instant::now() + ALONE_MAX);
         let collected = Vec::with_capacity(COLLECTED_BYTES);
-        Ok(Self { out, reader, ends_with_reader, stalled_max, until, collected, packets: 0, bytes: 0 })
+        Ok(Self { out, reader, ends_with_reader, until, collected, packets: 0, bytes: 0 })
     }
 
     /// Whether it ends after a time, since nothing could tell that its reader has gone.
@@ -144,7 +140,7 @@ impl Output {
     /// Waits for output to be as wanted, for a time or as long as a reader may stand still. False: the time is over.
     fn wait(&mut self, wanted: PollFlags, since: Instant, time: Option<Duration>) -> io::Result<bool> {
         loop {
-            let end = since + time.unwrap_or(self.stalled_max);
+            let end = since + time.unwrap_or(ALONE_MAX);
             let end = self.until.map_or(end, |until| until.min(end));
             let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
             let mut polled = vec![PollFd::new(&self.out, wanted)];
@@ -177,7 +173,7 @@ impl Output {
         match self.reader.as_mut().map(|reader| reader.read(&mut [0; 4096])) {
             Some(Ok(0)) if self.ends_with_reader => Err(io::ErrorKind::BrokenPipe.into()),
             Some(Ok(0)) => {
-                (self.reader, self.stalled_max) = (None, ALONE_MAX);
+                self.reader = None;
                 Ok(())
             }
             Some(Err(error)) if error.kind() != io::ErrorKind::Interrupted => Err(error),

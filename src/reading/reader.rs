@@ -305,7 +305,7 @@ impl<'a> Reader<'a> {
         self.torn |= !finished && matches!(came, Came::ToEnd { rest: 1.. });
         if !matches!(came, Came::Emptied) {
             // One that was removed, too: if it was not, it must not be read again from its beginning.
-            known.complete |= matches!(came, Came::Removed);
+            known.complete |= matches!(came, Came::Removed | Came::Broken { .. });
             self.known.insert(file.inode, known);
         }
         Ok(bytes)

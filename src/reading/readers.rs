@@ -1,7 +1,7 @@
-//! How many readers (`get`, `follow`) may run at once: each holds a lock, which the kernel takes back when its process ends, however
-//! that ends.
+//! How many readers (`get`, `follow`) and how many `status` may run at once: each holds a lock, which the kernel takes back when its
+//! process ends, however that ends.
 //!
-//! `RUN_DIR` has a file for each reader that there may be. One that is locked is in use, and says in which namespace. So that two do not
+//! `RUN_DIR` has a file for each of them that there may be. One that is locked is in use, and says in which namespace. So that two do not
 //! count at once, who counts holds one more lock meanwhile.
 
 use std::{
@@ -15,12 +15,36 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// Readers on one node. The container's memory limit has 10 MiB for all that is run in it beside the captures: one that nobody reads takes
-/// less than half of one.
-pub const NODE_MAX: usize = 16;
+/// Processes of one kind that share a bound. One namespace has half of the places, so that it cannot keep out all others.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The beginning of the names of its files.
+    file: &'static str,
+    /// What its processes are, in words.
+    what: &'static str,
+    /// How many may run on one node.
+    node_max: usize,
+    /// How many of one namespace may.
+    namespace_max: usize,
+    /// How long one more waits for a place.
+    patience: Duration,
+}
 
-/// Readers of one namespace on one node: half of them, so that no namespace can keep out all others.
-pub const NAMESPACE_MAX: usize = 8;
+/// `get` and `follow`. The container's memory limit has 24 MiB for all of them: one takes 1.5 MiB at the most.
+pub const READERS: Pool = Pool {
+    file: "reader",
+    what: "readers (get, follow) of captures",
+    node_max: 16,
+    namespace_max: 8,
+    patience: Duration::ZERO,
+};
+
+/// `status`: it reads the whole state file, which a user can make a few megabytes long, and ends within a second.
+pub const STATUS: Pool =
+    Pool { file: "status", what: "status commands", node_max: 4, namespace_max: 2, patience: Duration::from_secs(5) };
+
+/// Stands for all namespaces; no namespace has this name.
+pub const ALL_NAMESPACES: &str = "*";
 
 /// The longest name of a namespace, in bytes (RFC 1123).
 const NAME_BYTES_MAX: u64 = 63;
@@ -39,6 +63,8 @@ pub struct Admission(#[expect(dead_code, reason = "its lock ends with it")] File
 pub enum Error {
     /// So many readers of this namespace, or of the node, run already.
     TooMany {
+        /// Of what kind.
+        pool: &'static Pool,
         /// How many run.
         running: usize,
         /// Of this namespace; of all, if there is none.
@@ -51,15 +77,14 @@ pub enum Error {
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::TooMany { running, namespace: Some(namespace) } => write!(
+            Self::TooMany { pool: Pool { what, namespace_max, .. }, running, namespace: Some(namespace) } => write!(
                 f,
-                "{running} readers (get, follow) of captures in namespace {namespace} run on this node, and no more than {NAMESPACE_MAX} \
-                 may; hint: end one of them, or try again later"
+                "{running} {what} in namespace {namespace} run on this node, and no more than {namespace_max} may; hint: end one of them, \
+                 or try again later"
             ),
-            Self::TooMany { running, namespace: None } => write!(
+            Self::TooMany { pool: Pool { what, node_max, .. }, running, namespace: None } => write!(
                 f,
-                "{running} readers (get, follow) of captures run on this node, and no more than {NODE_MAX} may; hint: end one of them, or \
-                 try again later"
+                "{running} {what} run on this node, and no more than {node_max} may; hint: end one of them, or try again later"
             ),
             Self::Unknown(error) => {
                 write!(
@@ -77,16 +102,26 @@ impl From<io::Error> for Error {
     }
 }
 
-/// Lets a reader of this namespace in, if there is room.
+/// Lets a process of this namespace in, once there is room.
 ///
 /// # Errors
-/// If there is none, or that cannot be found out in `dir`.
-pub fn admit(dir: &Path, namespace: &str) -> Result<Admission, Error> {
+/// If there is none for as long as it may wait, or that cannot be found out in `dir`.
+pub fn admit(dir: &Path, pool: &'static Pool, namespace: &str) -> Result<Admission, Error> {
     fs::create_dir_all(dir)?;
+    let give_up_at = Instant::now() + pool.patience;
+    loop {
+        match try_admit(dir, pool, namespace) {
+            Err(Error::TooMany { .. }) if Instant::now() < give_up_at => thread::sleep(COUNT_INTERVAL),
+            admitted => return admitted,
+        }
+    }
+}
+
+fn try_admit(dir: &Path, pool: &'static Pool, namespace: &str) -> Result<Admission, Error> {
     let _counting = counting(dir)?;
     let (mut free, mut running, mut of_namespace) = (None, 0, 0);
-    for index in 0..NODE_MAX {
-        let file = open(&dir.join(format!("reader.{index}")))?;
+    for index in 0..pool.node_max {
+        let file = open(&dir.join(format!("{}.{index}", pool.file)))?;
         match file.try_lock() {
             // The lock of one that is not kept ends here.
             Ok(()) => free = free.or(Some(file)),
@@ -97,10 +132,10 @@ pub fn admit(dir: &Path, namespace: &str) -> Result<Admission, Error> {
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
     }
-    if of_namespace >= NAMESPACE_MAX {
-        return Err(Error::TooMany { running: of_namespace, namespace: Some(namespace.to_owned()) });
+    if of_namespace >= pool.namespace_max {
+        return Err(Error::TooMany { pool, running: of_namespace, namespace: Some(namespace.to_owned()) });
     }
-    let mut file = free.ok_or(Error::TooMany { running, namespace: None })?;
+    let mut file = free.ok_or(Error::TooMany { pool, running, namespace: None })?;
     file.set_len(0)?;
     file.write_all(namespace.as_bytes())?;
     Ok(Admission(file))
@@ -136,21 +171,35 @@ mod tests {
     fn a_namespace_has_half_of_the_readers_and_a_place_is_free_at_once() {
         let dir = std::env::temp_dir().join(format!("packet-capture-readers-{}", std::process::id()));
         let many = |namespace: &str, count: usize| -> Vec<Admission> {
-            (0..count).map(|_| admit(&dir, namespace).unwrap()).collect()
+            (0..count).map(|_| admit(&dir, &READERS, namespace).unwrap()).collect()
         };
-        let refused = |namespace: &str| admit(&dir, namespace).unwrap_err().to_string();
-        let mut one = many("one", NAMESPACE_MAX);
+        let refused = |namespace: &str| admit(&dir, &READERS, namespace).unwrap_err().to_string();
+        let mut one = many("one", 8);
         let said = refused("one");
         assert!(said.starts_with("8 readers (get, follow) of captures in namespace one run on this node"), "{said}");
-        let two = many("two", NODE_MAX - NAMESPACE_MAX);
+        let two = many("two", 8);
         let said = refused("three");
         assert!(said.starts_with("16 readers (get, follow) of captures run on this node"), "{said}");
         one.pop();
-        let three = admit(&dir, "three").unwrap();
+        let three = admit(&dir, &READERS, "three").unwrap();
         // What it says of the one before is not taken for this one.
-        assert!(matches!(admit(&dir, "one"), Err(Error::TooMany { namespace: None, .. })));
+        assert!(matches!(admit(&dir, &READERS, "one"), Err(Error::TooMany { namespace: None, .. })));
+        // Others have their own places, and wait for one.
+        const HASTY: Pool = Pool { patience: Duration::ZERO, ..STATUS };
+        let status: Vec<Admission> = (0..2).map(|_| admit(&dir, &HASTY, ALL_NAMESPACES).unwrap()).collect();
+        let said = admit(&dir, &HASTY, ALL_NAMESPACES).unwrap_err().to_string();
+        assert!(
+            said.starts_with("2 status commands in namespace * run on this node, and no more than 2 may"),
+            "{said}"
+        );
+        let waits = thread::scope(|scope| {
+            let waits = scope.spawn(|| admit(&dir, &STATUS, ALL_NAMESPACES).is_ok());
+            drop(status);
+            waits.join().unwrap()
+        });
+        assert!(waits);
         drop((one, two, three));
-        assert_eq!(many("one", NAMESPACE_MAX).len(), 8);
+        assert_eq!(many("one", 8).len(), 8);
         fs::remove_dir_all(&dir).unwrap();
         fs::write(&dir, "").unwrap();
         assert!(refused("one").starts_with("cannot count the readers of this node: "));

@@ -20,6 +20,9 @@ readers_are_bounded_and_no_capture_pays_for_them() {
   for reader in $(readers_here follow web | awk '{print $1}'); do
     is "$(docker exec "$NODE" cat "/proc/$reader/oom_score_adj")" 1000
   done
+  for reader in $(readers_here follow web | awk '{print $1}'); do
+    (($(docker exec "$NODE" awk '/^RssAnon:/ {print $2}' "/proc/$reader/status") < 1536)) # kB, of the musl build
+  done
   fails_with 1 "error: 8 readers (get, follow) of captures in namespace $NS run on this node, and no more than 8 may; hint: " verb get "$NS/web"
   fails_with 1 "error: no capture of default/none on this node" verb get default/none # another namespace is let in
   verb status -n "$NS" >/dev/null

@@ -169,6 +169,9 @@ impl<'a> Stream<'a> {
             reader.set_finished(situation.is_settled());
             self.pass(reader)?;
         }
+        if reader.is_torn() && situation.entry.is_none() {
+            self.warn(messages::maybe_torn());
+        }
         Ok(self.doubt(true)?)
     }
 
@@ -253,9 +256,8 @@ impl<'a> Stream<'a> {
                 return Ok(());
             }
             self.tell_losses(reader, false);
-            if bytes < BUSY_BYTES {
-                self.out.pause(LOOK_INTERVAL)?;
-            }
+            // Also where there is more already: whether the reader has gone is found out here.
+            self.out.pause(if bytes < BUSY_BYTES { LOOK_INTERVAL } else { Duration::ZERO })?;
         }
     }
 

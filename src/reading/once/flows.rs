@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-/// Flows that are told apart; what comes beyond counts as one. A pod rarely has as many ports in use, and as many take most of a
+/// Flows that are told apart; what comes beyond counts as one. A pod rarely has as many ports in use, and as many take a quarter of a
 /// megabyte of a reader's memory.
-const FLOWS_MAX: usize = 4096;
+const FLOWS_MAX: usize = 1024;
 /// Places that are told apart for a flow. A packet passes two to five.
 const PLACES_MAX: usize = 16;
 /// At both ends of what was read, a packet's other copies may be beyond the end: they follow within this, in microseconds.
