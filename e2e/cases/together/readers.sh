@@ -21,7 +21,7 @@ a_capture_that_does_not_run_gives_a_header_and_the_reason_at_once() {
   within 20 row_has paused paused 'the capture is paused by annotation'
   for pod in refused paused; do follows "$pod"; done
   for pod in refused paused; do within 10 is_empty_capture "$TMP/$pod"; done
-  within 10 says refused "note: capture of $NS/refused: refused: annotation tcpdump.antrea.io/filter="
+  within 10 says refused "note: capture of $NS/refused: refused: annotation tcpdump.antrea.io/filter cannot be used: "
   within 10 says paused "note: capture of $NS/paused: paused: the capture is paused by annotation"
   for pod in refused paused; do
     copied "$pod" "$TMP/got"
