@@ -6,7 +6,7 @@ use crate::{core::capture::PodName, text::format::Format};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Run the controller.
-    Control,
+    Run,
     /// Exit 0 if the controller is alive, or ready.
     Health {
         /// Ready, too.
@@ -34,7 +34,7 @@ pub enum Command {
 
 /// What is wrong with a command line, and how a right one looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misuse {
+pub struct UsageError {
     /// What is wrong.
     pub error: String,
     /// A right one.
@@ -85,10 +85,10 @@ Standard error says how the capture is getting on whenever that changes. Standar
 ///
 /// # Errors
 /// If it asks for nothing that there is.
-pub fn parse(words: &[&str]) -> Result<Command, Misuse> {
-    let misuse = |usage, error| Err(Misuse { error, usage });
+pub fn parse(words: &[&str]) -> Result<Command, UsageError> {
+    let misuse = |usage, error| Err(UsageError { error, usage });
     match *words {
-        [] => Ok(Command::Control),
+        [] => Ok(Command::Run),
         ["health"] => Ok(Command::Health { ready: false }),
         ["health", "--ready"] => Ok(Command::Health { ready: true }),
         ["--version"] => Ok(Command::Say(concat!("packet-capture ", env!("CARGO_PKG_VERSION")))),
@@ -172,7 +172,7 @@ mod tests {
         let status =
             |namespace: Option<&str>, format| Command::Status { namespace: namespace.map(str::to_owned), format };
         for (line, command) in [
-            ("", Command::Control),
+            ("", Command::Run),
             ("health --ready", Command::Health { ready: true }),
             ("get web", copy(pod("default", "web"), false, false)),
             ("get prod/web.1 --all", copy(pod("prod", "web.1"), true, false)),

@@ -1,60 +1,83 @@
-//! packet-capture: a tcpdump for each pod of this node that asks for one by annotation, and nothing left behind.
+//! packet-capture: one tcpdump for each pod of this node that asks for one by annotation, and nothing left behind.
 //!
 //! # A pure planner in a thin shell
 //!
 //! ```text
-//! API server --watch--> run --hear--> Desired --+
-//! SIGCHLD ----pipe----> run --reap--> Slots ----+--> plan(&World) -> actions -> run -> tcpdump / ring / state / events
-//! disk, deadline -----> run --------------------+          ^------ what came of them, back into Slots ------+
+//! API server --watch--> controller --hear--> Desired --+
+//! SIGCHLD ----pipe----> controller --reap--> Slots ----+--> plan(&World) -> actions -> controller -> process, files, k8s
+//! disk, deadline -----> controller --------------------+          ^------- what came of them, back into Slots ------+
 //! ```
 //!
-//! [`desired`](core::desired) folds what the API server says into what each pod last readably asked for, and where it is. [`slots`](core::slots) holds what
-//! there is: one slot for each *stem*, the beginning of a capture's file names, since files are what can have one writer only.
-//! [`annotations`](core::annotations) and [`filter`](core::filter) say what a text asks for, [`room`](core::room) which of it the node has room for, within its [`limits`](core::limits).
-//! [`plan`](core::plan) compares the two and names what is to be done. [`run`](controller::run) waits for one thing, records it, has it planned and carries
-//! it out, until there is nothing left to do. So a missed event, a crash, a failed removal, a new list and a tcpdump that will not
-//! die are one code path: compare and act again.
+//! [`core::desired`] folds what the API server says into what each pod last validly asked for, and where the pod is. [`core::slots`]
+//! holds what there is. [`core::plan`] compares the two and names actions. [`controller::run`] waits for one thing, records it, has it
+//! planned, and carries the actions out until there is nothing left to do. So a missed event, a crash, a failed removal, a new list and
+//! a tcpdump that does not die are one code path: compare and act again.
 //!
-//! These, [`capture`](core::capture), [`refusal`](core::refusal) and [`pod`](k8s::pod) do no I/O, read no clock and write no log. The others keep one secret each: [`watch`](k8s::watch)
-//! how the stream is opened anew, [`tcpdump`](process::tcpdump) the processes, [`stderr`](process::stderr) their words, [`ring`](files::ring) the files, [`state`](files::state) what the next
-//! process must know, [`report`](text::report) the wording, [`events`](k8s::events) the way to the API server, [`netlink`](kernel::netlink) the way to the kernel's own lists,
-//! [`signals`](kernel::signals), [`health`](process::health), [`instance`](kernel::instance) and [`config`] theirs.
+//! The verbs `status`, `get` and `follow` ([`reading`]) are processes of their own in the same container. They ask the controller nothing:
+//! they read the state file and the files of the captures.
 //!
-//! # Readers beside it
+//! # Layers
 //!
-//! ```text
-//! cli -> status:        state, ring --> a table
-//! cli -> readers, copy: ring -> reader -> once -> output
-//! ```
+//! A folder is named after who is on the other side. `tests/layers.rs` holds these rules.
 //!
-//! The verbs are processes of their own in the same container ([`cli`]). They ask the controller nothing: they read the state file
-//! and the files ([`status`](reading::status), [`copy`](reading::copy)). So that they do not take the captures' memory, [`readers`](reading::readers) bounds how many copy at once. [`reader`](reading::reader) reads a ring while tcpdump writes it ([`pcap`](files::pcap) is the files'
-//! format), [`once`](reading::once) tells which copy of a packet is the pod's own, by what [`interfaces`](reading::interfaces) knows, [`output`](reading::output) notices that nobody reads
-//! any more, and [`whereabouts`](k8s::whereabouts) asks the API server where a pod is whose capture is not here.
+//! | folder | what it does | may import |
+//! |---|---|---|
+//! | [`core`] | decides; no I/O, no clock, no log, no async code, no kube | |
+//! | [`text`] | words every sentence about a capture; as pure as `core` | `core` |
+//! | [`files`] | what is in CAPTURE_DIR: the rings, the state file, the savefile format | `core` |
+//! | [`kernel`] | what the kernel tells or grants: addresses, links, signals, a name for one, who is killed first | `core` |
+//! | [`process`] | the tcpdump processes; this process as the kubelet sees it | `core`, `kernel` |
+//! | [`k8s`] | the API server: pods, the watch, Events | `core`, `text` |
+//! | [`reading`] | `status`, `get`, `follow` | `core`, `files`, `kernel`, `text` |
+//! | [`controller`] | the loop | all of these but `reading` |
+//! | [`cli`], [`config`] | the command line, the environment | `core`, `text` |
+//!
+//! One file, one secret: a process ID is known to [`process::tcpdump`] only, a capture's path to [`files::capture_dir`], a pod's JSON to
+//! [`k8s::pod`], the wording of Events to [`text::report`].
+//!
+//! # Glossary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | capture | one tcpdump and its files, for one pod |
+//! | stem | what all file names of a capture begin with. Files can have one writer only, so slots are kept by stem |
+//! | ring | the files of one stem, which tcpdump fills in turn |
+//! | packet, copy | a packet is what the pod sends or receives; a copy is what tcpdump sees of it on one interface |
+//! | wish | what a pod asks for, with the last valid request, which stays in force until another is valid |
+//! | slot | what is known of one stem: whose it is, what was admitted, its process, its files |
+//! | admitted | there is room for it on the node, and in its namespace's share |
+//! | claim | whether a slot holds room, waits for it, or rests; of an address: that a pod reports it as its own |
+//! | retired | its pod is gone, and its files are kept for a time (KEEP_AFTER_POD) |
+//! | doomed | its files are to be removed, whatever is asked from now on |
+//! | standing | what a pod's owner must know for as long as it holds, such as a refusal |
+//! | outlook | why no process is wanted, and what stands against it |
+//! | notice | an Event to be: a reason and a text |
+//! | place | where a pod is: at addresses of its own, without one, where it must not be captured, or finished |
 //!
 //! # What is promised
 //!
 //! - A file is removed only when its writer was reaped, and only after a complete list of pods was seen.
 //! - A removal that was seen is carried out, also by the next process, and whatever the pod asks meanwhile.
-//! - What cannot be read changes nothing: the last readable request stands.
-//! - Nobody gets more than was asked for: one value that cannot be read refuses all of them, and no filter widens a capture.
+//! - What cannot be read changes nothing: the last valid request stands.
+//! - Nobody gets more than was asked for: one invalid value refuses all of them, and no filter widens a capture.
 //! - What runs stays in, what rests counts as its files only, and what finds no room is refused, the newest first. No namespace
 //!   has more than its share.
-//! - One writer per file name, one controller per node ([`instance`](kernel::instance)).
+//! - One writer per file name, one controller per node ([`kernel::node_lock`]).
 //! - Every wait has a deadline, every retry a longest wait, every buffer a bound: named constants, each with its reason.
 //!
 //! # One thread
 //!
-//! Nothing waits for a process: a child is taken in by `try_wait` after SIGCHLD, and TERM, KILL and their repetition are a
-//! schedule of the planner. What can still block the thread: starting a tcpdump until it is executed, the file system's calls
-//! (rename, unlink, the state file), and a log pipe that nobody reads. A tcpdump that chatters without end is read once a turn,
-//! and stands still in between.
+//! Nothing waits for a process: a child is reaped by `try_wait` after SIGCHLD, and TERM, KILL and their repetition are a schedule of
+//! the planner. What can still block the thread: starting a tcpdump until it is executed, the file system's calls (rename, unlink,
+//! the state file), and a log pipe that nobody reads. A tcpdump that writes to standard error without end is read once a turn, and
+//! stands still in between.
 
 pub mod cli;
 pub mod config;
 
 /// Decides: no I/O, no clock, no log.
 pub mod core {
+    pub mod admission;
     pub mod annotations;
     pub mod capture;
     pub mod condition;
@@ -64,7 +87,6 @@ pub mod core {
     pub mod observed_pod;
     pub mod plan;
     pub mod refusal;
-    pub mod room;
     pub mod slots;
 }
 
@@ -77,16 +99,16 @@ pub mod text {
 /// The API server.
 pub mod k8s {
     pub mod events;
+    pub mod lookup;
     pub mod pod;
     pub mod watch;
-    pub mod whereabouts;
 }
 
 /// What the kernel tells: interfaces, addresses, signals, names that only one may have.
 pub mod kernel {
-    pub mod instance;
     pub mod memory;
     pub mod netlink;
+    pub mod node_lock;
     pub mod signals;
 }
 
@@ -99,17 +121,17 @@ pub mod process {
 
 /// What lies in CAPTURE_DIR.
 pub mod files {
+    pub mod capture_dir;
     pub mod pcap;
-    pub mod ring;
     pub mod state;
 }
 
 /// `status`, `get` and `follow`: processes of their own.
 pub mod reading {
     pub mod copy;
+    pub mod dedup;
     pub mod interfaces;
     pub mod messages;
-    pub mod once;
     pub mod output;
     pub mod reader;
     pub mod readers;

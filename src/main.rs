@@ -7,12 +7,12 @@ use std::{env, io, path::PathBuf, process::ExitCode};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Client, Config as KubeConfig, config::KubeConfigOptions};
 use packet_capture::{
-    cli::{self, Command, Misuse},
+    cli::{self, Command, UsageError},
     config::{self, Config},
     controller::run,
     core::capture::PodName,
     files::pcap,
-    k8s::{watch, whereabouts},
+    k8s::{lookup, watch},
     kernel::memory,
     process::health,
     reading::{
@@ -25,12 +25,12 @@ use packet_capture::{
 fn main() -> ExitCode {
     let words: Vec<String> = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     match cli::parse(&words.iter().map(String::as_str).collect::<Vec<_>>()) {
-        Ok(Command::Control) => control(),
+        Ok(Command::Run) => control(),
         Ok(Command::Health { ready }) => probe(ready),
         Ok(Command::Status { namespace, format }) => show(namespace.as_deref(), format),
         Ok(Command::Copy { pod, all, follow }) => copy(&pod, all, follow),
         Ok(Command::Say(text)) => say(&format!("{text}\n")),
-        Err(Misuse { error, usage }) => {
+        Err(UsageError { error, usage }) => {
             output::say(&format!("error: {error}\n{usage}"));
             ExitCode::from(2)
         }
@@ -142,7 +142,7 @@ fn goes_first() {
 
 fn whereabouts(pod: &PodName) -> String {
     let node = env::var("NODE_NAME").unwrap_or_default();
-    let hint = block_on(async { Ok(whereabouts::hint(connect().await?, pod, &node).await) });
+    let hint = block_on(async { Ok(lookup::locate(connect().await?, pod, &node).await) });
     hint.unwrap_or_else(|error| format!("where it runs cannot be said: {error}"))
 }
 

@@ -18,7 +18,7 @@ use std::{
 };
 
 use libfuzzer_sys::fuzz_target;
-use packet_capture::{core::capture::{PodName, Stem}, files::{pcap, ring::Ring}, reading::reader::Reader};
+use packet_capture::{core::capture::{PodName, Stem}, files::{pcap, capture_dir::CaptureDir}, reading::reader::Reader};
 
 const COUNTS: [u16; 4] = [3, 1, 2, 12];
 /// Longer inputs say nothing new.
@@ -36,7 +36,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((&writer, rest)) = input.split_first() else { return };
     clear();
     let stem = Stem::of(&PodName { namespace: "default".into(), name: "web".into() });
-    let ring = Ring::at(&DIR);
+    let ring = CaptureDir::at(&DIR);
     let world = RefCell::new(World::new(&ring, &stem, writer));
     let done = RefCell::new(rest.chunks_exact(2).take(DONE_MAX));
     let mut reader = Reader::new(&ring, &stem);
@@ -102,7 +102,7 @@ fn pass(
 }
 
 struct World<'a> {
-    ring: &'a Ring,
+    ring: &'a CaptureDir,
     stem: &'a Stem,
     behaves: bool,
     count: u16,
@@ -119,7 +119,7 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(ring: &'a Ring, stem: &'a Stem, writer: u8) -> Self {
+    fn new(ring: &'a CaptureDir, stem: &'a Stem, writer: u8) -> Self {
         Self {
             ring,
             stem,

@@ -20,18 +20,18 @@ use own::Own;
 use crate::{
     config::Config,
     core::{
-        capture::{Stem, Uid},
-        desired::{Check, Desired, Word},
+        capture::{PodUid, Stem},
+        desired::{Check, Desired, WatchEvent},
         limits::Disk,
         plan::{Outlook, World},
         slots::{Moment, Slot, Slots},
     },
-    files::{ring::Ring, state::StateFile},
+    files::{capture_dir::CaptureDir, state::StateFile},
     k8s::{
         events::Events,
         watch::{Failure, Watch},
     },
-    kernel::{instance, signals::Signals},
+    kernel::{node_lock, signals::Signals},
     process::{health::Health, tcpdump::Tcpdumps},
     text::report,
 };
@@ -50,7 +50,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 
 struct Controller {
     config: Config,
-    ring: Ring,
+    ring: CaptureDir,
     state: StateFile,
     health: Health,
     events: Events,
@@ -85,11 +85,11 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
     let end = Signals::end().map_err(fatal("cannot listen for SIGTERM"))?;
     let children = Signals::children().map_err(fatal("cannot listen for SIGCHLD"))?;
     let claim = tokio::select! {
-        claim = instance::claim(&config.node) => claim?,
+        claim = node_lock::acquire(&config.node) => claim?,
         _ = end.arrived() => return Ok(ExitCode::SUCCESS),
     };
     let dir = &config.capture_dir;
-    let ring = Ring::open(dir).map_err(fatal(&format!("cannot use CAPTURE_DIR={}", dir.display())))?;
+    let ring = CaptureDir::open(dir).map_err(fatal(&format!("cannot use CAPTURE_DIR={}", dir.display())))?;
     let health = Health::begin(&config.run_dir);
     let health = health.map_err(fatal(&format!("cannot use RUN_DIR={}", config.run_dir.display())))?;
     let mut watch = Watch::new(client.clone(), &config.node, &config.limits);
@@ -158,9 +158,9 @@ impl Controller {
             // What is to be removed is not to be asked for again.
             let annotations = entry.annotations.clone().filter(|_| !entry.doomed).unwrap_or_default();
             if let Some(ips) = entry.captured_at() {
-                self.desired.recall_at(Uid(entry.uid.clone()), ips.to_vec());
+                self.desired.recall_at(PodUid(entry.uid.clone()), ips.to_vec());
             }
-            let admitted = self.desired.recall(Uid(entry.uid.clone()), annotations, &self.config.limits);
+            let admitted = self.desired.recall(PodUid(entry.uid.clone()), annotations, &self.config.limits);
             self.slots.restore(entry.stem(), entry.slot(admitted, now()));
         }
         for stem in self.ring.stems()? {
@@ -224,8 +224,8 @@ impl Controller {
         }
     }
 
-    fn hear(&mut self, word: Word) {
-        if word == Word::ListDone {
+    fn hear(&mut self, word: WatchEvent) {
+        if word == WatchEvent::ListDone {
             if !self.desired.is_complete() {
                 log::info!("pods listed; ready");
             } else if self.outage_told {
@@ -237,7 +237,7 @@ impl Controller {
     }
 
     fn lose(&mut self, failure: &Failure) {
-        self.desired.hear(Word::Lost, Instant::now());
+        self.desired.hear(WatchEvent::Disconnected, Instant::now());
         if failure.failures.is_power_of_two() {
             let Failure { error, hint, failures, retry_in } = failure;
             let hint = hint.map(|hint| format!("; hint: {hint}")).unwrap_or_default();

@@ -15,9 +15,9 @@ const SUFFIX: &str = ".pcap";
 
 /// A pod's UID: what tells a pod from its successor of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Uid(pub String);
+pub struct PodUid(pub String);
 
-impl fmt::Display for Uid {
+impl fmt::Display for PodUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -18,27 +18,27 @@ pub use wish::Wish;
 
 use crate::core::{
     annotations::{self, Accepted, Annotations},
-    capture::{Asked, Stem, Uid},
+    capture::{Asked, PodUid, Stem},
     limits::Limits,
-    observed_pod::Seen,
+    observed_pod::ObservedPod,
     slots::Standing,
 };
 
 /// What the API server has told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum WatchEvent {
     /// A list begins; an earlier one that did not end is void.
-    Listing,
+    ListStarted,
     /// A pod of the list.
-    Listed(Seen),
+    ListItem(ObservedPod),
     /// The list is complete.
     ListDone,
     /// A pod was created or changed.
-    Changed(Seen),
+    Applied(ObservedPod),
     /// A pod was deleted.
-    Gone(Seen),
+    Deleted(ObservedPod),
     /// The connection failed: from now on nothing is known of changes.
-    Lost,
+    Disconnected,
 }
 
 /// The pods of this node, by the stem of their files.
@@ -46,10 +46,10 @@ pub enum Word {
 struct Pods {
     wishes: BTreeMap<Stem, Wish>,
     /// Those that ask for nothing.
-    content: HashSet<Uid>,
+    content: HashSet<PodUid>,
     /// The addresses of all of them, and who had each name last: a pod of another UID is another pod.
     claims: Claims,
-    uids: HashMap<Stem, Uid>,
+    uids: HashMap<Stem, PodUid>,
 }
 
 /// What is known of the pods of this node.
@@ -59,12 +59,12 @@ pub struct Desired {
     list: Option<Pods>,
     complete: bool,
     lost_since: Option<Instant>,
-    recalled: HashMap<Uid, Accepted>,
+    recalled: HashMap<PodUid, Accepted>,
     /// When a filter was last compiled for a stem; nothing older than [`CHECK_INTERVAL`] is kept.
     checked: BTreeMap<Stem, Instant>,
     changes: u64,
     /// Where captures went on when an earlier process ended.
-    recalled_at: HashMap<Uid, Vec<IpAddr>>,
+    recalled_at: HashMap<PodUid, Vec<IpAddr>>,
     /// The node's own addresses.
     node: BTreeSet<IpAddr>,
     words: Order,
@@ -75,7 +75,7 @@ const BEFORE: Order = 0;
 
 impl Desired {
     /// Recalls what a pod readably asked for before this process began, for the case that its annotations no longer can be read.
-    pub fn recall(&mut self, uid: Uid, annotations: Annotations, limits: &Limits) -> Option<Accepted> {
+    pub fn recall(&mut self, uid: PodUid, annotations: Annotations, limits: &Limits) -> Option<Accepted> {
         let Asked::Request(request) = annotations::asked(&annotations, limits) else { return None };
         let accepted = Accepted { annotations, request };
         self.recalled.insert(uid, accepted.clone());
@@ -84,7 +84,7 @@ impl Desired {
 
     /// Recalls where a pod's capture went on when an earlier process ended: until the first list is complete, that is proof enough
     /// that the pod had these addresses first.
-    pub fn recall_at(&mut self, uid: Uid, ips: Vec<IpAddr>) {
+    pub fn recall_at(&mut self, uid: PodUid, ips: Vec<IpAddr>) {
         self.recalled_at.insert(uid, ips);
     }
 
@@ -100,13 +100,13 @@ impl Desired {
     }
 
     /// Takes in one word of the API server, heard at `now`.
-    pub fn hear(&mut self, word: Word, now: Instant) {
+    pub fn hear(&mut self, word: WatchEvent, now: Instant) {
         match word {
-            Word::Listing => {
+            WatchEvent::ListStarted => {
                 self.words += 1;
                 self.list = Some(Pods::default());
             }
-            Word::Listed(seen) => {
+            WatchEvent::ListItem(seen) => {
                 let wish = self.wish(&seen, true, now);
                 if let Some(list) = &mut self.list {
                     let stem = Stem::of(&seen.pod);
@@ -122,7 +122,7 @@ impl Desired {
                     list.note(&seen, wish);
                 }
             }
-            Word::ListDone => {
+            WatchEvent::ListDone => {
                 if let Some(list) = self.list.take() {
                     self.pods = list;
                     self.pods.place_all(&self.node);
@@ -133,7 +133,7 @@ impl Desired {
                     self.recalled_at.clear();
                 }
             }
-            Word::Changed(seen) => {
+            WatchEvent::Applied(seen) => {
                 self.words += 1;
                 let stem = Stem::of(&seen.pod);
                 if self.pods.uids.insert(stem.clone(), seen.uid.clone()).is_some_and(|uid| uid != seen.uid) {
@@ -149,7 +149,7 @@ impl Desired {
                 }
                 self.changes += u64::from(self.pods.note(&seen, wish));
             }
-            Word::Gone(seen) => {
+            WatchEvent::Deleted(seen) => {
                 let stem = Stem::of(&seen.pod);
                 if self.wish_for(&stem).is_some_and(|wish| wish.uid == seen.uid) {
                     self.pods.wishes.remove(&stem);
@@ -161,7 +161,7 @@ impl Desired {
                     self.claim(&stem, &[]);
                 }
             }
-            Word::Lost => {
+            WatchEvent::Disconnected => {
                 self.list = None;
                 self.lost_since.get_or_insert(now);
                 self.changes += 1;
@@ -201,7 +201,7 @@ impl Desired {
 
     /// Whether a pod is there and asks for nothing.
     #[must_use]
-    pub fn is_content(&self, uid: &Uid) -> bool {
+    pub fn is_unannotated(&self, uid: &PodUid) -> bool {
         self.pods.content.contains(uid)
     }
 
@@ -225,7 +225,7 @@ impl Desired {
         }
     }
 
-    fn wish(&self, seen: &Seen, is_listed: bool, now: Instant) -> Option<Wish> {
+    fn wish(&self, seen: &ObservedPod, is_listed: bool, now: Instant) -> Option<Wish> {
         let known = self.wish_for(&Stem::of(&seen.pod)).filter(|wish| wish.uid == seen.uid);
         Wish::after(known, self.recalled.get(&seen.uid), seen, is_listed, now)
     }
@@ -233,7 +233,7 @@ impl Desired {
 
 impl Pods {
     /// Returns whether it is new that the pod asks for nothing.
-    fn note(&mut self, seen: &Seen, wish: Option<Wish>) -> bool {
+    fn note(&mut self, seen: &ObservedPod, wish: Option<Wish>) -> bool {
         let stem = Stem::of(&seen.pod);
         match wish {
             Some(wish) => {
@@ -273,11 +273,11 @@ mod tests {
         refusal::Refusal,
     };
 
-    pub fn seen(name: &str, uid: &str, value: Option<&str>) -> Seen {
+    pub fn seen(name: &str, uid: &str, value: Option<&str>) -> ObservedPod {
         let annotations: Annotations =
             value.map(|value| (ANNOTATION.to_owned(), value.to_owned())).into_iter().collect();
-        Seen {
-            uid: Uid(uid.into()),
+        ObservedPod {
+            uid: PodUid(uid.into()),
             pod: PodName { namespace: "default".into(), name: name.into() },
             created_s: 0,
             asked: annotations::asked(&annotations, &Limits::default()),
@@ -292,7 +292,7 @@ mod tests {
         desired.wish_for(&stem)?.accepted.as_ref().map(|accepted| accepted.request.capture.files)
     }
 
-    pub fn after(words: impl IntoIterator<Item = Word>) -> Desired {
+    pub fn after(words: impl IntoIterator<Item = WatchEvent>) -> Desired {
         let mut desired = Desired::default();
         words.into_iter().for_each(|word| desired.hear(word, Instant::now()));
         desired
@@ -301,12 +301,13 @@ mod tests {
     #[test]
     fn a_list_that_fails_half_way_changes_nothing() {
         let (a, b) = (seen("a", "1", Some("5")), seen("b", "2", Some("6")));
-        let full = [Word::Listing, Word::Listed(a), Word::Listed(b.clone()), Word::ListDone];
-        let half = [Word::Listing, Word::Listed(b.clone()), Word::Lost];
+        let full =
+            [WatchEvent::ListStarted, WatchEvent::ListItem(a), WatchEvent::ListItem(b.clone()), WatchEvent::ListDone];
+        let half = [WatchEvent::ListStarted, WatchEvent::ListItem(b.clone()), WatchEvent::Disconnected];
         let desired = after(full.clone().into_iter().chain(half));
         assert_eq!((files(&desired, "a"), files(&desired, "b")), (Some(5), Some(6)));
         assert!(desired.lost_since().is_some());
-        let again = [Word::Listing, Word::Listing, Word::Listed(b), Word::ListDone];
+        let again = [WatchEvent::ListStarted, WatchEvent::ListStarted, WatchEvent::ListItem(b), WatchEvent::ListDone];
         let desired = after(full.into_iter().chain(again));
         assert_eq!((files(&desired, "a"), files(&desired, "b")), (None, Some(6)));
         assert!(desired.lost_since().is_none());
@@ -315,14 +316,20 @@ mod tests {
     #[test]
     fn nothing_is_complete_before_the_first_list_is() {
         assert!(
-            !after([Word::Listing, Word::Listed(seen("a", "1", Some("5"))), Word::Lost, Word::ListDone]).is_complete()
+            !after([
+                WatchEvent::ListStarted,
+                WatchEvent::ListItem(seen("a", "1", Some("5"))),
+                WatchEvent::Disconnected,
+                WatchEvent::ListDone
+            ])
+            .is_complete()
         );
-        assert!(after([Word::Listing, Word::ListDone]).is_complete());
+        assert!(after([WatchEvent::ListStarted, WatchEvent::ListDone]).is_complete());
     }
 
     #[test]
     fn the_last_readable_request_stands_until_the_annotation_goes() {
-        let change = |value| Word::Changed(seen("a", "1", value));
+        let change = |value| WatchEvent::Applied(seen("a", "1", value));
         let mut desired = after([change(Some("5")), change(Some("x"))]);
         assert_eq!(files(&desired, "a"), Some(5));
         let wish = desired.wishes().next().unwrap().1.clone();
@@ -333,38 +340,39 @@ mod tests {
 
     #[test]
     fn another_pod_of_the_name_inherits_nothing_and_outlives_the_first_ones_end() {
-        let reborn = [Word::Changed(seen("a", "1", Some("5"))), Word::Changed(seen("a", "2", Some("x")))];
+        let reborn = [WatchEvent::Applied(seen("a", "1", Some("5"))), WatchEvent::Applied(seen("a", "2", Some("x")))];
         assert_eq!(files(&after(reborn), "a"), None);
-        let reborn = [Word::Changed(seen("a", "2", Some("5"))), Word::Gone(seen("a", "1", None))];
+        let reborn = [WatchEvent::Applied(seen("a", "2", Some("5"))), WatchEvent::Deleted(seen("a", "1", None))];
         assert_eq!(files(&after(reborn), "a"), Some(5));
     }
 
     #[test]
     fn what_was_asked_before_a_restart_is_recalled_by_the_first_list_only() {
         let mut desired = Desired::default();
-        desired.recall(Uid("1".into()), seen("a", "1", Some("7")).annotations, &Limits::default());
-        desired.recall(Uid("2".into()), seen("b", "2", Some("9")).annotations, &Limits::default());
-        for word in [Word::Listing, Word::Listed(seen("a", "1", Some("x"))), Word::ListDone] {
+        desired.recall(PodUid("1".into()), seen("a", "1", Some("7")).annotations, &Limits::default());
+        desired.recall(PodUid("2".into()), seen("b", "2", Some("9")).annotations, &Limits::default());
+        for word in [WatchEvent::ListStarted, WatchEvent::ListItem(seen("a", "1", Some("x"))), WatchEvent::ListDone] {
             desired.hear(word, Instant::now());
         }
         assert_eq!(files(&desired, "a"), Some(7));
-        desired.hear(Word::Changed(seen("b", "2", Some("x"))), Instant::now());
+        desired.hear(WatchEvent::Applied(seen("b", "2", Some("x"))), Instant::now());
         assert_eq!(files(&desired, "b"), None);
     }
 
     #[test]
     fn the_wait_for_an_address_counts_from_its_beginning() {
         let (start, mut desired) = (Instant::now(), Desired::default());
-        desired.hear(Word::Changed(seen("a", "1", Some("5"))), start);
-        desired.hear(Word::Changed(seen("a", "1", Some("6"))), start + Duration::from_secs(9));
-        assert_eq!(desired.wishes().next().unwrap().1.homeless_since, Some(start));
+        desired.hear(WatchEvent::Applied(seen("a", "1", Some("5"))), start);
+        desired.hear(WatchEvent::Applied(seen("a", "1", Some("6"))), start + Duration::from_secs(9));
+        assert_eq!(desired.wishes().next().unwrap().1.no_address_since, Some(start));
     }
 
     #[test]
     fn a_pod_without_its_annotation_is_told_from_one_that_is_gone() {
-        let mut desired = after([Word::Changed(seen("a", "1", Some("5"))), Word::Changed(seen("a", "1", None))]);
-        assert!(desired.is_content(&Uid("1".into())));
-        desired.hear(Word::Gone(seen("a", "1", None)), Instant::now());
-        assert!(!desired.is_content(&Uid("1".into())));
+        let mut desired =
+            after([WatchEvent::Applied(seen("a", "1", Some("5"))), WatchEvent::Applied(seen("a", "1", None))]);
+        assert!(desired.is_unannotated(&PodUid("1".into())));
+        desired.hear(WatchEvent::Deleted(seen("a", "1", None)), Instant::now());
+        assert!(!desired.is_unannotated(&PodUid("1".into())));
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     annotations::{self, Annotations},
-    capture::{Asked, Place, PodName, Stem, Uid},
+    capture::{Asked, Place, PodName, PodUid, Stem},
     limits::Limits,
     refusal::Refusal,
 };
@@ -13,7 +13,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct PodFields {
     /// Its UID.
-    pub uid: Uid,
+    pub uid: PodUid,
     /// Its namespace and name.
     pub pod: PodName,
     /// When it was created, in seconds since 1970.
@@ -34,9 +34,9 @@ pub struct PodFields {
 
 /// What one look at a pod tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ObservedPod {
     /// Its UID.
-    pub uid: Uid,
+    pub uid: PodUid,
     /// Its namespace and name.
     pub pod: PodName,
     /// When it was created, in seconds since 1970: decides who came first where nothing else does.
@@ -57,11 +57,11 @@ pub const ADDRESSES_MAX: usize = 2;
 
 /// What a pod asks for, and where it is.
 #[must_use]
-pub fn seen(fields: PodFields, limits: &Limits) -> Seen {
+pub fn seen(fields: PodFields, limits: &Limits) -> ObservedPod {
     let (place, claims) = (place(&fields, limits), claims(&fields));
     let PodFields { uid, pod, created_s, annotations, .. } = fields;
     let asked = annotations::asked(&annotations, limits);
-    Seen { uid, pod, created_s, annotations, asked, place, claims }
+    ObservedPod { uid, pod, created_s, annotations, asked, place, claims }
 }
 
 fn host_ips(pod: &PodFields) -> Vec<IpAddr> {

@@ -14,12 +14,12 @@ use opened::SlotCounts;
 pub use opened::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE};
 
 use crate::core::{
+    admission::{self, Admissions},
     annotations::Accepted,
-    capture::{Asked, Place, Stem, Uid},
+    capture::{Asked, Place, PodUid, Stem},
     desired::{Desired, Wish},
     limits::{Disk, Limits},
-    room::{self, Room},
-    slots::{Claim, END_GRACE, End, Phase, Run, START_INTERVAL, Slot, Slots, Standing, Why},
+    slots::{Claim, END_GRACE, End, Invocation, Phase, START_INTERVAL, Slot, Slots, Standing, StopReason},
 };
 
 /// How long a pod may be without an address before its owner is told that the capture waits for one.
@@ -46,9 +46,9 @@ pub struct World<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Give the slot, a new one or one left over, to this pod; or give the pod's own slot a new place in the order.
-    Open(Uid),
+    Open(PodUid),
     /// Tell the pod's owner why it gets no slot.
-    Decline(Uid, Standing),
+    Decline(PodUid, Standing),
     /// Take note that it cannot use its room, and leave that to others.
     Rest,
     /// Do from now on what the pod asks, as there is room for it.
@@ -62,9 +62,9 @@ pub enum Action {
     /// Tell the pod's owner how things stand, if there is something to tell.
     Tell(Option<Standing>),
     /// Start tcpdump.
-    Start(Run),
+    Start(Invocation),
     /// Ask it to end.
-    Term(Why),
+    Term(StopReason),
     /// End it.
     Kill,
     /// Remove the files, and the slot with them.
@@ -75,7 +75,7 @@ pub enum Action {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outlook {
     /// Why no process is wanted, if none is.
-    pub halt: Option<Why>,
+    pub halt: Option<StopReason>,
     /// What its pod's owner must know.
     pub standing: Option<Standing>,
 }
@@ -93,15 +93,15 @@ pub struct Plan {
 
 /// What is wanted of a slot's process.
 enum Wanted {
-    Run(Run),
-    Halt(Why),
+    Invocation(Invocation),
+    Halt(StopReason),
 }
 
 /// What is to be done in this world.
 #[must_use]
 pub fn plan(world: &World) -> Plan {
     let known = world.desired.is_complete();
-    let room = if known { room::room(world) } else { Room::default() };
+    let room = if known { admission::admissions(world) } else { Admissions::default() };
     let mut planner = Planner { world, room, counts: SlotCounts::of(world), wake_at: None };
     let mut actions = Vec::new();
     if known && !world.stopping {
@@ -117,7 +117,7 @@ pub fn plan(world: &World) -> Plan {
 
 struct Planner<'a> {
     world: &'a World<'a>,
-    room: Room<'a>,
+    room: Admissions<'a>,
     counts: SlotCounts<'a>,
     wake_at: Option<Instant>,
 }
@@ -135,10 +135,10 @@ impl Planner<'_> {
                     if let Some(Ok(accepted)) = self.room.verdicts.get(stem) {
                         return Some(Action::Admit((*accepted).clone()));
                     }
-                    if room::rejoins(self.world, stem, slot) {
+                    if admission::rejoins(self.world, stem, slot) {
                         return None; // Opened in this pass.
                     }
-                    if room::is_idle(self.world, stem, slot) {
+                    if admission::is_idle(self.world, stem, slot) {
                         return Some(Action::Rest);
                     }
                     if self.makes_way(stem, slot, wish) {
@@ -148,7 +148,7 @@ impl Planner<'_> {
                 // Told last, so that what is said of the capture is what has become of it.
                 self.move_on(slot, Some(wish)).or_else(|| self.tell(stem, slot, wish))
             }
-            (None, Some(owner)) if slot.has_captured() && !self.world.desired.is_content(owner) => {
+            (None, Some(owner)) if slot.has_captured() && !self.world.desired.is_unannotated(owner) => {
                 self.keep(stem, slot)
             }
             (Some(_) | None, _) => Some(Action::Doom),
@@ -178,29 +178,31 @@ impl Planner<'_> {
         let world = self.world;
         let startable_at = slot.started_at.map_or(world.now, |started| started + START_INTERVAL);
         match (slot.phase, self.wanted(slot, wish)) {
-            (Phase::Idle | Phase::Backoff { .. }, Wanted::Run(run))
-                if room::on_disk(world, slot, run.capture.files).is_err() =>
+            (Phase::Idle | Phase::Backoff { .. }, Wanted::Invocation(run))
+                if admission::on_disk(world, slot, run.capture.files).is_err() =>
             {
                 None
             }
-            (Phase::Idle, Wanted::Run(run)) => self.due(startable_at).then_some(Action::Start(run)),
-            (Phase::Idle | Phase::Backoff { .. }, Wanted::Halt(Why::Ended(by))) => {
+            (Phase::Idle, Wanted::Invocation(run)) => self.due(startable_at).then_some(Action::Start(run)),
+            (Phase::Idle | Phase::Backoff { .. }, Wanted::Halt(StopReason::Ended(by))) => {
                 (slot.ended.is_none() && world.desired.is_complete()).then_some(Action::End(by))
             }
-            (Phase::Idle | Phase::Backoff { .. }, Wanted::Halt(Why::Gone)) => {
+            (Phase::Idle | Phase::Backoff { .. }, Wanted::Halt(StopReason::Gone)) => {
                 world.desired.is_complete().then_some(Action::Remove)
             }
             (Phase::Idle | Phase::Backoff { .. }, Wanted::Halt(_)) => None,
-            (Phase::Running, Wanted::Run(run)) => match &slot.last {
+            (Phase::Running, Wanted::Invocation(run)) => match &slot.last {
                 Some(last) if *last == run => None,
-                Some(last) if last.ips == run.ips => self.due(startable_at).then_some(Action::Term(Why::Changed)),
-                Some(_) | None => Some(Action::Term(Why::Moved)),
+                Some(last) if last.ips == run.ips => {
+                    self.due(startable_at).then_some(Action::Term(StopReason::Changed))
+                }
+                Some(_) | None => Some(Action::Term(StopReason::Moved)),
             },
             (Phase::Running, Wanted::Halt(why)) => Some(Action::Term(why)),
             (Phase::Terminating { kill_at: at, .. } | Phase::Killing { again_at: at, .. }, _) => {
                 self.due(at).then_some(Action::Kill)
             }
-            (Phase::Backoff { until }, Wanted::Run(run)) => {
+            (Phase::Backoff { until }, Wanted::Invocation(run)) => {
                 let at = if slot.last.as_ref() == Some(&run) { until } else { startable_at };
                 self.due(at).then_some(Action::Start(run))
             }
@@ -210,33 +212,37 @@ impl Planner<'_> {
 
     fn wanted(&mut self, slot: &Slot, wish: Option<&Wish>) -> Wanted {
         if slot.doomed {
-            return Wanted::Halt(Why::Gone);
+            return Wanted::Halt(StopReason::Gone);
         }
         if self.world.stopping {
-            return Wanted::Halt(Why::Shutdown);
+            return Wanted::Halt(StopReason::Shutdown);
         }
         if slot.retired.is_some() {
-            return Wanted::Halt(Why::Retired);
+            return Wanted::Halt(StopReason::Retired);
         }
         if wish.is_some_and(|wish| wish.place == Place::Finished) {
-            return Wanted::Halt(Why::Finished);
+            return Wanted::Halt(StopReason::Finished);
         }
         if let Some(by) = self.ended(slot) {
-            return Wanted::Halt(Why::Ended(by));
+            return Wanted::Halt(StopReason::Ended(by));
         }
         if wish.is_some_and(|wish| wish.place == Place::NoAddress) {
-            return Wanted::Halt(Why::NoAddress);
+            return Wanted::Halt(StopReason::NoAddress);
         }
-        let (Some(wish), Some(admitted)) = (wish, &slot.admitted) else { return Wanted::Halt(Why::NothingAdmitted) };
+        let (Some(wish), Some(admitted)) = (wish, &slot.admitted) else {
+            return Wanted::Halt(StopReason::NothingAdmitted);
+        };
         match &wish.place {
-            Place::Finished => Wanted::Halt(Why::Finished),
-            Place::NoAddress => Wanted::Halt(Why::NoAddress),
-            Place::Forbidden(_) => Wanted::Halt(Why::Forbidden),
-            Place::At(_) if self.is_stale() => Wanted::Halt(Why::Stale),
-            Place::At(_) if admitted.request.paused => Wanted::Halt(Why::Paused),
-            Place::At(_) if slot.claim != Claim::Holds => Wanted::Halt(Why::NothingAdmitted),
-            Place::At(_) if self.world.disk.low => Wanted::Halt(Why::LowDisk),
-            Place::At(ips) => Wanted::Run(Run { capture: admitted.request.capture.clone(), ips: ips.clone() }),
+            Place::Finished => Wanted::Halt(StopReason::Finished),
+            Place::NoAddress => Wanted::Halt(StopReason::NoAddress),
+            Place::Forbidden(_) => Wanted::Halt(StopReason::Forbidden),
+            Place::At(_) if self.is_stale() => Wanted::Halt(StopReason::Stale),
+            Place::At(_) if admitted.request.paused => Wanted::Halt(StopReason::Paused),
+            Place::At(_) if slot.claim != Claim::Holds => Wanted::Halt(StopReason::NothingAdmitted),
+            Place::At(_) if self.world.disk.low => Wanted::Halt(StopReason::LowDisk),
+            Place::At(ips) => {
+                Wanted::Invocation(Invocation { capture: admitted.request.capture.clone(), ips: ips.clone() })
+            }
         }
     }
 
@@ -250,7 +256,7 @@ impl Planner<'_> {
     fn outlook(&mut self, stem: &Stem, slot: &Slot) -> Outlook {
         let wish = self.world.desired.wish_for(stem).filter(|wish| Some(&wish.uid) == slot.owner.as_ref());
         let halt = match self.wanted(slot, wish) {
-            Wanted::Run(_) => None,
+            Wanted::Invocation(_) => None,
             Wanted::Halt(why) => Some(why),
         };
         let standing = wish.and_then(|wish| self.standing(stem, wish, slot));
@@ -279,10 +285,10 @@ impl Planner<'_> {
         }
         if let Some(Err(no_room)) = self.room.verdicts.get(stem) {
             // What may be done in a moment is not refused now.
-            return if self.room.is_coming { slot.told.clone() } else { Some(Standing::NoRoom(no_room.clone())) };
+            return if self.room.is_coming { slot.told.clone() } else { Some(Standing::Shortage(no_room.clone())) };
         }
         if wish.place == Place::NoAddress {
-            let since = wish.homeless_since.unwrap_or(self.world.now);
+            let since = wish.no_address_since.unwrap_or(self.world.now);
             return self.due(since + WAITING_AFTER).then_some(Standing::Waiting);
         }
         let is_paused = slot.admitted.as_ref().is_some_and(|admitted| admitted.request.paused);
@@ -290,11 +296,11 @@ impl Planner<'_> {
             return Some(Standing::Paused(stem.pod()));
         }
         let files = match self.wanted(slot, Some(wish)) {
-            Wanted::Run(run) if !slot.has_process() => run.capture.files,
-            Wanted::Halt(Why::LowDisk) if !slot.has_process() => slot.admitted.as_ref()?.request.capture.files,
-            Wanted::Run(_) | Wanted::Halt(_) => return None,
+            Wanted::Invocation(run) if !slot.has_process() => run.capture.files,
+            Wanted::Halt(StopReason::LowDisk) if !slot.has_process() => slot.admitted.as_ref()?.request.capture.files,
+            Wanted::Invocation(_) | Wanted::Halt(_) => return None,
         };
-        room::on_disk(self.world, slot, files).err().map(Standing::NoRoom)
+        admission::on_disk(self.world, slot, files).err().map(Standing::Shortage)
     }
 
     fn is_stale(&mut self) -> bool {
@@ -314,7 +320,7 @@ impl Planner<'_> {
 
 fn is_told(standing: Option<&Standing>, slot: &Slot) -> bool {
     match (standing, &slot.told) {
-        (Some(Standing::NoRoom(new)), Some(Standing::NoRoom(told))) => new.is_as(told),
+        (Some(Standing::Shortage(new)), Some(Standing::Shortage(told))) => new.is_as(told),
         (standing, told) => standing == told.as_ref(),
     }
 }

@@ -98,7 +98,7 @@ pub enum Refusal {
 
 /// What the node has no room for at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoRoom {
+pub enum Shortage {
     /// As many captures of the pod's namespace go on as may.
     NamespaceCaptures {
         /// The namespace.
@@ -153,7 +153,7 @@ pub enum NoRoom {
     },
 }
 
-impl NoRoom {
+impl Shortage {
     /// Whether it is the same news as `other`: the sums change all the time.
     #[must_use]
     pub fn is_as(&self, other: &Self) -> bool {

@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use slot::{Claim, End, Moment, Past, Phase, Run, Slot, Standing, Why};
+pub use slot::{Claim, End, HistoryEntry, Invocation, Moment, Phase, Slot, Standing, StopReason};
 
 use crate::core::{
     annotations::Accepted,
-    capture::{Counts, Stem, Uid},
+    capture::{Counts, PodUid, Stem},
 };
 
 /// How long tcpdump has to write what it holds after TERM; it was measured to take 30 ms.
@@ -36,7 +36,7 @@ pub const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// It was asked to.
-    Stopped(Why),
+    Stopped(StopReason),
     /// It was not: this many times in a row, and it is tried again after this wait.
     Failed {
         /// Failures in a row, this one included.
@@ -86,7 +86,7 @@ impl Slots {
 
     /// The slot whose process captures a pod.
     #[must_use]
-    pub fn capturing(&self, uid: &Uid) -> Option<&Stem> {
+    pub fn capturing(&self, uid: &PodUid) -> Option<&Stem> {
         let capturing = |slot: &Slot| slot.has_process() && slot.owner.as_ref() == Some(uid);
         self.slots.iter().find(|(_, slot)| capturing(slot)).map(|(stem, _)| stem)
     }
@@ -100,7 +100,7 @@ impl Slots {
 
     /// A pod asks for a capture for the first time, or for files that were left over, or wants to go on after it rested. It is
     /// the last in the order from now on.
-    pub fn open(&mut self, stem: &Stem, uid: Uid) {
+    pub fn open(&mut self, stem: &Stem, uid: PodUid) {
         // One that the state file made up may be the highest there is.
         self.changes += 1;
         self.sequence = self.sequence.saturating_add(1);
@@ -155,7 +155,7 @@ impl Slots {
     }
 
     /// A start is about to be tried.
-    pub fn starting(&mut self, stem: &Stem, run: Run, now: Moment) {
+    pub fn starting(&mut self, stem: &Stem, run: Invocation, now: Moment) {
         self.change(stem, |slot| {
             if slot.last.as_ref() != Some(&run) {
                 slot.failures = 0;
@@ -170,7 +170,7 @@ impl Slots {
     }
 
     /// TERM was sent.
-    pub fn terminated(&mut self, stem: &Stem, why: Why, now: Instant) {
+    pub fn terminated(&mut self, stem: &Stem, why: StopReason, now: Instant) {
         self.change(stem, |slot| slot.phase = Phase::Terminating { why, since: now, kill_at: now + TERM_GRACE });
     }
 
@@ -208,10 +208,10 @@ impl Slots {
             Some(slot) if slot.phase == Phase::Running && in_order && slot.has_what_it_was_started_for() => {
                 slot.phase = Phase::Idle;
                 if !slot.has_its_packets() {
-                    return Ended::Stopped(Why::Changed);
+                    return Ended::Stopped(StopReason::Changed);
                 }
                 slot.ended = Some(End::Packets);
-                Ended::Stopped(Why::Ended(End::Packets))
+                Ended::Stopped(StopReason::Ended(End::Packets))
             }
             Some(_) | None => self.ended(stem, now),
         }
@@ -219,14 +219,14 @@ impl Slots {
 
     /// The process is gone, or could not be started.
     pub fn ended(&mut self, stem: &Stem, now: Instant) -> Ended {
-        let Some(slot) = self.get_mut(stem) else { return Ended::Stopped(Why::Gone) };
+        let Some(slot) = self.get_mut(stem) else { return Ended::Stopped(StopReason::Gone) };
         match slot.phase {
             Phase::Terminating { why, .. } | Phase::Killing { why, .. } => {
                 slot.phase = Phase::Idle;
-                if let Why::Ended(by) = why {
+                if let StopReason::Ended(by) = why {
                     slot.ended = Some(by);
                 }
-                Ended::Stopped(if slot.doomed { Why::Gone } else { why })
+                Ended::Stopped(if slot.doomed { StopReason::Gone } else { why })
             }
             Phase::Idle | Phase::Running | Phase::Backoff { .. } | Phase::Removing { .. } => {
                 if slot.started_at.is_some_and(|started| now - started >= RECOVERED_AFTER) {

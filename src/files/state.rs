@@ -18,7 +18,7 @@ use std::{
 
 use serde::Deserialize;
 
-pub use self::entry::{Entry, PastEntry};
+pub use self::entry::{Entry, HistoryRecord};
 use crate::{
     core::{
         capture::Stem,
@@ -26,7 +26,7 @@ use crate::{
         plan::{Outlook, SLOTS_MAX},
         slots::{Slot, Slots},
     },
-    files::ring::open_regular,
+    files::capture_dir::open_regular,
 };
 
 /// The largest state file that is read. An entry takes [`ENTRY_BYTES_MAX`] at the most, nearly always 1 kB, and there are
@@ -150,10 +150,10 @@ mod tests {
     use super::*;
     use crate::core::{
         annotations::{Accepted, Annotations},
-        capture::{Asked, Capture, Counts, PodName, Stem, Uid},
+        capture::{Asked, Capture, Counts, PodName, PodUid, Stem},
         limits::Limits,
         refusal::Refusal,
-        slots::{End, Moment, Past, Phase, Run, Slot, Standing},
+        slots::{End, HistoryEntry, Invocation, Moment, Phase, Slot, Standing},
     };
 
     /// As the real sentences: of what goes there is nothing to say.
@@ -178,10 +178,10 @@ mod tests {
         let now = Moment { at: Instant::now(), unix_s: 100 };
         let stem = Stem::of(&PodName { namespace: "prod".into(), name: "web".into() });
         let (mut slots, mut file) = (Slots::default(), StateFile::at(&dir));
-        slots.open(&stem, Uid("1".into()));
+        slots.open(&stem, PodUid("1".into()));
         slots.admit(&stem, accepted.clone());
         let capture = Capture { filter: Some("udp".to_owned()), ..accepted.request.capture.clone() };
-        let history = vec![Past { since_s: 90, run: Run { capture, ips: vec![[10, 0, 0, 1].into()] } }];
+        let history = vec![HistoryEntry { since_s: 90, run: Invocation { capture, ips: vec![[10, 0, 0, 1].into()] } }];
         slots.restore(stem.clone(), Slot { began: Some(now), history, ..slots.get(&stem).unwrap().clone() });
         slots.end(&stem, End::Duration);
         slots.retire(&stem, now);
@@ -238,10 +238,10 @@ mod tests {
             panic!("{annotations:?}")
         };
         let ips = ["ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "255.255.255.255"].map(|ip| ip.parse().unwrap());
-        let mut slot = Slot { owner: Some(Uid("u".repeat(36))), sequence: u64::MAX, ..Slot::default() };
+        let mut slot = Slot { owner: Some(PodUid("u".repeat(36))), sequence: u64::MAX, ..Slot::default() };
         for files in 1..=20 {
             let capture = Capture { files, ..request.capture.clone() };
-            slot.remember(&Run { capture, ips: ips.into() }, now);
+            slot.remember(&Invocation { capture, ips: ips.into() }, now);
         }
         slot.admitted = Some(Accepted { annotations, request });
         slot.failure = Some("x".repeat(5000));
@@ -272,7 +272,7 @@ mod tests {
     fn the_file_is_written_only_when_something_in_it_has_changed() {
         let (dir, stem) = (dir("same-again"), Stem::of(&PodName { namespace: "default".into(), name: "web".into() }));
         let (mut slots, mut file) = (Slots::default(), StateFile::at(&dir));
-        slots.open(&stem, Uid("1".into()));
+        slots.open(&stem, PodUid("1".into()));
         file.save(&slots, &BTreeMap::new(), describe).unwrap();
         let path = dir.join(".state.json");
         fs::remove_file(&path).unwrap();

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use crate::{core::capture::Uid, text::report::Note};
+use crate::{core::capture::PodUid, text::report::Notice};
 
 /// Events that one pod may get at once.
 const BURST: u32 = 10;
@@ -49,10 +49,10 @@ const COMPONENT: &str = "packet-capture";
 /// Tells pods' owners, by log line and Event.
 #[derive(Debug)]
 pub struct Events {
-    queue: mpsc::Sender<(Note, Timestamp)>,
+    queue: mpsc::Sender<(Notice, Timestamp)>,
     task: JoinHandle<()>,
-    allowances: HashMap<Uid, Allowance>,
-    forgettable: VecDeque<Uid>,
+    allowances: HashMap<PodUid, Allowance>,
+    forgettable: VecDeque<PodUid>,
 }
 
 #[derive(Debug)]
@@ -61,9 +61,9 @@ struct Allowance {
     refilled_at: Instant,
 }
 
-fn log_note(note: &Note) {
+fn log_note(note: &Notice) {
     let level = if note.reason.is_warning() { log::Level::Warn } else { log::Level::Info };
-    let Note { pod, uid, reason, text } = note;
+    let Notice { pod, uid, reason, text } = note;
     log::log!(level, "{} pod={pod} uid={uid} note={text:?}", reason.sentence());
 }
 
@@ -78,7 +78,7 @@ impl Events {
 
     /// Logs a note, and queues it for the API server if its pod has not had too many and the queue has room. Where it was only
     /// logged: returns when it could be queued.
-    pub fn tell(&mut self, note: Note) -> Option<time::Instant> {
+    pub fn tell(&mut self, note: Notice) -> Option<time::Instant> {
         log_note(&note);
         let again_at = time::Instant::now() + REFILL;
         if !self.allow(&note.uid) {
@@ -100,7 +100,7 @@ impl Events {
         }
     }
 
-    fn allow(&mut self, uid: &Uid) -> bool {
+    fn allow(&mut self, uid: &PodUid) -> bool {
         let now = Instant::now();
         if !self.allowances.contains_key(uid) {
             if self.forgettable.len() >= PODS_MAX
@@ -123,7 +123,7 @@ impl Events {
     }
 }
 
-async fn create_all(client: Client, node: String, mut notes: mpsc::Receiver<(Note, Timestamp)>) {
+async fn create_all(client: Client, node: String, mut notes: mpsc::Receiver<(Notice, Timestamp)>) {
     while let Some((note, told_at)) = notes.recv().await {
         let api = Api::<Event>::namespaced(client.clone(), &note.pod.namespace);
         if let Err(error) = create(&api, &event(&note, &node, told_at), told_at).await {
@@ -166,7 +166,7 @@ fn is_final(code: u16) -> bool {
     (400..500).contains(&code) && code != 429
 }
 
-fn event(note: &Note, node: &str, now: Timestamp) -> Event {
+fn event(note: &Notice, node: &str, now: Timestamp) -> Event {
     // Named as other components name theirs, so that a list shows them in the order of their making.
     let suffix = format!(".{:x}", now.as_nanosecond());
     let name = &note.pod.name[..note.pod.name.floor_char_boundary(NAME_BYTES_MAX - suffix.len())];

@@ -16,9 +16,9 @@ use serde_json::Value;
 
 use crate::core::{
     annotations,
-    capture::{PodName, Uid},
+    capture::{PodName, PodUid},
     limits::Limits,
-    observed_pod::{self, PodFields, Seen},
+    observed_pod::{self, ObservedPod, PodFields},
 };
 
 /// The part of a pod that is read from the API server.
@@ -46,7 +46,7 @@ impl Pod {
         let namespace = namespace.unwrap_or_else(|| "default".into());
         let present = |text: &String| !text.is_empty();
         Some(PodFields {
-            uid: Uid(uid.filter(present)?),
+            uid: PodUid(uid.filter(present)?),
             pod: PodName { namespace, name: name.filter(present)? },
             created_s: creation_timestamp.map_or(0, |time| time.0.as_second()),
             annotations: annotations.unwrap_or_default(),
@@ -67,7 +67,7 @@ impl Pod {
 
 /// What a pod asks for, and where it is. A pod without a UID or a name, which no API server has, is `None`.
 #[must_use]
-pub fn seen(pod: &Pod, limits: &Limits) -> Option<Seen> {
+pub fn seen(pod: &Pod, limits: &Limits) -> Option<ObservedPod> {
     Some(observed_pod::seen(pod.fields()?, limits))
 }
 
@@ -134,7 +134,7 @@ mod tests {
         Limits { host_network_namespaces: ["trusted".to_owned()].into(), ..Limits::default() }
     }
 
-    fn look(json: Value) -> Seen {
+    fn look(json: Value) -> ObservedPod {
         let mut pod = json!({"metadata": {"name": "web", "namespace": "default", "uid": "u1"}});
         merge(&mut pod, json);
         seen(&serde_json::from_value(pod).unwrap(), &limits()).unwrap()

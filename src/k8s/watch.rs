@@ -16,7 +16,7 @@ use kube::{
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
-    core::{desired::Word, limits::Limits},
+    core::{desired::WatchEvent, limits::Limits},
     k8s::pod::{self, Pod},
     text::report::with_causes,
 };
@@ -92,7 +92,7 @@ impl Watch {
     ///
     /// # Errors
     /// What made the stream end. The next call opens a new one, after a wait.
-    pub async fn next(&mut self) -> Result<Word, Failure> {
+    pub async fn next(&mut self) -> Result<WatchEvent, Failure> {
         loop {
             let event = match &mut self.state {
                 State::Closed { open_at } => {
@@ -140,11 +140,11 @@ impl Watch {
         watcher(Api::<Pod>::all(self.client.clone()), config.timeout(WATCH_S).page_size(PAGE_SIZE)).boxed()
     }
 
-    fn word(&mut self, event: Event<Pod>) -> Option<Word> {
+    fn word(&mut self, event: Event<Pod>) -> Option<WatchEvent> {
         let seen = |pod: &Pod| pod::seen(pod, &self.limits);
         match event {
-            Event::Init => Some(Word::Listing),
-            Event::InitApply(pod) => seen(&pod).map(Word::Listed),
+            Event::Init => Some(WatchEvent::ListStarted),
+            Event::InitApply(pod) => seen(&pod).map(WatchEvent::ListItem),
             Event::InitDone => {
                 let closed = State::Closed { open_at: Instant::now() };
                 self.state = match std::mem::replace(&mut self.state, closed) {
@@ -154,10 +154,10 @@ impl Watch {
                     }
                     closed @ State::Closed { .. } => closed,
                 };
-                Some(Word::ListDone)
+                Some(WatchEvent::ListDone)
             }
-            Event::Apply(pod) => seen(&pod).map(Word::Changed),
-            Event::Delete(pod) => seen(&pod).map(Word::Gone),
+            Event::Apply(pod) => seen(&pod).map(WatchEvent::Applied),
+            Event::Delete(pod) => seen(&pod).map(WatchEvent::Deleted),
         }
     }
 

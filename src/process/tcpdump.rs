@@ -22,8 +22,8 @@ use rustix::process::{
 use crate::{
     core::{
         annotations::SNAPLEN_MAX,
-        capture::{Exit, Uid},
-        slots::Run,
+        capture::{Exit, PodUid},
+        slots::Invocation,
     },
     kernel::memory,
     process::stderr::{self, Stderr},
@@ -53,8 +53,8 @@ const ATTACH_BUFFER_KIB: &str = "1024";
 /// The tcpdumps of this node, by the pod that they capture.
 #[derive(Debug)]
 pub struct Tcpdumps {
-    children: HashMap<Uid, Child>,
-    stderr: HashMap<Uid, Stderr>,
+    children: HashMap<PodUid, Child>,
+    stderr: HashMap<PodUid, Stderr>,
     options: Vec<String>,
     stdin: OwnedFd,
     compiling: Option<Compiling>,
@@ -105,7 +105,7 @@ impl Tcpdumps {
     ///
     /// # Errors
     /// If the pod has one already, or it could not be started. Then there is none.
-    pub fn start(&mut self, uid: &Uid, run: &Run, path: &Path) -> io::Result<u32> {
+    pub fn start(&mut self, uid: &PodUid, run: &Invocation, path: &Path) -> io::Result<u32> {
         if self.children.contains_key(uid) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the pod has a tcpdump already"));
         }
@@ -179,12 +179,12 @@ impl Tcpdumps {
     }
 
     /// Asks a tcpdump to end in good order. CONT follows, since one that is stopped takes TERM only when it goes on.
-    pub fn term(&self, uid: &Uid) {
+    pub fn term(&self, uid: &PodUid) {
         self.signal(uid, &[Signal::TERM, Signal::CONT]);
     }
 
     /// Ends a tcpdump.
-    pub fn kill(&self, uid: &Uid) {
+    pub fn kill(&self, uid: &PodUid) {
         self.signal(uid, &[Signal::KILL]);
     }
 
@@ -192,7 +192,7 @@ impl Tcpdumps {
     ///
     /// One whose filter the kernel did not take is ended at once: every packet of the node is copied to it. It has been let in
     /// with a filter that fitted, so this is for what has changed since: the pod's addresses, or the kernel's settings.
-    pub fn reap(&mut self) -> Vec<(Uid, Exit)> {
+    pub fn reap(&mut self) -> Vec<(PodUid, Exit)> {
         self.stderr.values_mut().for_each(Stderr::read);
         self.stderr.iter().filter(|(_, stderr)| stderr.unfiltered().is_some()).for_each(|(uid, _)| self.kill(uid));
         let mut exits = Vec::new();
@@ -246,7 +246,7 @@ impl Tcpdumps {
 
     /// A child in the map has not been reaped, so its process ID cannot be another's by now; and a signal to one that has
     /// ended goes nowhere, which is no error.
-    fn signal(&self, uid: &Uid, signals: &[Signal]) {
+    fn signal(&self, uid: &PodUid, signals: &[Signal]) {
         let Some(child) = self.children.get(uid) else { return };
         for signal in signals {
             if let Err(error) = kill_process(Pid::from_child(child), *signal) {
@@ -287,8 +287,8 @@ fn trial_arguments(options: &[String], trial: &Trial) -> Vec<OsString> {
 }
 
 /// The command line behind `tcpdump`. A user's filter goes last and behind `--`, in one argument: it cannot become an option.
-fn arguments(options: &[String], run: &Run, path: &Path) -> Vec<OsString> {
-    let Run { capture, .. } = run;
+fn arguments(options: &[String], run: &Invocation, path: &Path) -> Vec<OsString> {
+    let Invocation { capture, .. } = run;
     let fixed = ["-i", "any", "-C", "1", "-W"].map(OsString::from);
     let mut arguments: Vec<OsString> = options.iter().map(OsString::from).chain(fixed).collect();
     arguments.push(capture.files.to_string().into());
@@ -334,7 +334,7 @@ mod tests {
 
     fn arguments_for(options: &str, ips: &[&str], capture: Capture) -> Vec<String> {
         let options: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
-        let run = Run { capture, ips: ips.iter().map(|ip| ip.parse().unwrap()).collect() };
+        let run = Invocation { capture, ips: ips.iter().map(|ip| ip.parse().unwrap()).collect() };
         let arguments = arguments(&options, &run, Path::new("/captures/captres-web.pcap"));
         arguments.into_iter().map(|argument| argument.into_string().unwrap()).collect()
     }

@@ -8,7 +8,7 @@ use std::{fmt, io, path::Path};
 use self::{situation::Situation, stream::Stream};
 use crate::{
     core::capture::{PodName, Stem},
-    files::{ring::Ring, state::StateFile},
+    files::{capture_dir::CaptureDir, state::StateFile},
     reading::{
         messages,
         output::{ALONE_MAX, Output},
@@ -95,7 +95,7 @@ pub struct Wanted<'a> {
 /// If there is no such capture, or it cannot be read to the end, or not be written.
 pub fn copy(dir: &Path, wanted: Wanted, say: &mut dyn FnMut(Said)) -> Result<String, Error> {
     let Wanted { pod, all, follow, link_type } = wanted;
-    let (ring, stem) = (Ring::at(dir), Stem::of(pod));
+    let (ring, stem) = (CaptureDir::at(dir), Stem::of(pod));
     let (mut situation, read) = Situation::new(StateFile::at(dir), &ring, pod, &stem);
     if situation.entry.is_none() && ring.files(&stem).map_err(Error::Unreadable)?.is_empty() {
         return Err(read.err().map_or(Error::NoCapture, Error::Unreadable));
@@ -120,7 +120,7 @@ pub fn copy(dir: &Path, wanted: Wanted, say: &mut dyn FnMut(Said)) -> Result<Str
 
 fn copy_to(
     stream: &mut Stream,
-    ring: &Ring,
+    ring: &CaptureDir,
     stem: &Stem,
     situation: &mut Situation,
     read: io::Result<()>,

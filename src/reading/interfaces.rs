@@ -22,7 +22,7 @@ const PAIRS: [&str; 2] = ["veth", "netkit"];
 
 /// When the node was started, in microseconds since 1970: before that, the indices were those of other interfaces.
 #[must_use]
-pub fn numbered_since_us() -> Option<u64> {
+pub fn boot_time_us() -> Option<u64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse::<u64>().ok()?;
     seconds.checked_mul(1_000_000)

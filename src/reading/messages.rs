@@ -1,6 +1,6 @@
 //! What the verbs say on standard error: what could not be read, and how much there was.
 
-use super::{once::Own, reader::Losses};
+use super::{dedup::Own, reader::Losses};
 use crate::{
     core::{capture::PodName, condition::State},
     text::report::{counted, number},

@@ -26,8 +26,8 @@ use self::{
 use crate::{
     core::{capture::Stem, limits::MB},
     files::{
+        capture_dir::{CaptureDir, File},
         pcap::{self, Bounds, EMPTY_BYTES_MAX, HEADER_BYTES, Next, RECORD_HEADER_BYTES, Record},
-        ring::{File, Ring},
     },
 };
 
@@ -43,7 +43,7 @@ type First = [u8; RECORD_HEADER_BYTES];
 /// Reads one capture, each packet once.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    ring: &'a Ring,
+    ring: &'a CaptureDir,
     stem: &'a Stem,
     link_type: Option<u32>,
     known: BTreeMap<u64, Known>,
@@ -85,7 +85,7 @@ fn listing(file: &File) -> (i128, u64) {
 impl<'a> Reader<'a> {
     /// A reader of the capture with this stem, which has read nothing yet.
     #[must_use]
-    pub fn new(ring: &'a Ring, stem: &'a Stem) -> Self {
+    pub fn new(ring: &'a CaptureDir, stem: &'a Stem) -> Self {
         Self {
             ring,
             stem,
@@ -318,7 +318,7 @@ fn inodes(files: &[File]) -> BTreeSet<u64> {
 
 /// When the oldest packet of a capture was seen, in microseconds since 1970, as far as its files can be read.
 #[must_use]
-pub fn oldest_us(ring: &Ring, files: &[File]) -> Option<u64> {
+pub fn oldest_us(ring: &CaptureDir, files: &[File]) -> Option<u64> {
     // Of each file: their own times do not tell the oldest where the clock was set back, or somebody touched one.
     let first_us = |file: &File| {
         let mut head = [0; HEADER_BYTES + RECORD_HEADER_BYTES];

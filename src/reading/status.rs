@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     core::annotations::ANNOTATION,
     files::{
-        ring::Ring,
+        capture_dir::CaptureDir,
         state::{Entry, StateFile},
     },
     reading::reader,
@@ -36,7 +36,7 @@ struct Line {
 /// # Errors
 /// If the state file or the directory cannot be read.
 pub fn status(dir: &Path, node: &str, namespace: Option<&str>, format: Format, now: Timestamp) -> io::Result<String> {
-    let ring = Ring::at(dir);
+    let ring = CaptureDir::at(dir);
     let mut entries = StateFile::at(dir).load()?.unwrap_or_default();
     entries.retain(|entry| namespace.is_none_or(|namespace| entry.namespace == namespace));
     entries.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -48,7 +48,7 @@ pub fn status(dir: &Path, node: &str, namespace: Option<&str>, format: Format, n
     }
 }
 
-fn line(ring: &Ring, entry: Entry, node: &str) -> io::Result<Line> {
+fn line(ring: &CaptureDir, entry: Entry, node: &str) -> io::Result<Line> {
     let files = ring.files(&entry.stem())?;
     let oldest_us = reader::oldest_us(ring, &files).and_then(|us| i64::try_from(us).ok());
     Ok(Line {

@@ -5,23 +5,23 @@
 //! A *packet* is what the pod sends or receives. A *copy* is what tcpdump sees of it on one interface: it counts and keeps copies,
 //! and `get` shows one of each packet.
 
+mod format;
 mod note;
 mod refusals;
 mod situation;
-mod text;
 
 use std::{fmt::Write, path::Path, time::Duration};
 
-pub use note::{Note, Reason};
+use format::time;
+pub use format::{age, counted, number, quoted, size, with_causes};
+pub use note::{Notice, Reason};
 pub use situation::situation;
-use text::time;
-pub use text::{age, counted, number, quoted, size, with_causes};
 
 use crate::core::{
     annotations::ANNOTATION,
     capture::{Counts, Exit, PodName, Request},
     limits::Disk,
-    slots::{End, Ended, Run, Slot, Standing, Why},
+    slots::{End, Ended, Invocation, Slot, Standing, StopReason},
 };
 
 const LIFE_OF_FILES: &str = "the files live as long as this DaemonSet's pod: they survive a restart of its container, but not an \
@@ -37,7 +37,7 @@ const WAITING: &str = "the API server knows no IP address of the pod yet: the ca
 
 /// tcpdump runs, and found so many files of before.
 #[must_use]
-pub fn started(run: &Run, slot: &Slot, node: &str, path: &Path, kept: usize) -> String {
+pub fn started(run: &Invocation, slot: &Slot, node: &str, path: &Path, kept: usize) -> String {
     let files = run.capture.files;
     let mut text = format!(
         "tcpdump captures {} into {}* of the packet-capture pod on node {node}{}, {}",
@@ -96,45 +96,47 @@ fn ends(request: &Request, slot: &Slot) -> String {
 
 /// tcpdump was stopped as it was asked to, and the files stay.
 #[must_use]
-pub fn stopped(why: Why, slot: &Slot, disk: Disk) -> (Reason, String) {
+pub fn stopped(why: StopReason, slot: &Slot, disk: Disk) -> (Reason, String) {
     let reason = match why {
-        Why::Ended(by) => return (Reason::Finished, ended(by, slot)),
-        Why::LowDisk => return (Reason::LowDisk, low_disk(slot, disk)),
-        Why::Finished => Reason::Finished,
-        Why::Gone
-        | Why::Changed
-        | Why::Moved
-        | Why::NoAddress
-        | Why::Forbidden
-        | Why::NothingAdmitted
-        | Why::Paused
-        | Why::Retired
-        | Why::Stale
-        | Why::Shutdown => Reason::Stopped,
+        StopReason::Ended(by) => return (Reason::Finished, ended(by, slot)),
+        StopReason::LowDisk => return (Reason::LowDisk, low_disk(slot, disk)),
+        StopReason::Finished => Reason::Finished,
+        StopReason::Gone
+        | StopReason::Changed
+        | StopReason::Moved
+        | StopReason::NoAddress
+        | StopReason::Forbidden
+        | StopReason::NothingAdmitted
+        | StopReason::Paused
+        | StopReason::Retired
+        | StopReason::Stale
+        | StopReason::Shutdown => Reason::Stopped,
     };
     let (because, next) = halted(why);
     (reason, format!("{because}; {}; kept: {}; {next}", packets(slot), files_counted(slot.files)))
 }
 
 /// Why there is no tcpdump, and what is next.
-fn halted(why: Why) -> (&'static str, &'static str) {
+fn halted(why: StopReason) -> (&'static str, &'static str) {
     let until_gone = "the files stay until the annotation or the pod goes";
     match why {
-        Why::Gone => ("the annotation or the pod is gone", "the files are removed next"),
-        Why::Changed => ("the annotations changed", "goes on at once with the new ones"),
-        Why::Moved => ("the pod's addresses changed", "goes on at once at the new ones"),
-        Why::NoAddress => ("the pod has no address", "goes on when it has one"),
-        Why::Forbidden => ("the pod's address is not its own", "goes on when that changes"),
-        Why::NothingAdmitted => ("nothing is asked that can be done", "goes on when that changes"),
-        Why::Paused => ("it is paused", "goes on when that annotation goes"),
-        Why::Finished => ("the pod has finished", until_gone),
-        Why::Ended(_) => ("it came to its end", until_gone),
-        Why::LowDisk => ("the node's disk ran low (MIN_FREE_MB, MIN_FREE_PERCENT)", "goes on when there is room"),
-        Why::Retired => ("the pod is gone", "its files are kept for a time (KEEP_AFTER_POD)"),
-        Why::Stale => {
+        StopReason::Gone => ("the annotation or the pod is gone", "the files are removed next"),
+        StopReason::Changed => ("the annotations changed", "goes on at once with the new ones"),
+        StopReason::Moved => ("the pod's addresses changed", "goes on at once at the new ones"),
+        StopReason::NoAddress => ("the pod has no address", "goes on when it has one"),
+        StopReason::Forbidden => ("the pod's address is not its own", "goes on when that changes"),
+        StopReason::NothingAdmitted => ("nothing is asked that can be done", "goes on when that changes"),
+        StopReason::Paused => ("it is paused", "goes on when that annotation goes"),
+        StopReason::Finished => ("the pod has finished", until_gone),
+        StopReason::Ended(_) => ("it came to its end", until_gone),
+        StopReason::LowDisk => {
+            ("the node's disk ran low (MIN_FREE_MB, MIN_FREE_PERCENT)", "goes on when there is room")
+        }
+        StopReason::Retired => ("the pod is gone", "its files are kept for a time (KEEP_AFTER_POD)"),
+        StopReason::Stale => {
             ("no word from the API server: the pod's address may be another's by now", "goes on when it answers again")
         }
-        Why::Shutdown => ("packet-capture is shutting down", LIFE_OF_FILES),
+        StopReason::Shutdown => ("packet-capture is shutting down", LIFE_OF_FILES),
     }
 }
 
@@ -209,7 +211,7 @@ pub fn standing(standing: &Standing, running: Option<u16>, kept: usize) -> (Reas
     };
     match standing {
         Standing::Refused(refusal) => (Reason::Refused, format!("{}; {kept}", refusals::refused(refusal))),
-        Standing::NoRoom(no_room) => (Reason::Refused, format!("{}; {kept}", refusals::lacking(no_room))),
+        Standing::Shortage(no_room) => (Reason::Refused, format!("{}; {kept}", refusals::lacking(no_room))),
         Standing::Waiting => (Reason::Waiting, WAITING.to_owned()),
         Standing::Missed => (Reason::Missed, format!("the pod finished before its packets could be captured; {kept}")),
         Standing::Paused(PodName { namespace, name }) => {
@@ -295,7 +297,7 @@ mod tests {
         let slot = Slot { admitted: Some(Accepted { annotations: [].into(), request }), ..Slot::default() };
         let stem = Stem::of(&PodName { namespace: "n".repeat(12), name: "p".repeat(50) });
         let path = Path::new("/captures").join(stem.base());
-        let text = started(&Run { capture, ips }, &slot, &"n".repeat(40), &path, 100);
+        let text = started(&Invocation { capture, ips }, &slot, &"n".repeat(40), &path, 100);
         let explained = text.find(&format!("; {COPIES}")).unwrap();
         assert!(
             text[..explained].ends_with("; ends after 1000000000 copies of packets or 86399s after its beginning"),
@@ -324,7 +326,7 @@ mod tests {
     fn who_waited_for_an_address_is_told_before_and_after_what_is_missed() {
         assert!(standing(&Standing::Waiting, None, 0).1.contains("Packets before that are not captured"));
         let capture = Capture { files: 5, filter: None, packets: None, snaplen: None };
-        let run = Run { capture, ips: vec![[10, 0, 0, 1].into()] };
+        let run = Invocation { capture, ips: vec![[10, 0, 0, 1].into()] };
         let missed = |told| {
             let text = started(&run, &Slot { told, ..Slot::default() }, "node", Path::new("/captures/x.pcap"), 0);
             text.contains("before the API server knew the pod's address were not captured")

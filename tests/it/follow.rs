@@ -12,7 +12,7 @@ use std::{
 
 use packet_capture::{
     core::capture::{PodName, Stem},
-    files::ring::Ring,
+    files::capture_dir::CaptureDir,
 };
 use serde_json::json;
 
@@ -128,11 +128,11 @@ fn what_comes_is_shown_over_rotations_and_restarts_and_not_one_packet_twice() {
     follow.until_came(1..14);
     // tcpdump is started again, for a ring of more files.
     let stem = Stem::of(&PodName { namespace: "default".into(), name: "web".into() });
-    Ring::at(&node.path("captures")).prepare(&stem, 12).unwrap();
+    CaptureDir::at(&node.path("captures")).prepare(&stem, 12).unwrap();
     write(&node.capture("captres-web.pcap00"), &[]);
     append(&node.capture("captres-web.pcap00"), &numbered(14..15));
     follow.until_came(1..15);
-    Ring::at(&node.path("captures")).prepare(&stem, 12).unwrap();
+    CaptureDir::at(&node.path("captures")).prepare(&stem, 12).unwrap();
     write(&node.capture("captres-web.pcap00"), &numbered(15..16));
     follow.until_came(1..16);
     drop(follow.stdin.take());

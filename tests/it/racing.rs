@@ -12,7 +12,7 @@ use std::{
 
 use packet_capture::{
     core::capture::{PodName, Stem},
-    files::ring::Ring,
+    files::capture_dir::CaptureDir,
     reading::reader::{Losses, Reader},
 };
 
@@ -32,7 +32,7 @@ fn web() -> Stem {
 
 /// Writes records whose numbers rise, until it is told to end. Returns the last number.
 fn write_ring(dir: &Path, over: &AtomicBool, restarts: bool) -> u32 {
-    let (ring, stem, mut next, mut starts) = (Ring::at(dir), web(), 1, 0);
+    let (ring, stem, mut next, mut starts) = (CaptureDir::at(dir), web(), 1, 0);
     while !over.load(Ordering::Relaxed) {
         ring.prepare(&stem, FILES).unwrap();
         for file in 0..if restarts { FILES_A_START } else { u32::MAX } {
@@ -80,7 +80,7 @@ fn rise(what: &str, numbers: &[u32]) -> usize {
 /// One reader for each pass, as `get` does. Returns how many packets it has read. What a restart overwrites is not always the oldest here,
 /// where many files are written in one tick of the clock, so then something may be lacking in the middle.
 fn get_in_library(dir: &Path, restarts: bool) -> (usize, Losses) {
-    let (ring, stem) = (Ring::at(dir), web());
+    let (ring, stem) = (CaptureDir::at(dir), web());
     let mut reader = Reader::new(&ring, &stem);
     let (mut read, mut counted) = (Vec::new(), 0);
     let files = reader.look().unwrap();
@@ -118,7 +118,7 @@ fn race(node: &Node, time: Duration, restarts: bool) -> [u32; 3] {
         scope.spawn(|| write_ring(&dir, &over, restarts));
         scope.spawn(|| until_end(0, &mut || get_in_library(&dir, restarts).0));
         scope.spawn(|| {
-            let (ring, stem, mut last) = (Ring::at(&dir), web(), 0);
+            let (ring, stem, mut last) = (CaptureDir::at(&dir), web(), 0);
             let mut reader = Reader::new(&ring, &stem);
             until_end(1, &mut || {
                 let mut packets = 0;
@@ -180,7 +180,7 @@ fn a_ring_that_is_only_renamed_meanwhile_is_read_to_its_newest_packet() {
             // Another width of the index gives all of them other names, and back.
             while !over.load(Ordering::Relaxed) {
                 for count in [RENAMED, 101] {
-                    Ring::at(&dir).prepare(&web(), count).unwrap();
+                    CaptureDir::at(&dir).prepare(&web(), count).unwrap();
                 }
             }
         });

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 
 use packet_capture::{
     core::capture::{PodName, Stem},
-    files::ring::Ring,
+    files::capture_dir::CaptureDir,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
@@ -88,7 +88,7 @@ fn a_ring_that_goes_on_under_other_names_is_read_as_one() {
     for (seconds, index) in [(1, 1), (2, 2), (3, 0)] {
         set_written(&node.capture(&format!("captres-web.pcap{index}")), seconds).unwrap();
     }
-    let ring = Ring::at(&node.path("captures"));
+    let ring = CaptureDir::at(&node.path("captures"));
     ring.prepare(&stem, 12).unwrap();
     write(&node.capture("captres-web.pcap00"), &numbered(10..12));
     assert_eq!(got(&node), quiet(1..12));

@@ -8,10 +8,10 @@ use std::{
 
 use packet_capture::core::{
     annotations::{Accepted, Annotations},
-    capture::{Asked, Place, Stem, Uid},
-    desired::{Check, Word},
+    capture::{Asked, Place, PodUid, Stem},
+    desired::{Check, WatchEvent},
     limits::Limits,
-    observed_pod::Seen,
+    observed_pod::ObservedPod,
     refusal::Refusal,
     slots::Standing,
 };
@@ -19,21 +19,21 @@ use packet_capture::core::{
 /// All pods as they were last heard of, whether they ask for something or not.
 #[derive(Default)]
 pub struct Heard {
-    pods: BTreeMap<Stem, Seen>,
-    list: Option<BTreeMap<Stem, (Seen, Instant)>>,
+    pods: BTreeMap<Stem, ObservedPod>,
+    list: Option<BTreeMap<Stem, (ObservedPod, Instant)>>,
     complete: bool,
     lost_since: Option<Instant>,
-    waits_since: BTreeMap<Uid, Instant>,
+    waits_since: BTreeMap<PodUid, Instant>,
     /// The last readable request of each pod that has asked ever since.
-    pub accepted: BTreeMap<Uid, Accepted>,
+    pub accepted: BTreeMap<PodUid, Accepted>,
     /// Requests with a filter that tcpdump has not compiled, and since when they wait for that.
-    unchecked: BTreeMap<Uid, (Accepted, Instant)>,
+    unchecked: BTreeMap<PodUid, (Accepted, Instant)>,
     /// Those that were seen before they finished, or whose finish the watch told.
-    news: BTreeSet<Uid>,
+    news: BTreeSet<PodUid>,
     /// What their owners were last told.
-    told: BTreeMap<Uid, Standing>,
+    told: BTreeMap<PodUid, Standing>,
     /// Annotations with a filter that tcpdump does not compile.
-    rejected: BTreeMap<Uid, (Annotations, Refusal)>,
+    rejected: BTreeMap<PodUid, (Annotations, Refusal)>,
 }
 
 /// What the words so far say of a capture.
@@ -49,44 +49,44 @@ pub enum Fate {
 
 impl Heard {
     /// What a controller that begins knows: the requests that an earlier one wrote down.
-    pub fn after_restart(accepted: BTreeMap<Uid, Accepted>) -> Self {
+    pub fn after_restart(accepted: BTreeMap<PodUid, Accepted>) -> Self {
         Self { accepted, ..Self::default() }
     }
 
-    pub fn hear(&mut self, word: &Word, now: Instant) {
+    pub fn hear(&mut self, word: &WatchEvent, now: Instant) {
         match word {
-            Word::Listing => self.list = Some(BTreeMap::new()),
-            Word::Listed(seen) => {
+            WatchEvent::ListStarted => self.list = Some(BTreeMap::new()),
+            WatchEvent::ListItem(seen) => {
                 let list = self.list.as_mut().expect("a list has begun");
                 list.insert(Stem::of(&seen.pod), (seen.clone(), now));
             }
-            Word::ListDone => {
+            WatchEvent::ListDone => {
                 self.pods.clear();
                 for (seen, at) in self.list.take().expect("a list has begun").into_values() {
                     self.look(&seen, at, true);
                 }
-                let there = |uid: &Uid| self.pods.values().any(|pod| pod.uid == *uid);
+                let there = |uid: &PodUid| self.pods.values().any(|pod| pod.uid == *uid);
                 self.unchecked.retain(|uid, _| there(uid));
                 self.news.retain(|uid| there(uid));
                 self.complete = true;
                 self.lost_since = None;
             }
-            Word::Changed(seen) => self.look(seen, now, false),
-            Word::Gone(seen) => {
+            WatchEvent::Applied(seen) => self.look(seen, now, false),
+            WatchEvent::Deleted(seen) => {
                 self.unchecked.remove(&seen.uid);
                 self.news.remove(&seen.uid);
                 if self.pod(&Stem::of(&seen.pod)).is_some_and(|pod| pod.uid == seen.uid) {
                     self.pods.remove(&Stem::of(&seen.pod));
                 }
             }
-            Word::Lost => {
+            WatchEvent::Disconnected => {
                 self.list = None;
                 self.lost_since = self.lost_since.or(Some(now));
             }
         }
     }
 
-    fn look(&mut self, seen: &Seen, at: Instant, is_listed: bool) {
+    fn look(&mut self, seen: &ObservedPod, at: Instant, is_listed: bool) {
         let uid = &seen.uid;
         if seen.asked == Asked::Nothing {
             self.news.remove(uid);
@@ -132,16 +132,16 @@ impl Heard {
         self.complete
     }
 
-    fn pod(&self, stem: &Stem) -> Option<&Seen> {
+    fn pod(&self, stem: &Stem) -> Option<&ObservedPod> {
         self.pods.get(stem)
     }
 
-    pub fn asking(&self, stem: &Stem) -> Option<&Seen> {
+    pub fn asking(&self, stem: &Stem) -> Option<&ObservedPod> {
         self.pod(stem).filter(|pod| pod.asked != Asked::Nothing)
     }
 
     /// What the words so far say of the capture of `owner`.
-    pub fn fate(&self, stem: &Stem, owner: Option<&Uid>) -> Fate {
+    pub fn fate(&self, stem: &Stem, owner: Option<&PodUid>) -> Fate {
         match (self.pod(stem), owner) {
             _ if !self.complete => Fate::Asked,
             (Some(pod), None) if pod.asked != Asked::Nothing => Fate::Asked,
@@ -181,7 +181,7 @@ impl Heard {
         (self.told.get(&pod.uid) != Some(&standing)).then_some(standing)
     }
 
-    pub fn told(&mut self, uid: &Uid, standing: Standing) {
+    pub fn told(&mut self, uid: &PodUid, standing: Standing) {
         self.told.insert(uid.clone(), standing);
     }
 
@@ -193,13 +193,13 @@ impl Heard {
 
     /// Those whose filter can be compiled now, and since when they wait for it.
     pub fn to_check(&self) -> BTreeMap<Stem, (Accepted, Instant)> {
-        let at = |pod: &&Seen| matches!(pod.place, Place::At(_));
+        let at = |pod: &&ObservedPod| matches!(pod.place, Place::At(_));
         let pods = self.pods.values().filter(at);
         pods.filter_map(|pod| Some((Stem::of(&pod.pod), self.unchecked.get(&pod.uid)?.clone()))).collect()
     }
 
     /// What a pod asks that tcpdump has not compiled.
-    pub fn pending(&self, uid: &Uid) -> Option<&Accepted> {
+    pub fn pending(&self, uid: &PodUid) -> Option<&Accepted> {
         self.unchecked.get(uid).map(|(accepted, _)| accepted)
     }
 

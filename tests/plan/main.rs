@@ -16,7 +16,7 @@ mod states;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use node::Node;
-use packet_capture::core::desired::Word;
+use packet_capture::core::desired::WatchEvent;
 use server::Random;
 
 const SEQUENCES: u64 = 1500;
@@ -34,7 +34,7 @@ fn sequence(seed: u64, trace: bool) {
         node.shut_down();
     }
     node.repair();
-    node.hear(Word::Lost);
+    node.hear(WatchEvent::Disconnected);
     node.server.list();
     node.listen();
     node.pass_until_quiet();

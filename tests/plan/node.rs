@@ -20,13 +20,13 @@ use std::{
 
 use packet_capture::{
     core::{
-        capture::{PodName, Stem, Uid},
+        capture::{PodName, PodUid, Stem},
         condition::State,
-        desired::{Check, Desired, Word},
+        desired::{Check, Desired, WatchEvent},
         limits::{Disk, Limits},
         plan::{Action, World, plan},
         refusal::Refusal,
-        slots::{Moment, Run, Slots},
+        slots::{Invocation, Moment, Slots},
     },
     files::state::StateFile,
     text::report::situation,
@@ -58,7 +58,7 @@ pub struct Node {
     pub limits: Limits,
     pub server: Server,
     slots: Slots,
-    processes: BTreeMap<Uid, Process>,
+    processes: BTreeMap<PodUid, Process>,
     files: BTreeMap<Stem, Files>,
     space: Space,
     checking: Option<(Check, Instant, Result<(), Refusal>)>,
@@ -68,7 +68,7 @@ pub struct Node {
     /// Those whose owners were told why they get no slot.
     declined: Vec<PodName>,
     /// Each start so far.
-    pub starts: Vec<(Stem, Run)>,
+    pub starts: Vec<(Stem, Invocation)>,
     wake_at: Option<Instant>,
     /// What the last plan that left nothing to do was made of.
     settled: Option<(u64, u64, Disk, bool)>,
@@ -168,13 +168,13 @@ impl Node {
             6..=10 => return self.hear_some(),
             11 if self.server.is_connected() && self.random.one_in(3) => {
                 self.server.hang_up();
-                self.hear(Word::Lost);
+                self.hear(WatchEvent::Disconnected);
             }
             11 | 12 => return if self.server.is_connected() { self.hear_some() } else { self.server.list() },
             13 if self.random.one_in(4) => self.server.list(),
             13..=17 => self.wait(),
             18 => {
-                let running: Vec<Uid> = self.processes.keys().cloned().collect();
+                let running: Vec<PodUid> = self.processes.keys().cloned().collect();
                 if !running.is_empty() {
                     let uid = self.random.pick(&running);
                     self.say(|| format!("{uid} exits by itself"));
@@ -210,7 +210,7 @@ impl Node {
         }
     }
 
-    pub fn hear(&mut self, word: Word) {
+    pub fn hear(&mut self, word: WatchEvent) {
         self.say(|| format!("hears {word:?}"));
         self.heard.hear(&word, self.now);
         self.desired.hear(word, self.now);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use packet_capture::core::{capture::PodName, desired::Word, limits::Limits};
+use packet_capture::core::{capture::PodName, desired::WatchEvent, limits::Limits};
 
 use crate::{
     asks::{asking, at},
@@ -52,12 +52,12 @@ fn nothing_is_begun_before_the_first_list_is_complete() {
     let (mut node, web) = (node(roomy()), pod("web"));
     node.server.create(&web, asking("5", &[]), at("10.0.0.1"));
     let seen = node.server.pods().remove(0);
-    for word in [Word::Changed(seen.clone()), Word::Listing, Word::Listed(seen)] {
+    for word in [WatchEvent::Applied(seen.clone()), WatchEvent::ListStarted, WatchEvent::ListItem(seen)] {
         node.hear(word);
         node.turn();
         assert!(node.starts.is_empty());
     }
-    node.hear(Word::ListDone);
+    node.hear(WatchEvent::ListDone);
     node.turn();
     assert_eq!(started(&node), [5]);
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use packet_capture::core::{
     annotations::{Annotations, asked},
-    capture::{Place, PodName, Uid},
-    desired::Word,
+    capture::{Place, PodName, PodUid},
+    desired::WatchEvent,
     limits::Limits,
-    observed_pod::Seen,
+    observed_pod::ObservedPod,
 };
 
 use crate::asks::{annotations, place};
@@ -40,7 +40,7 @@ impl Random {
 
 #[derive(Clone)]
 struct Pod {
-    uid: Uid,
+    uid: PodUid,
     created_s: i64,
     annotations: Annotations,
     place: Place,
@@ -51,7 +51,7 @@ pub struct Server {
     limits: Limits,
     pods: BTreeMap<PodName, Pod>,
     uids: u64,
-    untold: Option<VecDeque<Word>>,
+    untold: Option<VecDeque<WatchEvent>>,
 }
 
 impl Server {
@@ -59,14 +59,14 @@ impl Server {
         Self { limits: limits.clone(), pods: BTreeMap::new(), uids: 0, untold: None }
     }
 
-    pub fn pods(&self) -> Vec<Seen> {
+    pub fn pods(&self) -> Vec<ObservedPod> {
         self.pods.keys().map(|name| self.seen(name)).collect()
     }
 
     /// Begins a list, of the pods as they are now; what happens from now on follows it.
     pub fn list(&mut self) {
-        let pods = self.pods().into_iter().map(Word::Listed);
-        self.untold = Some([Word::Listing].into_iter().chain(pods).chain([Word::ListDone]).collect());
+        let pods = self.pods().into_iter().map(WatchEvent::ListItem);
+        self.untold = Some([WatchEvent::ListStarted].into_iter().chain(pods).chain([WatchEvent::ListDone]).collect());
     }
 
     /// Breaks the connection: what was not told yet never will be.
@@ -78,7 +78,7 @@ impl Server {
         self.untold.is_some()
     }
 
-    pub fn next_word(&mut self) -> Option<Word> {
+    pub fn next_word(&mut self) -> Option<WatchEvent> {
         self.untold.as_mut()?.pop_front()
     }
 
@@ -118,7 +118,7 @@ impl Server {
 
     pub fn create(&mut self, name: &PodName, annotations: Annotations, place: Place) {
         self.uids += 1;
-        let uid = Uid(format!("uid-{}", self.uids));
+        let uid = PodUid(format!("uid-{}", self.uids));
         // Two in a second, and UIDs that do not tell which of them was the first.
         let created_s = i64::try_from(self.uids / 2).unwrap();
         self.pods.insert(name.clone(), Pod { uid, created_s, annotations, place });
@@ -141,23 +141,23 @@ impl Server {
     pub fn delete(&mut self, name: &PodName) {
         let seen = self.seen(name);
         self.pods.remove(name);
-        self.say(Word::Gone(seen));
+        self.say(WatchEvent::Deleted(seen));
     }
 
     fn tell(&mut self, name: &PodName) {
-        self.say(Word::Changed(self.seen(name)));
+        self.say(WatchEvent::Applied(self.seen(name)));
     }
 
-    fn say(&mut self, word: Word) {
+    fn say(&mut self, word: WatchEvent) {
         if let Some(untold) = &mut self.untold {
             untold.push_back(word);
         }
     }
 
-    fn seen(&self, name: &PodName) -> Seen {
+    fn seen(&self, name: &PodName) -> ObservedPod {
         let Pod { uid, created_s, annotations, place } = self.pods[name].clone();
         let asked = asked(&annotations, &self.limits);
         // Two may well report the same address: who of them has it is for a test of its own (`addresses`).
-        Seen { uid, pod: name.clone(), created_s, annotations, asked, place, claims: Vec::new() }
+        ObservedPod { uid, pod: name.clone(), created_s, annotations, asked, place, claims: Vec::new() }
     }
 }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use super::{Controller, now};
 use crate::{
     core::{
-        capture::{Exit, Stem, Uid},
+        admission,
+        capture::{Exit, PodUid, Stem},
         plan::Action,
-        room,
-        slots::{Ended, Phase, Run, Standing, Why},
+        slots::{Ended, Invocation, Phase, Standing, StopReason},
     },
     process::tcpdump::Tcpdumps,
-    text::report::{self, Note, Reason},
+    text::report::{self, Notice, Reason},
 };
 
 impl Controller {
@@ -21,14 +21,14 @@ impl Controller {
             Action::Decline(uid, standing) => {
                 let (reason, text) = report::standing(&standing, None, self.kept(stem));
                 // Where that is too much to be told, the log has it.
-                let _ = self.events.tell(Note { pod: stem.pod(), uid, reason, text });
+                let _ = self.events.tell(Notice { pod: stem.pod(), uid, reason, text });
                 self.desired.told(stem, &standing);
             }
             Action::Rest => self.slots.rest(stem),
             Action::Admit(accepted) => self.slots.admit(stem, accepted),
             Action::End(by) => {
                 self.slots.end(stem, by);
-                self.tell_stopped(stem, Why::Ended(by));
+                self.tell_stopped(stem, StopReason::Ended(by));
             }
             Action::Retire => self.slots.retire(stem, now()),
             Action::Doom => self.slots.doom(stem),
@@ -49,7 +49,7 @@ impl Controller {
         }
     }
 
-    fn start(&mut self, stem: &Stem, run: Run) {
+    fn start(&mut self, stem: &Stem, run: Invocation) {
         let Some(uid) = self.slots.get(stem).and_then(|slot| slot.owner.clone()) else { return };
         if !self.is_still_at(stem, &run) {
             // It is planned anew.
@@ -71,7 +71,7 @@ impl Controller {
     }
 
     /// The state file comes first, so that no file is ever without an owner. Returns the files of before, and the process ID.
-    fn try_start(&mut self, stem: &Stem, uid: &Uid, run: &Run) -> Result<(usize, u32), String> {
+    fn try_start(&mut self, stem: &Stem, uid: &PodUid, run: &Invocation) -> Result<(usize, u32), String> {
         self.save().map_err(|error| format!("cannot write the state file: {error}"))?;
         let kept = self.ring.prepare(stem, run.capture.files);
         let kept = kept.map_err(|error| format!("cannot make the files of before ready: {error}"))?;
@@ -89,7 +89,7 @@ impl Controller {
                     log::info!("removed files that no pod asks for stem={stem} files={files}");
                 } else if slot.began.is_some() || files > 0 {
                     let text = report::removed(&slot, files);
-                    if let Some(note) = Note::to_owner(stem, &slot, Reason::Stopped, text) {
+                    if let Some(note) = Notice::to_owner(stem, &slot, Reason::Stopped, text) {
                         self.events.tell(note);
                     }
                 }
@@ -103,7 +103,7 @@ impl Controller {
         }
     }
 
-    pub(super) fn take_exit(&mut self, uid: &Uid, exit: &Exit) {
+    pub(super) fn take_exit(&mut self, uid: &PodUid, exit: &Exit) {
         let Some(stem) = self.slots.capturing(uid).cloned() else { return };
         let now = Instant::now();
         let ran = self.slots.get(&stem).and_then(|slot| slot.started_at).map_or(Duration::ZERO, |at| now - at);
@@ -111,11 +111,11 @@ impl Controller {
         self.count(&stem);
         match self.slots.exited(&stem, exit.in_order, exit.counts, now) {
             // Told when the files are gone.
-            Ended::Stopped(Why::Gone) => (),
+            Ended::Stopped(StopReason::Gone) => (),
             Ended::Stopped(why) => {
                 let why = match why {
-                    Why::Ended(_) => why,
-                    _ if self.stopping_since.is_some() => Why::Shutdown,
+                    StopReason::Ended(_) => why,
+                    _ if self.stopping_since.is_some() => StopReason::Shutdown,
                     _ => why,
                 };
                 self.tell_stopped(&stem, why);
@@ -136,10 +136,10 @@ impl Controller {
             }
             (None, Some(Standing::Refused(_))) => self.tell(stem, Reason::Accepted, report::accepted(running)),
             // Of what starts only now, the start says enough.
-            (None, Some(Standing::NoRoom(_))) if running.is_some() => {
+            (None, Some(Standing::Shortage(_))) if running.is_some() => {
                 self.tell(stem, Reason::Accepted, report::accepted(running))
             }
-            (None, Some(Standing::NoRoom(_) | Standing::Waiting | Standing::Missed | Standing::Paused(_)) | None) => {
+            (None, Some(Standing::Shortage(_) | Standing::Waiting | Standing::Missed | Standing::Paused(_)) | None) => {
                 None
             }
         };
@@ -154,10 +154,10 @@ impl Controller {
         }
     }
 
-    fn tell_started(&mut self, stem: &Stem, run: &Run, kept: usize) {
+    fn tell_started(&mut self, stem: &Stem, run: &Invocation, kept: usize) {
         let Some(slot) = self.slots.get(stem) else { return };
         let text = report::started(run, slot, &self.config.node, &self.ring.path(stem), kept);
-        let had_no_room = matches!(slot.told, Some(Standing::NoRoom(_)));
+        let had_no_room = matches!(slot.told, Some(Standing::Shortage(_)));
         // One that fails again and again is told as rarely as its failures are.
         if slot.failures == 0 || slot.failures.is_power_of_two() {
             self.tell(stem, Reason::Started, text);
@@ -167,13 +167,13 @@ impl Controller {
         }
     }
 
-    fn tell_stopped(&mut self, stem: &Stem, why: Why) {
+    fn tell_stopped(&mut self, stem: &Stem, why: StopReason) {
         let Some(slot) = self.slots.get(stem) else { return };
         let (reason, text) = report::stopped(why, slot, self.disk);
         let files = slot.admitted.as_ref().map_or(0, |admitted| admitted.request.capture.files);
-        let no_room = room::on_disk(&self.world(), slot, files).err().filter(|_| why == Why::LowDisk);
+        let no_room = admission::on_disk(&self.world(), slot, files).err().filter(|_| why == StopReason::LowDisk);
         if let (None, Some(no_room)) = (self.tell(stem, reason, text), no_room) {
-            self.slots.told(stem, Some(Standing::NoRoom(no_room)));
+            self.slots.told(stem, Some(Standing::Shortage(no_room)));
         }
     }
 
@@ -182,7 +182,7 @@ impl Controller {
         let owner = self.slots.get(stem).and_then(|slot| slot.owner.clone());
         let wish = self.desired.wish_for(stem).filter(|wish| Some(&wish.uid) != owner.as_ref());
         if let Some(uid) = wish.map(|wish| wish.uid.clone()) {
-            self.events.tell(Note { pod: stem.pod(), uid, reason: Reason::Stuck, text: report::delayed() });
+            self.events.tell(Notice { pod: stem.pod(), uid, reason: Reason::Stuck, text: report::delayed() });
         }
     }
 
@@ -198,7 +198,7 @@ impl Controller {
 
     /// Tells the owner of a stem's pod. Returns when to try again, if that cannot be now.
     fn tell(&mut self, stem: &Stem, reason: Reason, text: String) -> Option<Instant> {
-        match self.slots.get(stem).and_then(|slot| Note::to_owner(stem, slot, reason, text.clone())) {
+        match self.slots.get(stem).and_then(|slot| Notice::to_owner(stem, slot, reason, text.clone())) {
             Some(note) => self.events.tell(note),
             None => {
                 log::warn!("{text} stem={stem}");
@@ -207,7 +207,7 @@ impl Controller {
         }
     }
 
-    fn with_owner(&self, stem: &Stem, act: impl FnOnce(&Tcpdumps, &Uid)) {
+    fn with_owner(&self, stem: &Stem, act: impl FnOnce(&Tcpdumps, &PodUid)) {
         if let Some(uid) = self.slots.get(stem).and_then(|slot| slot.owner.as_ref()) {
             act(&self.tcpdumps, uid);
         }

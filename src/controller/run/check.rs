@@ -7,7 +7,7 @@ use std::{
 
 use super::Controller;
 use crate::{
-    core::{refusal::Refusal, slots::Run},
+    core::{refusal::Refusal, slots::Invocation},
     process::tcpdump::{COMPILE_CPU_S, Compiled, Trial},
 };
 
@@ -48,7 +48,7 @@ impl Controller {
                     return at;
                 }
             };
-            let run = Run { capture: check.accepted.request.capture.clone(), ips: check.ips.clone() };
+            let run = Invocation { capture: check.accepted.request.capture.clone(), ips: check.ips.clone() };
             let alone = run.capture.filter.clone().unwrap_or_default();
             let trials = [Trial::Compile(alone), Trial::Compile(run.expression()), Trial::Attach(run.expression())];
             if let Err(error) = self.tcpdumps.compile(trials.into()) {

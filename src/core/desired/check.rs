@@ -78,16 +78,16 @@ mod tests {
         annotations,
         capture::Asked,
         desired::{
-            Word,
+            WatchEvent,
             tests::{after, files, seen},
         },
         limits::Limits,
-        observed_pod::Seen,
+        observed_pod::ObservedPod,
     };
 
     const FILTER: &str = "tcpdump.antrea.io/filter";
 
-    fn filtering(name: &str, files: &str, filter: &str) -> Seen {
+    fn filtering(name: &str, files: &str, filter: &str) -> ObservedPod {
         let mut seen = seen(name, name, Some(files));
         seen.annotations.insert(FILTER.into(), filter.into());
         seen.asked = annotations::asked(&seen.annotations, &Limits::default());
@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn a_filter_counts_when_tcpdump_has_compiled_it_and_the_request_before_it_stands_until_then() {
-        let change = |files, filter| Word::Changed(filtering("a", files, filter));
-        let mut desired = after([Word::Changed(seen("a", "a", Some("5"))), change("6", "tcp")]);
+        let change = |files, filter| WatchEvent::Applied(filtering("a", files, filter));
+        let mut desired = after([WatchEvent::Applied(seen("a", "a", Some("5"))), change("6", "tcp")]);
         assert_eq!(files(&desired, "a"), Some(5));
         let check = next(&desired).unwrap();
         desired.checked(&check, &Ok(()), Instant::now());
@@ -125,7 +125,7 @@ mod tests {
         reject(&mut desired);
         assert_eq!((files(&desired, "a"), is_refused(&desired)), (Some(7), true));
         // nor is what was rejected, also by a list
-        for word in [Word::Listing, Word::Listed(filtering("a", "8", "udp")), Word::ListDone] {
+        for word in [WatchEvent::ListStarted, WatchEvent::ListItem(filtering("a", "8", "udp")), WatchEvent::ListDone] {
             desired.hear(word, Instant::now());
         }
         assert_eq!((next(&desired), is_refused(&desired)), (None, true));
@@ -135,42 +135,47 @@ mod tests {
 
     #[test]
     fn a_verdict_that_comes_amid_a_list_outlives_it() {
-        let mut desired = after([Word::Changed(filtering("a", "5", "tcp")), Word::Listing]);
-        desired.hear(Word::Listed(filtering("a", "5", "tcp")), Instant::now());
+        let mut desired = after([WatchEvent::Applied(filtering("a", "5", "tcp")), WatchEvent::ListStarted]);
+        desired.hear(WatchEvent::ListItem(filtering("a", "5", "tcp")), Instant::now());
         let check = next(&desired).unwrap();
         desired.checked(&check, &Ok(()), Instant::now());
-        desired.hear(Word::ListDone, Instant::now());
+        desired.hear(WatchEvent::ListDone, Instant::now());
         assert_eq!((files(&desired, "a"), next(&desired)), (Some(5), None));
     }
 
     #[test]
     fn a_verdict_that_comes_amid_a_list_stands_until_what_is_listed_can_be_read() {
         for listed in [filtering("a", "5", "arp"), seen("a", "a", Some("x"))] {
-            let mut desired =
-                after([Word::Changed(seen("a", "a", Some("3"))), Word::Changed(filtering("a", "4", "tcp"))]);
+            let mut desired = after([
+                WatchEvent::Applied(seen("a", "a", Some("3"))),
+                WatchEvent::Applied(filtering("a", "4", "tcp")),
+            ]);
             let check = next(&desired).unwrap();
-            [Word::Listing, Word::Listed(listed)].into_iter().for_each(|word| desired.hear(word, Instant::now()));
+            [WatchEvent::ListStarted, WatchEvent::ListItem(listed)]
+                .into_iter()
+                .for_each(|word| desired.hear(word, Instant::now()));
             desired.checked(&check, &Ok(()), Instant::now());
-            desired.hear(Word::ListDone, Instant::now());
+            desired.hear(WatchEvent::ListDone, Instant::now());
             assert_eq!(files(&desired, "a"), Some(4));
         }
-        let mut desired = after([Word::Changed(seen("a", "a", Some("3"))), Word::Changed(filtering("a", "4", "tcp"))]);
+        let mut desired =
+            after([WatchEvent::Applied(seen("a", "a", Some("3"))), WatchEvent::Applied(filtering("a", "4", "tcp"))]);
         let check = next(&desired).unwrap();
-        let listed = [Word::Listing, Word::Listed(seen("a", "a", Some("3")))];
+        let listed = [WatchEvent::ListStarted, WatchEvent::ListItem(seen("a", "a", Some("3")))];
         listed.into_iter().for_each(|word| desired.hear(word, Instant::now()));
         desired.checked(&check, &Ok(()), Instant::now());
-        desired.hear(Word::ListDone, Instant::now());
+        desired.hear(WatchEvent::ListDone, Instant::now());
         assert_eq!(files(&desired, "a"), Some(3), "what is listed can be read");
     }
 
     #[test]
     fn a_verdict_on_what_is_no_longer_asked_changes_nothing() {
-        let mut desired = after([Word::Changed(filtering("a", "5", "tcp"))]);
+        let mut desired = after([WatchEvent::Applied(filtering("a", "5", "tcp"))]);
         let check = next(&desired).unwrap();
-        desired.hear(Word::Changed(filtering("a", "5", "udp")), Instant::now());
+        desired.hear(WatchEvent::Applied(filtering("a", "5", "udp")), Instant::now());
         desired.checked(&check, &Ok(()), Instant::now());
         assert_eq!(files(&desired, "a"), None);
-        desired.hear(Word::Gone(filtering("a", "5", "udp")), Instant::now());
+        desired.hear(WatchEvent::Deleted(filtering("a", "5", "udp")), Instant::now());
         desired.checked(&check, &Ok(()), Instant::now());
         assert!(desired.wishes().next().is_none());
     }
@@ -181,10 +186,10 @@ mod tests {
         let mut homeless = filtering("a", "5", "tcp");
         homeless.place = Place::NoAddress;
         for (after_s, seen) in [(0, homeless), (1, filtering("c", "5", "tcp")), (2, filtering("b", "5", "tcp"))] {
-            desired.hear(Word::Changed(seen), start + Duration::from_secs(after_s));
+            desired.hear(WatchEvent::Applied(seen), start + Duration::from_secs(after_s));
         }
         // one that changes again keeps its place
-        desired.hear(Word::Changed(filtering("c", "6", "udp")), start + Duration::from_secs(3));
+        desired.hear(WatchEvent::Applied(filtering("c", "6", "udp")), start + Duration::from_secs(3));
         let mut order = Vec::new();
         while let Some(check) = next(&desired) {
             order.push(check.stem.pod().name);
@@ -193,13 +198,13 @@ mod tests {
         assert_eq!(order, ["c", "b"]);
         // and one that changes while it is being compiled waits behind the others
         for (after_s, name) in [(4, "c"), (5, "b")] {
-            desired.hear(Word::Changed(filtering(name, "5", "arp")), start + Duration::from_secs(after_s));
+            desired.hear(WatchEvent::Applied(filtering(name, "5", "arp")), start + Duration::from_secs(after_s));
         }
         let check = next(&desired).unwrap();
-        desired.hear(Word::Changed(filtering("c", "5", "sctp")), start + Duration::from_secs(6));
+        desired.hear(WatchEvent::Applied(filtering("c", "5", "sctp")), start + Duration::from_secs(6));
         desired.checked(&check, &Ok(()), start + Duration::from_secs(7));
         assert_eq!(next(&desired).unwrap().stem.pod().name, "b");
-        desired.hear(Word::Changed(filtering("a", "5", "tcp")), start);
+        desired.hear(WatchEvent::Applied(filtering("a", "5", "tcp")), start);
         assert_eq!(next(&desired).unwrap().stem.pod().name, "a");
     }
 
@@ -210,7 +215,7 @@ mod tests {
         let mut compiled = Vec::new();
         for tick in 0..100 {
             let now = at(tick * 100);
-            desired.hear(Word::Changed(filtering("a", "5", &format!("tcp port {}", tick + 1))), now);
+            desired.hear(WatchEvent::Applied(filtering("a", "5", &format!("tcp port {}", tick + 1))), now);
             if let Ok(check) = desired.next_check(now) {
                 compiled.push((tick * 100, check.accepted.request.capture.filter.clone().unwrap()));
                 desired.checked(&check, &Ok(()), now);
@@ -219,10 +224,10 @@ mod tests {
         let expected = [0, 2000, 4000, 6000, 8000].map(|ms: u64| (ms, format!("tcp port {}", ms / 100 + 1)));
         assert_eq!(compiled, expected, "the last wish of those that came meanwhile");
         assert_eq!(desired.next_check(at(9999)), Err(Some(at(10_000))));
-        desired.hear(Word::Changed(filtering("b", "5", "udp")), at(9999));
+        desired.hear(WatchEvent::Applied(filtering("b", "5", "udp")), at(9999));
         assert_eq!(desired.next_check(at(9999)).unwrap().stem.pod().name, "b");
         // Nor does it help to take the annotation away, or the pod, and to ask anew.
-        for word in [Word::Changed(seen("a", "a", None)), Word::Changed(filtering("a", "5", "arp"))] {
+        for word in [WatchEvent::Applied(seen("a", "a", None)), WatchEvent::Applied(filtering("a", "5", "arp"))] {
             desired.hear(word, at(9000));
         }
         let check = desired.next_check(at(9999)).unwrap();

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::core::{
     annotations::{Accepted, Annotations},
-    capture::{Asked, Place, Uid},
-    observed_pod::Seen,
+    capture::{Asked, Place, PodUid},
+    observed_pod::ObservedPod,
     refusal::Refusal,
     slots::Standing,
 };
@@ -14,7 +14,7 @@ use crate::core::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
     /// The pod's UID.
-    pub uid: Uid,
+    pub uid: PodUid,
     /// When the pod was created, in seconds since 1970.
     pub created_s: i64,
     /// What its annotations ask at the moment; never [`Asked::Nothing`].
@@ -26,7 +26,7 @@ pub struct Wish {
     /// Where it is by its own account.
     pub(super) reported: Place,
     /// Since when it has had no address.
-    pub homeless_since: Option<Instant>,
+    pub no_address_since: Option<Instant>,
     /// Whether this process saw it before its pod finished, or was told by the watch that it had: who finished before that is not
     /// told again by each process that begins.
     pub is_news: bool,
@@ -44,7 +44,7 @@ impl Wish {
     pub fn after(
         known: Option<&Self>,
         recalled: Option<&Accepted>,
-        seen: &Seen,
+        seen: &ObservedPod,
         is_listed: bool,
         now: Instant,
     ) -> Option<Self> {
@@ -55,8 +55,8 @@ impl Wish {
             accepted: known.map_or(recalled, |wish| wish.accepted.as_ref()).cloned(),
             place: seen.place.clone(),
             reported: seen.place.clone(),
-            homeless_since: match seen.place {
-                Place::NoAddress => Some(known.and_then(|wish| wish.homeless_since).unwrap_or(now)),
+            no_address_since: match seen.place {
+                Place::NoAddress => Some(known.and_then(|wish| wish.no_address_since).unwrap_or(now)),
                 Place::At(_) | Place::Forbidden(_) | Place::Finished => None,
             },
             is_news: !is_listed || seen.place != Place::Finished || known.is_some_and(|wish| wish.is_news),

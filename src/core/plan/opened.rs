@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{Action, World};
 use crate::core::{
+    admission,
     capture::{Asked, Place, Stem},
     desired::Wish,
-    refusal::NoRoom,
-    room,
+    refusal::Shortage,
     slots::Standing,
 };
 
@@ -38,12 +38,12 @@ impl<'a> SlotCounts<'a> {
     }
 
     /// Why there is no slot for one more pod; `None` if there is one.
-    pub(super) fn lacking(&self, stem: &Stem) -> Option<NoRoom> {
+    pub(super) fn lacking(&self, stem: &Stem) -> Option<Shortage> {
         let namespace = stem.namespace();
         if self.namespaces.get(namespace).is_some_and(|slots| *slots >= SLOTS_MAX_PER_NAMESPACE) {
-            return Some(NoRoom::Pods { namespace: Some(namespace.to_owned()), max: SLOTS_MAX_PER_NAMESPACE });
+            return Some(Shortage::Pods { namespace: Some(namespace.to_owned()), max: SLOTS_MAX_PER_NAMESPACE });
         }
-        (self.node >= SLOTS_MAX).then_some(NoRoom::Pods { namespace: None, max: SLOTS_MAX })
+        (self.node >= SLOTS_MAX).then_some(Shortage::Pods { namespace: None, max: SLOTS_MAX })
     }
 }
 
@@ -52,7 +52,7 @@ pub(super) fn opened<'a>(world: &'a World) -> impl Iterator<Item = (Stem, Action
     let is_new = |(stem, wish): &(&Stem, &Wish)| match world.slots.get(stem) {
         // Nothing is kept for a pod that has finished: there is nothing to capture any more.
         None => wish.place != Place::Finished || declined(wish, None).is_some(),
-        Some(slot) => (slot.owner.is_none() && !slot.doomed) || room::rejoins(world, stem, slot),
+        Some(slot) => (slot.owner.is_none() && !slot.doomed) || admission::rejoins(world, stem, slot),
     };
     let mut new: Vec<(&Stem, &Wish)> = world.desired.wishes().filter(is_new).collect();
     // Who opens first keeps the place: where nothing else tells who came first, the older pod did.
@@ -74,13 +74,13 @@ pub(super) fn opened<'a>(world: &'a World) -> impl Iterator<Item = (Stem, Action
 }
 
 /// What is still to be said to the owner of a pod that gets no slot, because slots are lacking or because the pod has finished.
-fn declined(wish: &Wish, lacking: Option<NoRoom>) -> Option<Standing> {
+fn declined(wish: &Wish, lacking: Option<Shortage>) -> Option<Standing> {
     let standing = match (&wish.asked, &wish.place) {
         (_, Place::Finished) if !wish.is_news => return None,
         (Asked::Unreadable(refusal), _) => Standing::Refused(refusal.clone()),
         (Asked::Nothing | Asked::Request(_), Place::Finished) => Standing::Missed,
         (Asked::Nothing | Asked::Request(_), Place::NoAddress | Place::At(_) | Place::Forbidden(_)) => {
-            Standing::NoRoom(lacking?)
+            Standing::Shortage(lacking?)
         }
     };
     (wish.told.as_ref() != Some(&standing)).then_some(standing)

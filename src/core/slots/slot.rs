@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{
     annotations::Accepted,
-    capture::{Capture, Counts, PodName, Uid},
-    refusal::{NoRoom, Refusal},
+    capture::{Capture, Counts, PodName, PodUid},
+    refusal::{Refusal, Shortage},
 };
 
 /// How much of what was captured in turn is remembered. A pod's address changes rarely, and a filter is found in a few attempts.
@@ -19,14 +19,14 @@ const HISTORY_MAX: usize = 5;
 
 /// What a tcpdump is started for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct Invocation {
     /// What was asked.
     pub capture: Capture,
     /// The pod's addresses.
     pub ips: Vec<IpAddr>,
 }
 
-impl Run {
+impl Invocation {
     /// Which packets: those of the pod, and of these what the filter matches.
     #[must_use]
     pub fn expression(&self) -> String {
@@ -68,7 +68,7 @@ pub enum End {
 
 /// Why a capture does not run, or is about to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum StopReason {
     /// The annotation or the pod is gone: the files go too.
     Gone,
     /// The request changed; it starts again at once.
@@ -103,7 +103,7 @@ pub enum Standing {
     /// What the pod asks now is not done.
     Refused(Refusal),
     /// It will be done when there is room.
-    NoRoom(NoRoom),
+    Shortage(Shortage),
     /// The capture waits for the pod's address.
     Waiting,
     /// The pod finished before it could be captured.
@@ -137,7 +137,7 @@ pub enum Phase {
     /// It was sent TERM.
     Terminating {
         /// What for.
-        why: Why,
+        why: StopReason,
         /// When.
         since: Instant,
         /// When it is sent KILL.
@@ -146,7 +146,7 @@ pub enum Phase {
     /// It was sent KILL.
     Killing {
         /// What for.
-        why: Why,
+        why: StopReason,
         /// When TERM was sent.
         since: Instant,
         /// When KILL is sent again.
@@ -170,18 +170,18 @@ pub enum Phase {
 
 /// What was captured from some time on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Past {
+pub struct HistoryEntry {
     /// From when, in seconds since 1970.
     pub since_s: u64,
     /// What.
-    pub run: Run,
+    pub run: Invocation,
 }
 
 /// One stem's files, and who writes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
     /// The pod that they belong to; `None` where that is not known.
-    pub owner: Option<Uid>,
+    pub owner: Option<PodUid>,
     /// The place in the order of all slots.
     pub sequence: u64,
     /// The last request that there was room for: what is done.
@@ -189,13 +189,13 @@ pub struct Slot {
     /// Whether it has its room.
     pub claim: Claim,
     /// What was last started, or tried to.
-    pub last: Option<Run>,
+    pub last: Option<Invocation>,
     /// When `last` was.
     pub started_at: Option<Instant>,
     /// When the first tcpdump was started of what is done now.
     pub began: Option<Moment>,
     /// What has been captured in turn, the newest last.
-    pub history: Vec<Past>,
+    pub history: Vec<HistoryEntry>,
     /// What was said of its failure, if that is how its last tcpdump ended.
     pub failure: Option<String>,
     /// What brought it to its end, if anything has.
@@ -245,13 +245,13 @@ impl Slot {
     /// Whether it waits for free space on the disk.
     #[must_use]
     pub fn waits_for_disk(&self) -> bool {
-        matches!(self.told, Some(Standing::NoRoom(NoRoom::Disk { .. })))
+        matches!(self.told, Some(Standing::Shortage(Shortage::Disk { .. })))
     }
 
     /// Takes note of what is captured from now on, if it is something else than before.
-    pub fn remember(&mut self, run: &Run, now: Moment) {
+    pub fn remember(&mut self, run: &Invocation, now: Moment) {
         // How many are still to come is no other capture.
-        let run = Run { capture: Capture { packets: None, ..run.capture.clone() }, ips: run.ips.clone() };
+        let run = Invocation { capture: Capture { packets: None, ..run.capture.clone() }, ips: run.ips.clone() };
         if self.history.last().is_some_and(|past| past.run == run) {
             return;
         }
@@ -260,7 +260,7 @@ impl Slot {
             let spare = self.history.windows(2).position(|two| two[0].run.ips == two[1].run.ips);
             self.history.remove(spare.unwrap_or(0));
         }
-        self.history.push(Past { since_s: now.unix_s, run });
+        self.history.push(HistoryEntry { since_s: now.unix_s, run });
     }
 
     /// How many packets it was to have and has not.

@@ -4,8 +4,8 @@ use crate::core::{
     capture::{Capture, PodName, Request},
 };
 
-fn run(files: u16) -> Run {
-    Run { capture: Capture { files, filter: None, packets: None, snaplen: None }, ips: vec![] }
+fn run(files: u16) -> Invocation {
+    Invocation { capture: Capture { files, filter: None, packets: None, snaplen: None }, ips: vec![] }
 }
 
 #[test]
@@ -13,8 +13,8 @@ fn failures_back_off_from_1_s_to_300_s_and_are_forgotten_after_a_minute_of_runni
     let stem = Stem::of(&PodName { namespace: "default".into(), name: "web".into() });
     let run5 = run(5);
     let (mut slots, mut now) = (Slots::default(), Instant::now());
-    slots.open(&stem, Uid("1".into()));
-    let mut fail_after = |ran: Duration, run: &Run| {
+    slots.open(&stem, PodUid("1".into()));
+    let mut fail_after = |ran: Duration, run: &Invocation| {
         slots.starting(&stem, run.clone(), Moment { at: now, unix_s: 0 });
         now += ran;
         slots.ended(&stem, now)
@@ -34,9 +34,9 @@ fn failures_back_off_from_1_s_to_300_s_and_are_forgotten_after_a_minute_of_runni
 fn a_process_that_does_not_die_is_reported_after_30_s_and_then_ever_more_rarely() {
     let stem = Stem::of(&PodName { namespace: "default".into(), name: "web".into() });
     let (mut slots, start) = (Slots::default(), Instant::now());
-    slots.open(&stem, Uid("1".into()));
+    slots.open(&stem, PodUid("1".into()));
     slots.starting(&stem, run(5), Moment { at: start, unix_s: 0 });
-    slots.terminated(&stem, Why::Gone, start);
+    slots.terminated(&stem, StopReason::Gone, start);
     let reports: Vec<u64> = (1..=60)
         .map(|n| start + TERM_GRACE * n)
         .filter_map(|now| slots.killed(&stem, now).map(|stuck| stuck.as_secs()))
@@ -53,16 +53,16 @@ fn packets_count_over_restarts_and_an_end_is_over_when_something_else_is_asked()
     };
     let now = Moment { at: Instant::now(), unix_s: 7 };
     let counts = Some(Counts { captured: 60, dropped: 0 });
-    let started = || Run { capture: Capture { packets: Some(100), ..run(5).capture }, ips: vec![] };
+    let started = || Invocation { capture: Capture { packets: Some(100), ..run(5).capture }, ips: vec![] };
     let mut slots = Slots::default();
-    slots.open(&stem, Uid("1".into()));
+    slots.open(&stem, PodUid("1".into()));
     slots.admit(&stem, accepted(100));
     slots.starting(&stem, started(), now);
-    slots.terminated(&stem, Why::Moved, now.at);
-    assert_eq!(slots.exited(&stem, true, counts, now.at), Ended::Stopped(Why::Moved));
+    slots.terminated(&stem, StopReason::Moved, now.at);
+    assert_eq!(slots.exited(&stem, true, counts, now.at), Ended::Stopped(StopReason::Moved));
     assert_eq!(slots.get(&stem).unwrap().packets_left(), Some(40));
     slots.starting(&stem, started(), now);
-    assert_eq!(slots.exited(&stem, true, counts, now.at), Ended::Stopped(Why::Ended(End::Packets)));
+    assert_eq!(slots.exited(&stem, true, counts, now.at), Ended::Stopped(StopReason::Ended(End::Packets)));
     assert_eq!(slots.get(&stem).unwrap().ended, Some(End::Packets));
     slots.admit(&stem, accepted(200));
     let slot = slots.get(&stem).unwrap();
@@ -70,6 +70,6 @@ fn packets_count_over_restarts_and_an_end_is_over_when_something_else_is_asked()
     // More is asked for just before it has all that it was started for.
     let counts = Some(Counts { captured: 100, dropped: 0 });
     slots.starting(&stem, started(), now);
-    assert_eq!(slots.exited(&stem, true, counts, now.at), Ended::Stopped(Why::Changed));
+    assert_eq!(slots.exited(&stem, true, counts, now.at), Ended::Stopped(StopReason::Changed));
     assert_eq!(slots.get(&stem).unwrap().packets_left(), Some(100));
 }

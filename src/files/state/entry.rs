@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{
     annotations::{Accepted, Annotations},
-    capture::{Capture, Counts, PodName, Stem, Uid},
+    capture::{Capture, Counts, PodName, PodUid, Stem},
     condition::State,
-    slots::{Claim, End, Moment, Past, Run, Slot},
+    slots::{Claim, End, HistoryEntry, Invocation, Moment, Slot},
 };
 
 /// The longest reason that is remembered, in bytes: as long as an Event.
@@ -41,7 +41,7 @@ pub struct Entry {
     pub claim: Option<Claim>,
     /// What has been captured in turn, the newest last.
     #[serde(default)]
-    pub history: Vec<PastEntry>,
+    pub history: Vec<HistoryRecord>,
     /// When the first tcpdump was started of what is carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<Time>,
@@ -70,7 +70,7 @@ pub struct Entry {
 
 /// What was captured from some time on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PastEntry {
+pub struct HistoryRecord {
     /// From when.
     pub since: Time,
     /// The pod's addresses.
@@ -85,9 +85,9 @@ pub struct PastEntry {
     pub snaplen: Option<u32>,
 }
 
-impl PastEntry {
-    fn of(past: &Past) -> Self {
-        let Run { capture, ips } = &past.run;
+impl HistoryRecord {
+    fn of(past: &HistoryEntry) -> Self {
+        let Invocation { capture, ips } = &past.run;
         let Capture { files, filter, packets: _, snaplen } = capture.clone();
         Self {
             since: time(past.since_s).unwrap_or(Time(Timestamp::UNIX_EPOCH)),
@@ -98,10 +98,10 @@ impl PastEntry {
         }
     }
 
-    fn past(&self) -> Past {
+    fn past(&self) -> HistoryEntry {
         let Self { since, addresses, files, filter, snaplen } = self.clone();
         let capture = Capture { files, filter, packets: None, snaplen };
-        Past { since_s: seconds(&since), run: Run { capture, ips: addresses } }
+        HistoryEntry { since_s: seconds(&since), run: Invocation { capture, ips: addresses } }
     }
 }
 
@@ -123,7 +123,7 @@ impl Entry {
             sequence: slot.sequence,
             annotations: slot.admitted.as_ref().map(|accepted| accepted.annotations.clone()),
             claim: Some(slot.claim),
-            history: slot.history.iter().map(PastEntry::of).collect(),
+            history: slot.history.iter().map(HistoryRecord::of).collect(),
             began: slot.began.and_then(|began| time(began.unix_s)),
             ended: slot.ended,
             retired: slot.retired.and_then(|retired| time(retired.unix_s)),
@@ -161,11 +161,11 @@ impl Entry {
             (Some(claim), _) => claim,
         };
         Slot {
-            owner: Some(Uid(self.uid.clone())),
+            owner: Some(PodUid(self.uid.clone())),
             sequence: self.sequence,
             admitted,
             claim,
-            history: self.history.iter().map(PastEntry::past).collect(),
+            history: self.history.iter().map(HistoryRecord::past).collect(),
             began: self.began.as_ref().map(|began| now.recall(seconds(began))),
             ended: self.ended,
             retired: self.retired.as_ref().map(|retired| now.recall(seconds(retired))),

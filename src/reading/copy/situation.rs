@@ -13,7 +13,7 @@ use crate::{
         condition::State,
     },
     files::{
-        ring::Ring,
+        capture_dir::CaptureDir,
         state::{Entry, StateFile},
     },
     kernel::netlink,
@@ -28,7 +28,7 @@ pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(1);
 /// What is known of the capture.
 pub(super) struct Situation<'a> {
     state: StateFile,
-    ring: &'a Ring,
+    ring: &'a CaptureDir,
     pod: &'a PodName,
     stem: &'a Stem,
     /// The last that was read; `None` if there was none from the beginning.
@@ -44,7 +44,12 @@ pub(super) struct Situation<'a> {
 
 impl<'a> Situation<'a> {
     /// The capture of a pod, whose files are in `ring`.
-    pub(super) fn new(state: StateFile, ring: &'a Ring, pod: &'a PodName, stem: &'a Stem) -> (Self, io::Result<()>) {
+    pub(super) fn new(
+        state: StateFile,
+        ring: &'a CaptureDir,
+        pod: &'a PodName,
+        stem: &'a Stem,
+    ) -> (Self, io::Result<()>) {
         let stamp = state.stamp();
         let loaded = state.load();
         let (entries, read) = match loaded {

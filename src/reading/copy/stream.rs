@@ -14,13 +14,13 @@ use super::{
 use crate::{
     core::capture::Stem,
     files::{
+        capture_dir::CaptureDir,
         pcap::{self, LINUX_SLL2, Next, Record},
-        ring::Ring,
         state::Entry,
     },
     reading::{
+        dedup::{Evidence, Own},
         interfaces, messages,
-        once::{Evidence, Own},
         output::Output,
         reader::{Losses, Reader},
     },
@@ -99,7 +99,7 @@ impl<'a> Stream<'a> {
 
     /// Writes the header before there is a packet, for those that wait for it. Where there is no file yet, those to come are `assumed`
     /// to be of this link type; one that is not will be left out, with a warning.
-    pub(super) fn begin(&mut self, ring: &Ring, stem: &Stem, assumed: Option<u32>) -> Result<(), Error> {
+    pub(super) fn begin(&mut self, ring: &CaptureDir, stem: &Stem, assumed: Option<u32>) -> Result<(), Error> {
         let mut reader = Reader::new(ring, stem);
         reader.look().map_err(Error::Unreadable)?;
         if let Some(link_type) = reader.link_type().or(assumed) {
@@ -116,7 +116,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Reads the capture once to find the pod's own interface, so that each packet is shown once. What it reads is read again.
-    pub(super) fn learn(&mut self, ring: &Ring, stem: &Stem, entry: &Entry, follow: bool) -> Result<(), Error> {
+    pub(super) fn learn(&mut self, ring: &CaptureDir, stem: &Stem, entry: &Entry, follow: bool) -> Result<(), Error> {
         self.evidence.add(addresses(entry));
         let (mut reader, mut bytes) = (Reader::new(ring, stem), 0);
         reader.expect(self.link_type);
@@ -135,7 +135,7 @@ impl<'a> Stream<'a> {
             self.warn(messages::no_interfaces(link_type));
             return Ok(());
         }
-        if bytes > 0 && reader.oldest_us() < interfaces::numbered_since_us() {
+        if bytes > 0 && reader.oldest_us() < interfaces::boot_time_us() {
             self.warn(messages::restarted());
             return Ok(());
         }

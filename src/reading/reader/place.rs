@@ -4,11 +4,11 @@ use std::{fs, io, os::unix::fs::FileExt};
 
 use crate::{
     core::capture::Stem,
-    files::ring::{File, Ring},
+    files::capture_dir::{CaptureDir, File},
 };
 
 /// Opens a file by its listing, or by where it is by now: a restart renames the files.
-pub(super) fn find(ring: &Ring, stem: &Stem, file: &File) -> io::Result<fs::File> {
+pub(super) fn find(ring: &CaptureDir, stem: &Stem, file: &File) -> io::Result<fs::File> {
     let mut name = file.name.clone();
     for _ in 0..super::LISTS_MAX {
         match ring.read(&name) {

@@ -1,17 +1,17 @@
 //! A piece of news for a pod's owner, and what kind of news there is.
 
 use crate::core::{
-    capture::{PodName, Stem, Uid},
+    capture::{PodName, PodUid, Stem},
     slots::Slot,
 };
 
 /// Something that a pod's owner is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct Notice {
     /// The pod's namespace and name.
     pub pod: PodName,
     /// Its UID.
-    pub uid: Uid,
+    pub uid: PodUid,
     /// What kind of news it is.
     pub reason: Reason,
     /// The news.
@@ -88,7 +88,7 @@ impl Reason {
     }
 }
 
-impl Note {
+impl Notice {
     /// A note to the owner of a slot's pod; `None` where that is not known, or gone.
     #[must_use]
     pub fn to_owner(stem: &Stem, slot: &Slot, reason: Reason, text: String) -> Option<Self> {

@@ -3,17 +3,17 @@
 use super::{counted, quoted, time};
 use crate::core::{
     annotations::ANNOTATION,
-    refusal::{FilterFault, NoRoom, Refusal},
+    refusal::{FilterFault, Refusal, Shortage},
 };
 
-pub(super) fn lacking(no_room: &NoRoom) -> String {
+pub(super) fn lacking(no_room: &Shortage) -> String {
     match no_room {
-        NoRoom::NamespaceCaptures { namespace, captures, max } => format!(
+        Shortage::NamespaceCaptures { namespace, captures, max } => format!(
             "{} in namespace {namespace} on this node already, and {max} may (MAX_CAPTURES_PER_NAMESPACE); it starts by itself as soon \
              as one of them ends or is paused",
             counted(*captures, "capture goes on", "captures go on")
         ),
-        NoRoom::NamespaceBudget { namespace, needs_mb, used_mb, share_mb } => {
+        Shortage::NamespaceBudget { namespace, needs_mb, used_mb, share_mb } => {
             let next = if *needs_mb > u64::from(*share_mb) {
                 format!("ask for {share_mb} files or fewer")
             } else {
@@ -25,7 +25,7 @@ pub(super) fn lacking(no_room: &NoRoom) -> String {
                 needs_mb.saturating_add(*used_mb)
             )
         }
-        NoRoom::Pods { namespace, max } => {
+        Shortage::Pods { namespace, max } => {
             let whose =
                 namespace.as_ref().map_or("this node".to_owned(), |name| format!("namespace {name} on this node"));
             format!(
@@ -33,16 +33,16 @@ pub(super) fn lacking(no_room: &NoRoom) -> String {
                  as one of them no longer asks"
             )
         }
-        NoRoom::Captures { captures, max } => format!(
+        Shortage::Captures { captures, max } => format!(
             "{} on this node already, and {max} may (MAX_CAPTURES); done as soon as one of them ends",
             counted(*captures, "capture goes on", "captures go on")
         ),
-        NoRoom::Budget { needs_mb, used_mb, budget_mb } => format!(
+        Shortage::Budget { needs_mb, used_mb, budget_mb } => format!(
             "{needs_mb} MB are asked for, and other captures of this node take {used_mb} MB: {} MB of {budget_mb} MB \
              (NODE_BUDGET_MB); done as soon as there is room",
             needs_mb.saturating_add(*used_mb)
         ),
-        NoRoom::Disk { needs_mb, free_mb, floor_mb } => format!(
+        Shortage::Disk { needs_mb, free_mb, floor_mb } => format!(
             "{needs_mb} MB are needed, and of the {free_mb} MB that the node's disk has free {floor_mb} MB must stay so \
              (MIN_FREE_MB, MIN_FREE_PERCENT); done as soon as there is room"
         ),

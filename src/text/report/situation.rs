@@ -4,8 +4,8 @@ use crate::core::{
     condition::State,
     limits::Disk,
     plan::Outlook,
-    refusal::NoRoom,
-    slots::{Phase, Slot, Standing, Why},
+    refusal::Shortage,
+    slots::{Phase, Slot, Standing, StopReason},
 };
 
 /// How a capture is getting on, and what there is to say about that.
@@ -24,7 +24,7 @@ pub fn situation(slot: &Slot, outlook: &Outlook) -> (State, Option<String>) {
         Phase::Removing { .. } => (State::Removing, None),
         Phase::Idle | Phase::Backoff { .. } => match (outlook.halt, &outlook.standing) {
             (_, Some(Standing::Missed)) => (State::Missed, told),
-            (Some(why @ (Why::Finished | Why::Ended(_) | Why::Retired)), _) => {
+            (Some(why @ (StopReason::Finished | StopReason::Ended(_) | StopReason::Retired)), _) => {
                 (State::Finished, halted(why, slot).or(told))
             }
             (_, Some(standing)) => (refused(standing), told),
@@ -35,31 +35,31 @@ pub fn situation(slot: &Slot, outlook: &Outlook) -> (State, Option<String>) {
     }
 }
 
-fn halted(why: Why, slot: &Slot) -> Option<String> {
+fn halted(why: StopReason, slot: &Slot) -> Option<String> {
     match why {
-        Why::NothingAdmitted => None,
+        StopReason::NothingAdmitted => None,
         // The numbers of the disk change all the time.
-        Why::LowDisk => Some(without_numbers(why)),
+        StopReason::LowDisk => Some(without_numbers(why)),
         _ if !slot.has_captured() => Some(without_numbers(why)),
         _ => Some(super::stopped(why, slot, Disk::default()).1),
     }
 }
 
-fn without_numbers(why: Why) -> String {
+fn without_numbers(why: StopReason) -> String {
     let (because, next) = super::halted(why);
     format!("{because}; {next}")
 }
 
 fn refused(standing: &Standing) -> State {
     match standing {
-        Standing::NoRoom(NoRoom::Disk { .. }) => State::LowDisk,
+        Standing::Shortage(Shortage::Disk { .. }) => State::LowDisk,
         Standing::Refused(_)
-        | Standing::NoRoom(
-            NoRoom::Captures { .. }
-            | NoRoom::Budget { .. }
-            | NoRoom::NamespaceCaptures { .. }
-            | NoRoom::NamespaceBudget { .. }
-            | NoRoom::Pods { .. },
+        | Standing::Shortage(
+            Shortage::Captures { .. }
+            | Shortage::Budget { .. }
+            | Shortage::NamespaceCaptures { .. }
+            | Shortage::NamespaceBudget { .. }
+            | Shortage::Pods { .. },
         ) => State::Refused,
         Standing::Paused(_) => State::Paused,
         Standing::Waiting => State::Waiting,
@@ -67,14 +67,16 @@ fn refused(standing: &Standing) -> State {
     }
 }
 
-fn resting(why: Why) -> State {
+fn resting(why: StopReason) -> State {
     match why {
-        Why::Paused => State::Paused,
-        Why::Finished | Why::Ended(_) | Why::Retired => State::Finished,
-        Why::LowDisk => State::LowDisk,
-        Why::Gone => State::Removing,
-        Why::NoAddress | Why::NothingAdmitted => State::Waiting,
-        Why::Changed | Why::Moved | Why::Forbidden | Why::Stale | Why::Shutdown => State::Stopped,
+        StopReason::Paused => State::Paused,
+        StopReason::Finished | StopReason::Ended(_) | StopReason::Retired => State::Finished,
+        StopReason::LowDisk => State::LowDisk,
+        StopReason::Gone => State::Removing,
+        StopReason::NoAddress | StopReason::NothingAdmitted => State::Waiting,
+        StopReason::Changed | StopReason::Moved | StopReason::Forbidden | StopReason::Stale | StopReason::Shutdown => {
+            State::Stopped
+        }
     }
 }
 
@@ -109,15 +111,15 @@ mod tests {
         for phase in [Phase::Idle, backoff] {
             let slot = Slot { phase, began, failure: Some("tcpdump exited 1".to_owned()), ..Slot::default() };
             for (why, standing, state, text) in [
-                (Why::Paused, None, State::Paused, "it is paused; "),
-                (Why::Finished, None, State::Finished, "the pod has finished; "),
-                (Why::Ended(End::Packets), REFUSED, State::Finished, "it has all the copies of packets"),
-                (Why::Retired, REFUSED, State::Finished, "the pod is gone; "),
-                (Why::Finished, REFUSED, State::Finished, "the pod has finished; "),
-                (Why::Paused, REFUSED, State::Refused, "the pod uses the node's network"),
-                (Why::Finished, Some(Standing::Missed), State::Missed, "the pod finished before"),
-                (Why::LowDisk, None, State::LowDisk, "the node's disk ran low"),
-                (Why::Stale, None, State::Stopped, "no word from the API server"),
+                (StopReason::Paused, None, State::Paused, "it is paused; "),
+                (StopReason::Finished, None, State::Finished, "the pod has finished; "),
+                (StopReason::Ended(End::Packets), REFUSED, State::Finished, "it has all the copies of packets"),
+                (StopReason::Retired, REFUSED, State::Finished, "the pod is gone; "),
+                (StopReason::Finished, REFUSED, State::Finished, "the pod has finished; "),
+                (StopReason::Paused, REFUSED, State::Refused, "the pod uses the node's network"),
+                (StopReason::Finished, Some(Standing::Missed), State::Missed, "the pod finished before"),
+                (StopReason::LowDisk, None, State::LowDisk, "the node's disk ran low"),
+                (StopReason::Stale, None, State::Stopped, "no word from the API server"),
             ] {
                 let (found, reason) = situation(&slot, &Outlook { halt: Some(why), standing });
                 assert!(

@@ -1,10 +1,10 @@
 //! Carrying out an action, and what the contract says of it at that moment.
 
 use packet_capture::core::{
-    capture::{Counts, Place, Stem, Uid},
+    capture::{Counts, Place, PodUid, Stem},
     plan::{Action, SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
-    refusal::NoRoom,
-    slots::{End, Standing, Why},
+    refusal::Shortage,
+    slots::{End, Standing, StopReason},
 };
 
 use super::{
@@ -70,17 +70,17 @@ impl Node {
     }
 
     /// A pod that finished before it was captured gets no slot, and its owner is told once.
-    fn decline(&mut self, stem: &Stem, uid: &Uid, standing: Standing) {
+    fn decline(&mut self, stem: &Stem, uid: &PodUid, standing: Standing) {
         assert!(self.heard.is_complete() && !self.stopping && !self.books.contains_key(stem), "declines {stem}");
         assert_eq!(Some(uid), self.heard.asking(stem).map(|pod| &pod.uid));
-        let is_full = self.lacks_slots(stem) && matches!(standing, Standing::NoRoom(NoRoom::Pods { .. }));
+        let is_full = self.lacks_slots(stem) && matches!(standing, Standing::Shortage(Shortage::Pods { .. }));
         assert!(is_full || self.heard.declined(stem).as_ref() == Some(&standing), "declines {stem} for another reason");
         self.declined.push(stem.pod());
         self.desired.told(stem, &standing);
         self.heard.told(uid, standing);
     }
 
-    fn open(&mut self, stem: &Stem, uid: Uid) {
+    fn open(&mut self, stem: &Stem, uid: PodUid) {
         let (is_old, rejoins) = (self.slots.get(stem).is_some(), self.books.contains_key(stem) && self.rejoins(stem));
         let is_over = self.heard.asking(stem).is_some_and(|pod| pod.place == Place::Finished);
         assert!(is_old || !is_over, "keeps something for {stem}, which has finished");
@@ -133,12 +133,12 @@ impl Node {
         let expected = self.expected(stem, &self.verdicts);
         assert!(expected.is(standing.as_ref()), "tells {stem} {standing:?}, not {expected:?}");
         let is_early =
-            self.is_coming && self.verdicts.contains_key(stem) && matches!(standing, Some(Standing::NoRoom(_)));
+            self.is_coming && self.verdicts.contains_key(stem) && matches!(standing, Some(Standing::Shortage(_)));
         assert!(!is_early, "refuses {stem} what may be done in a moment");
         let book = self.books.get_mut(stem).unwrap();
         let repeats = match (&standing, &book.told) {
-            (Some(Standing::NoRoom(no_room)), _) => {
-                Expected::NoRoom(vec![Standing::NoRoom(no_room.clone())]).is_like(book.told.as_ref())
+            (Some(Standing::Shortage(no_room)), _) => {
+                Expected::Shortage(vec![Standing::Shortage(no_room.clone())]).is_like(book.told.as_ref())
             }
             (standing, told) => standing == told,
         };
@@ -159,15 +159,15 @@ impl Node {
         }
     }
 
-    fn term(&mut self, stem: &Stem, why: Why) {
+    fn term(&mut self, stem: &Stem, why: StopReason) {
         let (halts, wanted) = (self.halts(stem), self.wanted(stem));
         let owner = self.books[stem].owner.as_ref().unwrap();
         let process = self.processes.get_mut(owner).expect("TERM to nobody");
         assert!(process.term_at.is_none(), "a second TERM");
         let is_right = match wanted {
             None => halts.contains(&why),
-            Some(run) if run.ips != process.run.ips => why == Why::Moved,
-            Some(run) => run != process.run && why == Why::Changed,
+            Some(run) if run.ips != process.run.ips => why == StopReason::Moved,
+            Some(run) => run != process.run && why == StopReason::Changed,
         };
         assert!(is_right, "TERM to {stem} because of {why:?}, not {halts:?}");
         process.term_at = Some((self.now, why));

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use packet_capture::core::{
     annotations::Accepted,
-    capture::{Counts, Place, Stem, Uid},
-    slots::{END_GRACE, End, Moment, Run, Standing, Why},
+    capture::{Counts, Place, PodUid, Stem},
+    slots::{END_GRACE, End, Invocation, Moment, Standing, StopReason},
 };
 
 use super::{Node, START_INTERVAL, room::Verdicts};
 
 #[derive(Clone, Debug, Default)]
 pub struct Book {
-    pub owner: Option<Uid>,
+    pub owner: Option<PodUid>,
     /// The place in the order of those that asked.
     pub place: u64,
     pub admitted: Option<Accepted>,
@@ -27,7 +27,7 @@ pub struct Book {
     pub doomed: bool,
     pub counts: Counts,
     pub uncounted: u32,
-    pub started: Option<(Instant, Run)>,
+    pub started: Option<(Instant, Invocation)>,
     /// How often in a row it failed, and when it last did.
     pub failures: u32,
     pub failed_at: Option<Instant>,
@@ -60,7 +60,7 @@ impl Saved {
         })
     }
 
-    pub fn admitted(&self) -> Option<(Uid, Accepted)> {
+    pub fn admitted(&self) -> Option<(PodUid, Accepted)> {
         Some((self.0.owner.clone()?, self.0.admitted.clone()?))
     }
 
@@ -85,7 +85,7 @@ impl Book {
     }
 
     /// When it may be started with this.
-    pub fn startable_at(&self, run: &Run) -> Option<Instant> {
+    pub fn startable_at(&self, run: &Invocation) -> Option<Instant> {
         let (started_at, before) = self.started.as_ref()?;
         match self.failed_at {
             Some(at) if before == run => Some(at + backoff(self.failures)),
@@ -128,7 +128,7 @@ pub enum Expected {
     Nothing,
     This(Standing),
     /// One of these.
-    NoRoom(Vec<Standing>),
+    Shortage(Vec<Standing>),
 }
 
 impl Expected {
@@ -136,17 +136,17 @@ impl Expected {
         match self {
             Self::Nothing => told.is_none(),
             Self::This(standing) => told == Some(standing),
-            Self::NoRoom(any) => any.iter().any(|standing| Some(standing) == told),
+            Self::Shortage(any) => any.iter().any(|standing| Some(standing) == told),
         }
     }
 
     /// Whether what was told is still the same news, if not the same sums.
     pub fn is_like(&self, told: Option<&Standing>) -> bool {
-        use packet_capture::core::refusal::NoRoom;
+        use packet_capture::core::refusal::Shortage;
         let is_like = |standing: &Standing| match (standing, told) {
-            (Standing::NoRoom(new), Some(Standing::NoRoom(told))) => match (new, told) {
-                (NoRoom::Budget { needs_mb: new, .. }, NoRoom::Budget { needs_mb: told, .. })
-                | (NoRoom::NamespaceBudget { needs_mb: new, .. }, NoRoom::NamespaceBudget { needs_mb: told, .. }) => {
+            (Standing::Shortage(new), Some(Standing::Shortage(told))) => match (new, told) {
+                (Shortage::Budget { needs_mb: new, .. }, Shortage::Budget { needs_mb: told, .. })
+                | (Shortage::NamespaceBudget { needs_mb: new, .. }, Shortage::NamespaceBudget { needs_mb: told, .. }) => {
                     new == told
                 }
                 (new, told) => std::mem::discriminant(new) == std::mem::discriminant(told),
@@ -155,39 +155,39 @@ impl Expected {
         };
         match self {
             Self::Nothing | Self::This(_) => self.is(told),
-            Self::NoRoom(any) => any.iter().any(is_like),
+            Self::Shortage(any) => any.iter().any(is_like),
         }
     }
 }
 
 impl Node {
     /// All reasons why no process may run for a stem now.
-    pub(super) fn halts(&self, stem: &Stem) -> Vec<Why> {
-        let Some(book) = self.books.get(stem) else { return vec![Why::NothingAdmitted] };
-        let mut all: Vec<Why> = book.ends(self.now).into_iter().map(Why::Ended).collect();
+    pub(super) fn halts(&self, stem: &Stem) -> Vec<StopReason> {
+        let Some(book) = self.books.get(stem) else { return vec![StopReason::NothingAdmitted] };
+        let mut all: Vec<StopReason> = book.ends(self.now).into_iter().map(StopReason::Ended).collect();
         let mut when = |true_: bool, why| all.extend(true_.then_some(why));
-        when(book.doomed, Why::Gone);
-        when(self.stopping, Why::Shutdown);
-        when(book.retired.is_some(), Why::Retired);
-        when(book.admitted.is_none() || !book.holds, Why::NothingAdmitted);
+        when(book.doomed, StopReason::Gone);
+        when(self.stopping, StopReason::Shutdown);
+        when(book.retired.is_some(), StopReason::Retired);
+        when(book.admitted.is_none() || !book.holds, StopReason::NothingAdmitted);
         match self.heard.asking(stem).map(|pod| &pod.place) {
-            None => when(true, Why::Gone),
-            Some(Place::Finished) => when(true, Why::Finished),
-            Some(Place::NoAddress) => when(true, Why::NoAddress),
-            Some(Place::Forbidden(_)) => when(true, Why::Forbidden),
+            None => when(true, StopReason::Gone),
+            Some(Place::Finished) => when(true, StopReason::Finished),
+            Some(Place::NoAddress) => when(true, StopReason::NoAddress),
+            Some(Place::Forbidden(_)) => when(true, StopReason::Forbidden),
             Some(Place::At(_)) => (),
         }
-        when(self.heard.stale_at(&self.limits).is_some_and(|at| self.now >= at), Why::Stale);
-        when(book.admitted.as_ref().is_some_and(|admitted| admitted.request.paused), Why::Paused);
-        when(self.space.low, Why::LowDisk);
+        when(self.heard.stale_at(&self.limits).is_some_and(|at| self.now >= at), StopReason::Stale);
+        when(book.admitted.as_ref().is_some_and(|admitted| admitted.request.paused), StopReason::Paused);
+        when(self.space.low, StopReason::LowDisk);
         all
     }
 
     /// What is to run for a stem, if nothing speaks against it.
-    pub(super) fn wanted(&self, stem: &Stem) -> Option<Run> {
+    pub(super) fn wanted(&self, stem: &Stem) -> Option<Invocation> {
         let capture = self.books.get(stem)?.admitted.as_ref()?.request.capture.clone();
         match &self.heard.asking(stem)?.place {
-            Place::At(ips) if self.halts(stem).is_empty() => Some(Run { capture, ips: ips.clone() }),
+            Place::At(ips) if self.halts(stem).is_empty() => Some(Invocation { capture, ips: ips.clone() }),
             Place::At(_) | Place::NoAddress | Place::Forbidden(_) | Place::Finished => None,
         }
     }
@@ -196,7 +196,7 @@ impl Node {
     pub(super) fn waits_for_disk(&self, stem: &Stem) -> bool {
         let Some(book) = self.books.get(stem) else { return false };
         let halts = self.halts(stem);
-        let may_run = halts.is_empty() || halts == [Why::LowDisk];
+        let may_run = halts.is_empty() || halts == [StopReason::LowDisk];
         may_run && !self.has_process(stem) && self.lacks_disk(stem, book.files()).is_some()
     }
 
@@ -211,7 +211,7 @@ impl Node {
             return if missed { Expected::This(Standing::Missed) } else { Expected::Nothing };
         }
         if let Some(Err(reasons)) = verdicts.get(stem) {
-            return Expected::NoRoom(reasons.iter().cloned().map(Standing::NoRoom).collect());
+            return Expected::Shortage(reasons.iter().cloned().map(Standing::Shortage).collect());
         }
         if pod.place == Place::NoAddress {
             let waits = self.heard.told_of_wait_at(stem).is_some_and(|at| self.now >= at);
@@ -222,7 +222,7 @@ impl Node {
             return Expected::This(Standing::Paused(stem.pod()));
         }
         match self.lacks_disk(stem, book.files()) {
-            Some(no_room) if self.waits_for_disk(stem) => Expected::NoRoom(vec![Standing::NoRoom(no_room)]),
+            Some(no_room) if self.waits_for_disk(stem) => Expected::Shortage(vec![Standing::Shortage(no_room)]),
             Some(_) | None => Expected::Nothing,
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use packet_capture::core::{
     capture::{Place, Stem},
-    slots::{Phase, Slot, Why},
+    slots::{Phase, Slot, StopReason},
 };
 
 use super::{GRACE, Node, START_INTERVAL, book::Book, process::Process, room::Verdicts};
@@ -145,6 +145,6 @@ fn check_book(stem: &Stem, slot: &Slot, book: &Book) {
     assert_eq!((slot.began, slot.ended, slot.retired), (book.began, book.ended, book.retired), "{stem}");
     assert_eq!((slot.counts, slot.uncounted), (book.counts, book.uncounted), "{stem} is miscounted");
     assert_eq!(slot.packets_left(), book.packets_left(), "{stem}");
-    let is_gone = matches!(slot.phase, Phase::Terminating { why: Why::Gone, .. });
+    let is_gone = matches!(slot.phase, Phase::Terminating { why: StopReason::Gone, .. });
     assert!(!is_gone || slot.doomed, "{stem} ends as if it were gone");
 }

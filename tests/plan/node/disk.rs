@@ -3,7 +3,7 @@
 use packet_capture::core::{
     capture::Stem,
     limits::{Disk, MB},
-    refusal::NoRoom,
+    refusal::Shortage,
 };
 
 use super::Node;
@@ -53,7 +53,7 @@ impl Node {
     }
 
     /// What so many files of a stem would lack.
-    pub(super) fn lacks_disk(&self, stem: &Stem, files: u16) -> Option<NoRoom> {
+    pub(super) fn lacks_disk(&self, stem: &Stem, files: u16) -> Option<Shortage> {
         // What it was started with was reckoned with then.
         let started =
             self.books.get(stem).and_then(|book| book.started.as_ref()).map_or(0, |(_, run)| run.capture.files);
@@ -61,6 +61,6 @@ impl Node {
         let (needs_mb, free_mb) = (u64::from(files.saturating_sub(written)), self.space.free_mb);
         let floor_mb = if self.space.low { 2 * FLOOR_MB } else { FLOOR_MB };
         let lacks = self.space.low || free_mb < FLOOR_MB + needs_mb;
-        lacks.then_some(NoRoom::Disk { needs_mb, free_mb, floor_mb })
+        lacks.then_some(Shortage::Disk { needs_mb, free_mb, floor_mb })
     }
 }

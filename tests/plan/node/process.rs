@@ -6,10 +6,10 @@ use std::{
 };
 
 use packet_capture::core::{
-    capture::{Counts, PodName, Stem, Uid},
+    capture::{Counts, PodName, PodUid, Stem},
     desired::CHECK_INTERVAL,
     refusal::Refusal,
-    slots::{End, Ended, Run, Standing, Why},
+    slots::{End, Ended, Invocation, Standing, StopReason},
 };
 
 use super::{Node, book::backoff};
@@ -18,7 +18,7 @@ use super::{Node, book::backoff};
 #[derive(Clone)]
 pub struct Process {
     pub stem: Stem,
-    pub run: Run,
+    pub run: Invocation,
     /// After how many packets it ends.
     packets: Option<u32>,
     /// When it ends by itself, it has them.
@@ -27,14 +27,14 @@ pub struct Process {
     pub term_takes: Option<Duration>,
     pub kill_takes: Duration,
     /// When TERM was sent, and what for.
-    pub term_at: Option<(Instant, Why)>,
+    pub term_at: Option<(Instant, StopReason)>,
     pub kill_at: Option<Instant>,
     pub dies_at: Option<Instant>,
 }
 
 /// The files of a stem.
 pub struct Files {
-    pub owner: Option<Uid>,
+    pub owner: Option<PodUid>,
     pub count: u16,
     /// A removal was seen: nothing may be added to them.
     pub must_go: bool,
@@ -58,7 +58,7 @@ impl Process {
 }
 
 impl Node {
-    pub(super) fn start(&mut self, stem: &Stem, run: Run) {
+    pub(super) fn start(&mut self, stem: &Stem, run: Invocation) {
         assert!(!self.stopping && self.heard.is_complete(), "starts {stem} out of time");
         assert_eq!(Some(&run), self.wanted(stem).as_ref(), "starts {stem}, which is halted by {:?}", self.halts(stem));
         assert_eq!(self.lacks_disk(stem, run.capture.files), None, "starts {stem} although the floor would be crossed");
@@ -94,7 +94,7 @@ impl Node {
         }
         self.slots.counted(stem, kept.into());
         let book = self.books.get_mut(stem).unwrap();
-        if matches!(book.told, Some(Standing::NoRoom(_))) {
+        if matches!(book.told, Some(Standing::Shortage(_))) {
             (book.told, book.quiet_until) = (None, None);
             self.slots.told(stem, None);
         }
@@ -105,7 +105,7 @@ impl Node {
         self.processes.insert(uid, process);
     }
 
-    fn process(&mut self, stem: &Stem, run: Run, packets: Option<u32>) -> Process {
+    fn process(&mut self, stem: &Stem, run: Invocation, packets: Option<u32>) -> Process {
         let (faults, random) = (self.faults, &mut self.random);
         let dies_hard = faults && random.one_in(8);
         let reaches_them = packets.is_some() && (!faults || random.one_in(2));
@@ -130,7 +130,7 @@ impl Node {
         }
     }
 
-    pub(super) fn take_exit(&mut self, uid: &Uid, process: &Process) {
+    pub(super) fn take_exit(&mut self, uid: &PodUid, process: &Process) {
         let stem = &process.stem;
         assert_eq!(self.slots.capturing(uid), Some(stem), "the exit of {uid} is nobody's");
         let (in_order, counts) = process.exit(self);
@@ -149,20 +149,20 @@ impl Node {
         let captured = counts.map(|counts| counts.captured);
         let has_all = in_order && process.packets.is_some() && process.packets.map(u64::from) == captured;
         let why = match process.term_at {
-            Some(_) if book.doomed => Why::Gone,
+            Some(_) if book.doomed => StopReason::Gone,
             Some((_, why)) => why,
-            None if has_all && book.packets_left() == Some(0) => Why::Ended(End::Packets),
+            None if has_all && book.packets_left() == Some(0) => StopReason::Ended(End::Packets),
             // More is asked for by now.
-            None if has_all => Why::Changed,
+            None if has_all => StopReason::Changed,
             None => return self.fail(stem, ended),
         };
         assert_eq!(ended, Ended::Stopped(why), "{stem} stopped for another reason");
-        if let Some(Why::Ended(by)) = process.term_at.map(|(_, why)| why).or(Some(why)) {
+        if let Some(StopReason::Ended(by)) = process.term_at.map(|(_, why)| why).or(Some(why)) {
             book.ended = Some(by);
         }
-        if why == Why::LowDisk && !self.stopping && !self.is_refused() {
+        if why == StopReason::LowDisk && !self.stopping && !self.is_refused() {
             let files = self.books[stem].files();
-            if let Some(no_room) = self.lacks_disk(stem, files).map(Standing::NoRoom) {
+            if let Some(no_room) = self.lacks_disk(stem, files).map(Standing::Shortage) {
                 let book = self.books.get_mut(stem).unwrap();
                 (book.told, book.quiet_until) = (Some(no_room.clone()), None);
                 self.slots.told(stem, Some(no_room));

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use packet_capture::{
     core::{
-        capture::Uid,
+        capture::PodUid,
         desired::Desired,
         plan::plan,
         slots::{Slot, Slots},
@@ -60,7 +60,7 @@ impl Node {
         self.books = self.saved.iter().map(|(stem, saved)| (stem.clone(), saved.book(moment))).collect();
         for entry in entries.ok().flatten().unwrap_or_default() {
             let annotations = entry.annotations.clone().filter(|_| !entry.doomed).unwrap_or_default();
-            let admitted = self.desired.recall(Uid(entry.uid.clone()), annotations, &self.limits);
+            let admitted = self.desired.recall(PodUid(entry.uid.clone()), annotations, &self.limits);
             self.slots.restore(entry.stem(), entry.slot(admitted, moment));
         }
         for (stem, files) in &mut self.files {

@@ -6,15 +6,15 @@ use packet_capture::core::{
     annotations::Accepted,
     capture::{Place, Stem},
     plan::Action,
-    refusal::NoRoom,
-    slots::Why,
+    refusal::Shortage,
+    slots::StopReason,
 };
 
 use super::{FLOOR_MB, Node, process::Process};
 use crate::heard::Fate;
 
 /// Who asks for something that is not done, and either that it has room, or all reasons why it has none.
-pub type Verdicts = BTreeMap<Stem, Result<Accepted, Vec<NoRoom>>>;
+pub type Verdicts = BTreeMap<Stem, Result<Accepted, Vec<Shortage>>>;
 
 /// What a stem takes of what there is for all.
 #[derive(Debug, Default)]
@@ -81,7 +81,7 @@ impl Node {
     fn could_ask(&self, stem: &Stem) -> Option<(&Accepted, bool)> {
         let book = self.books.get(stem).filter(|book| !book.doomed && book.retired.is_none())?;
         let pod = self.heard.asking(stem).filter(|pod| Some(&pod.uid) == book.owner.as_ref())?;
-        let ends = |process: &Process| matches!(process.term_at, Some((_, Why::Ended(_))));
+        let ends = |process: &Process| matches!(process.term_at, Some((_, StopReason::Ended(_))));
         let had_address = book.holds && book.began.is_some();
         let somewhere = matches!(pod.place, Place::At(_)) || (pod.place == Place::NoAddress && had_address);
         if !somewhere || self.processes.get(&pod.uid).is_some_and(ends) {
@@ -126,7 +126,7 @@ impl Node {
     }
 
     /// All reasons why there is no room.
-    fn reasons(&self, stem: &Stem, accepted: &Accepted, takes: &BTreeMap<&Stem, Takes>) -> Vec<NoRoom> {
+    fn reasons(&self, stem: &Stem, accepted: &Accepted, takes: &BTreeMap<&Stem, Takes>) -> Vec<Shortage> {
         let (book, files) = (&self.books[stem], accepted.request.capture.files);
         if accepted.request.paused || (book.holds && book.ended.is_none() && book.files() >= files) {
             // It needs nothing, or no more than there is.
@@ -138,14 +138,14 @@ impl Node {
         let (needs_mb, budget_mb) = (u64::from(files), self.limits.budget_mb);
         let used_mb = others().map(|takes| takes.mb).sum::<u64>();
         let over = used_mb + needs_mb > u64::from(budget_mb);
-        let captures = (captures >= max.into()).then_some(NoRoom::Captures { captures, max });
-        let budget = over.then_some(NoRoom::Budget { needs_mb, used_mb, budget_mb });
+        let captures = (captures >= max.into()).then_some(Shortage::Captures { captures, max });
+        let budget = over.then_some(Shortage::Budget { needs_mb, used_mb, budget_mb });
         let of_share = self.lacks_share(stem, needs_mb, takes);
         captures.into_iter().chain(budget).chain(of_share).chain(self.lacks_disk(stem, files)).collect()
     }
 
     /// What of its share a namespace has taken already.
-    fn lacks_share(&self, stem: &Stem, needs_mb: u64, takes: &BTreeMap<&Stem, Takes>) -> Vec<NoRoom> {
+    fn lacks_share(&self, stem: &Stem, needs_mb: u64, takes: &BTreeMap<&Stem, Takes>) -> Vec<Shortage> {
         let namespace = stem.pod().namespace;
         // The files of pods that are gone are in nobody's way.
         let is_gone = |stem: &Stem| self.books.get(stem).is_some_and(|book| book.retired.is_some());
@@ -156,9 +156,9 @@ impl Node {
         let used_mb = others.iter().map(|takes| takes.mb).sum::<u64>();
         let over = used_mb + needs_mb > share_mb.into() && share_mb < self.limits.budget_mb;
         let full = captures >= max.into() && max < self.limits.captures_max;
-        let full = full.then(|| NoRoom::NamespaceCaptures { namespace: namespace.clone(), captures, max });
+        let full = full.then(|| Shortage::NamespaceCaptures { namespace: namespace.clone(), captures, max });
         full.into_iter()
-            .chain(over.then_some(NoRoom::NamespaceBudget { namespace, needs_mb, used_mb, share_mb }))
+            .chain(over.then_some(Shortage::NamespaceBudget { namespace, needs_mb, used_mb, share_mb }))
             .collect()
     }
 
@@ -179,13 +179,13 @@ impl Node {
         let all =
             self.books.iter().filter(|(_, book)| book.retired.is_some() && !book.doomed).map(|(stem, _)| mb(stem));
         let all: u64 = all.sum();
-        let lacks = |no_room: &NoRoom| match *no_room {
-            NoRoom::Captures { .. }
-            | NoRoom::NamespaceCaptures { .. }
-            | NoRoom::NamespaceBudget { .. }
-            | NoRoom::Pods { .. } => u64::MAX,
-            NoRoom::Budget { needs_mb, used_mb, budget_mb } => used_mb + needs_mb - u64::from(budget_mb),
-            NoRoom::Disk { needs_mb, free_mb, floor_mb } => (floor_mb + needs_mb).saturating_sub(free_mb),
+        let lacks = |no_room: &Shortage| match *no_room {
+            Shortage::Captures { .. }
+            | Shortage::NamespaceCaptures { .. }
+            | Shortage::NamespaceBudget { .. }
+            | Shortage::Pods { .. } => u64::MAX,
+            Shortage::Budget { needs_mb, used_mb, budget_mb } => used_mb + needs_mb - u64::from(budget_mb),
+            Shortage::Disk { needs_mb, free_mb, floor_mb } => (floor_mb + needs_mb).saturating_sub(free_mb),
         };
         let asking = verdicts.values().filter_map(|verdict| verdict.as_ref().err().cloned());
         let waiting = self.books.iter().filter(|(stem, _)| self.waits_for_disk(stem));

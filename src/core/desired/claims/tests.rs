@@ -5,10 +5,10 @@ use std::{net::IpAddr, time::Instant};
 use super::*;
 use crate::core::{
     annotations,
-    capture::{Stem, Uid},
-    desired::{Desired, Word, tests::seen},
+    capture::{PodUid, Stem},
+    desired::{Desired, WatchEvent, tests::seen},
     limits::Limits,
-    observed_pod::Seen,
+    observed_pod::ObservedPod,
 };
 
 fn ip(text: &str) -> IpAddr {
@@ -16,31 +16,31 @@ fn ip(text: &str) -> IpAddr {
 }
 
 /// A pod that asks for a capture, at these addresses.
-fn at(name: &str, ips: &[&str]) -> Seen {
+fn at(name: &str, ips: &[&str]) -> ObservedPod {
     let ips: Vec<IpAddr> = ips.iter().map(|text| ip(text)).collect();
     let place = if ips.is_empty() { Place::NoAddress } else { Place::At(ips.clone()) };
-    Seen { place, claims: ips, ..seen(name, name, Some("5")) }
+    ObservedPod { place, claims: ips, ..seen(name, name, Some("5")) }
 }
 
 /// The same, but it asks for nothing.
-fn silent(name: &str, ips: &[&str]) -> Seen {
+fn silent(name: &str, ips: &[&str]) -> ObservedPod {
     let asked = annotations::asked(&annotations::Annotations::new(), &Limits::default());
-    Seen { annotations: annotations::Annotations::new(), asked, ..at(name, ips) }
+    ObservedPod { annotations: annotations::Annotations::new(), asked, ..at(name, ips) }
 }
 
-fn desired(words: impl IntoIterator<Item = Word>) -> Desired {
+fn desired(words: impl IntoIterator<Item = WatchEvent>) -> Desired {
     let mut desired = Desired::default();
     hear(&mut desired, words);
     desired
 }
 
-fn hear(desired: &mut Desired, words: impl IntoIterator<Item = Word>) {
+fn hear(desired: &mut Desired, words: impl IntoIterator<Item = WatchEvent>) {
     words.into_iter().for_each(|word| desired.hear(word, Instant::now()));
 }
 
-fn list(pods: &[Seen]) -> Vec<Word> {
-    let listed = pods.iter().cloned().map(Word::Listed);
-    [Word::Listing].into_iter().chain(listed).chain([Word::ListDone]).collect()
+fn list(pods: &[ObservedPod]) -> Vec<WatchEvent> {
+    let listed = pods.iter().cloned().map(WatchEvent::ListItem);
+    [WatchEvent::ListStarted].into_iter().chain(listed).chain([WatchEvent::ListDone]).collect()
 }
 
 /// Whether a pod may be captured where it says that it is.
@@ -57,7 +57,7 @@ fn who_copies_an_address_gets_nothing_and_takes_nothing() {
     for victim in [at("victim", &["10.0.0.5", "fd00::5"]), silent("victim", &["10.0.0.5", "fd00::5"])] {
         for copied in [&["10.0.0.5"][..], &["fd00::5"], &["10.0.0.9", "fd00::5"]] {
             let mut desired = desired(list(std::slice::from_ref(&victim)));
-            hear(&mut desired, [Word::Changed(at("thief", copied))]);
+            hear(&mut desired, [WatchEvent::Applied(at("thief", copied))]);
             assert!(!has(&desired, "thief"), "{copied:?}");
             let asks = !victim.annotations.is_empty();
             assert!(!asks || has(&desired, "victim"));
@@ -67,7 +67,7 @@ fn who_copies_an_address_gets_nothing_and_takes_nothing() {
                 assert!(!has(&desired, "thief") && (!asks || has(&desired, "victim")), "{copied:?}");
             }
             // With another address it is as good as any other.
-            hear(&mut desired, [Word::Changed(at("thief", &["10.0.0.77"]))]);
+            hear(&mut desired, [WatchEvent::Applied(at("thief", &["10.0.0.77"]))]);
             assert!(has(&desired, "thief"));
         }
     }
@@ -75,29 +75,32 @@ fn who_copies_an_address_gets_nothing_and_takes_nothing() {
 
 #[test]
 fn an_address_that_is_handed_on_is_the_next_pods_as_soon_as_the_one_before_is_gone_or_has_finished() {
-    let finished = Seen { place: Place::Finished, claims: Vec::new(), ..at("old", &[]) };
-    for end in [Word::Gone(at("old", &["10.0.0.5"])), Word::Changed(finished), Word::Changed(at("old", &["10.0.0.6"]))]
-    {
+    let finished = ObservedPod { place: Place::Finished, claims: Vec::new(), ..at("old", &[]) };
+    for end in [
+        WatchEvent::Deleted(at("old", &["10.0.0.5"])),
+        WatchEvent::Applied(finished),
+        WatchEvent::Applied(at("old", &["10.0.0.6"])),
+    ] {
         let mut both = desired(list(&[at("old", &["10.0.0.5"])]));
-        hear(&mut both, [Word::Changed(at("new", &[])), Word::Changed(at("new", &["10.0.0.5"]))]);
+        hear(&mut both, [WatchEvent::Applied(at("new", &[])), WatchEvent::Applied(at("new", &["10.0.0.5"]))]);
         assert!(!has(&both, "new") && has(&both, "old"));
         hear(&mut both, [end.clone()]);
         assert!(has(&both, "new"), "{end:?}");
         let mut before = desired(list(&[at("old", &["10.0.0.5"])]));
-        hear(&mut before, [end.clone(), Word::Changed(at("new", &["10.0.0.5"]))]);
+        hear(&mut before, [end.clone(), WatchEvent::Applied(at("new", &["10.0.0.5"]))]);
         assert!(has(&before, "new"), "{end:?}");
     }
 }
 
 #[test]
 fn a_pod_that_is_made_anew_under_its_name_begins_as_the_last() {
-    let anew = || Seen { uid: Uid("anew".into()), ..at("old", &["10.0.0.5"]) };
+    let anew = || ObservedPod { uid: PodUid("anew".into()), ..at("old", &["10.0.0.5"]) };
     let mut desired = desired(list(&[at("old", &["10.0.0.5"])]));
-    hear(&mut desired, [Word::Changed(anew())]);
+    hear(&mut desired, [WatchEvent::Applied(anew())]);
     assert!(has(&desired, "old"), "its own earlier one is in nobody's way");
-    hear(&mut desired, [Word::Changed(at("next", &["10.0.0.5"])), Word::Gone(at("old", &["10.0.0.5"]))]);
+    hear(&mut desired, [WatchEvent::Applied(at("next", &["10.0.0.5"])), WatchEvent::Deleted(at("old", &["10.0.0.5"]))]);
     assert!(has(&desired, "old") && !has(&desired, "next"), "the end of the earlier one is not its end");
-    hear(&mut desired, list(&[at("next", &["10.0.0.5"]), Seen { uid: Uid("again".into()), ..anew() }]));
+    hear(&mut desired, list(&[at("next", &["10.0.0.5"]), ObservedPod { uid: PodUid("again".into()), ..anew() }]));
     assert!(!has(&desired, "old") && has(&desired, "next"));
 }
 
@@ -106,29 +109,29 @@ fn where_it_is_not_known_who_was_first_nobody_has_it_unless_one_was_captured_the
     let pods = [at("a", &["10.0.0.5"]), at("b", &["10.0.0.5"]), at("c", &["10.0.0.6"])];
     let mut desired = desired(list(&pods));
     assert!(!has(&desired, "a") && !has(&desired, "b") && has(&desired, "c"));
-    hear(&mut desired, [Word::Changed(at("d", &["10.0.0.5"])), Word::Gone(pods[0].clone())]);
+    hear(&mut desired, [WatchEvent::Applied(at("d", &["10.0.0.5"])), WatchEvent::Deleted(pods[0].clone())]);
     assert!(has(&desired, "b") && !has(&desired, "d"));
 
     let mut desired = Desired::default();
-    desired.recall_at(Uid("b".into()), vec![ip("10.0.0.5")]);
+    desired.recall_at(PodUid("b".into()), vec![ip("10.0.0.5")]);
     hear(&mut desired, list(&pods));
     assert!(!has(&desired, "a") && has(&desired, "b"));
     // What it was captured at says nothing of what it reports by now.
     let mut desired = Desired::default();
-    desired.recall_at(Uid("b".into()), vec![ip("10.0.0.4")]);
+    desired.recall_at(PodUid("b".into()), vec![ip("10.0.0.4")]);
     hear(&mut desired, list(&pods));
     assert!(!has(&desired, "a") && !has(&desired, "b"));
 }
 
 #[test]
 fn the_nodes_own_addresses_are_no_pods_but_of_those_on_its_network_also_when_it_gets_them_later() {
-    let on_the_node = Seen { claims: Vec::new(), ..at("host", &["192.0.2.1"]) };
-    let copies = Seen { claims: Vec::new(), ..at("liar", &["10.0.0.5"]) };
+    let on_the_node = ObservedPod { claims: Vec::new(), ..at("host", &["192.0.2.1"]) };
+    let copies = ObservedPod { claims: Vec::new(), ..at("liar", &["10.0.0.5"]) };
     let mut desired = desired(list(&[at("a", &["10.0.0.5", "192.0.2.1"]), on_the_node, copies]));
     assert!(has(&desired, "a") && !has(&desired, "liar"), "the node's addresses are not known yet");
     assert!(desired.node_has([ip("192.0.2.1")].into()) && !desired.node_has([ip("192.0.2.1")].into()));
     assert!(!has(&desired, "a") && has(&desired, "host"));
-    hear(&mut desired, [Word::Changed(at("a", &["10.0.0.5"]))]);
+    hear(&mut desired, [WatchEvent::Applied(at("a", &["10.0.0.5"]))]);
     assert!(has(&desired, "a"));
     desired.node_has([ip("192.0.2.1"), ip("10.0.0.5")].into());
     assert!(!has(&desired, "a"));

@@ -15,7 +15,7 @@ use crate::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is known of a pod that has no capture on `node`, as the end of a sentence that says so.
-pub async fn hint(client: Client, pod: &PodName, node: &str) -> String {
+pub async fn locate(client: Client, pod: &PodName, node: &str) -> String {
     let pods = Api::<Pod>::namespaced(client, &pod.namespace);
     // Pods may be listed, and not got one by one.
     let params = ListParams::default().fields(&format!("metadata.name={}", pod.name));

@@ -22,7 +22,7 @@ pub enum Step {
 /// The steps that make `files`, the oldest first, ready for a ring of `count` files: those without a packet and the oldest beyond
 /// `count` go, the others move to the highest indices in their order.
 #[must_use]
-pub fn steps(files: &[&File], stem: &Stem, count: u16) -> Vec<Step> {
+pub fn renumber(files: &[&File], stem: &Stem, count: u16) -> Vec<Step> {
     let mut kept: Vec<&File> = files.iter().copied().filter(|file| file.bytes > Some(EMPTY_BYTES_MAX)).collect();
     let kept = kept.split_off(kept.len().saturating_sub(count.into()));
     let dropped = files.iter().filter(|file| !kept.iter().any(|kept| kept.name == file.name));
@@ -67,10 +67,10 @@ mod tests {
     }
 
     /// The steps for files whose age is their order.
-    fn steps(files: &[File], stem: &Stem, count: u16) -> Vec<Step> {
+    fn renumber(files: &[File], stem: &Stem, count: u16) -> Vec<Step> {
         let mut ordered: Vec<&File> = files.iter().collect();
         ordered.sort_by_key(|file| file.written_ns);
-        super::steps(&ordered, stem, count)
+        super::renumber(&ordered, stem, count)
     }
 
     /// Carries out a step, and fails if it would destroy a file that is to stay.
@@ -88,7 +88,7 @@ mod tests {
     /// The ages that stand at the end, by index; each intermediate listing, too, must lead there when the work begins anew.
     fn settle(start: Vec<File>, count: u16) -> Vec<Option<i128>> {
         let run = |mut files: Vec<File>, crash_after: usize| {
-            steps(&files, &web(), count).iter().take(crash_after).for_each(|step| carry_out(&mut files, step));
+            renumber(&files, &web(), count).iter().take(crash_after).for_each(|step| carry_out(&mut files, step));
             files
         };
         let end = |files: &[File]| -> Vec<Option<i128>> {
@@ -97,8 +97,8 @@ mod tests {
             (0..count).map(at).collect()
         };
         let all = run(start.clone(), usize::MAX);
-        assert!(steps(&all, &web(), count).is_empty(), "a second preparation finds nothing to do");
-        for crash_after in 0..steps(&start, &web(), count).len() {
+        assert!(renumber(&all, &web(), count).is_empty(), "a second preparation finds nothing to do");
+        for crash_after in 0..renumber(&start, &web(), count).len() {
             let resumed = run(run(start.clone(), crash_after), usize::MAX);
             assert_eq!(end(&resumed), end(&all), "after a crash at step {crash_after} of {start:?}");
             assert_eq!(resumed.len(), all.len());

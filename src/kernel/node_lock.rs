@@ -28,7 +28,7 @@ const NODE_BYTES_MAX: usize = 80;
 ///
 /// # Errors
 /// If one is still there after a minute, or there can be no such name: a sentence that says so.
-pub async fn claim(node: &str) -> Result<OwnedFd, String> {
+pub async fn acquire(node: &str) -> Result<OwnedFd, String> {
     let give_up_at = Instant::now() + TIMEOUT;
     let mut told = false;
     loop {

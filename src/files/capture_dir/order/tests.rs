@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     core::capture::{PodName, Stem},
     files::{
+        capture_dir::renumber::{Step, renumber},
         pcap::LINUX_SLL2,
-        ring::steps::{Step, steps},
     },
 };
 
@@ -80,12 +80,12 @@ impl Disk {
         }
     }
 
-    /// What `Ring::prepare` does, up to a crash after so many steps. True: it came to its end.
+    /// What `CaptureDir::prepare` does, up to a crash after so many steps. True: it came to its end.
     fn prepare(&mut self, count: u16, steps_max: usize) -> bool {
         let ordered = order(self.files.iter().map(|(found, _)| found.clone()).collect(), self.record.as_ref());
         self.record = Some(Record::of(&ordered, count));
         let files: Vec<&File> = ordered.iter().map(|found| &found.file).collect();
-        let steps = steps(&files, &web(), count);
+        let steps = renumber(&files, &web(), count);
         for step in steps.iter().take(steps_max) {
             match step {
                 Step::Drop(name) => self.files.retain(|(found, _)| found.file.name != *name),

@@ -1,7 +1,7 @@
 //! The files of the captures: where they lie, how they are made ready, opened and removed. No other file knows a capture's path.
 
 mod order;
-mod steps;
+mod renumber;
 
 use std::{
     collections::BTreeSet,
@@ -16,7 +16,7 @@ use rustix::fs::{Access, OFlags, access, statvfs};
 
 use self::{
     order::{Found, HEAD_BYTES, Record, order},
-    steps::{Step, steps},
+    renumber::{Step, renumber},
 };
 use crate::core::capture::Stem;
 
@@ -28,7 +28,7 @@ const RECORD_BYTES_MAX: u64 = 1 << 20;
 
 /// The directory that holds the captures.
 #[derive(Debug)]
-pub struct Ring {
+pub struct CaptureDir {
     dir: PathBuf,
 }
 
@@ -45,7 +45,7 @@ pub struct File {
     pub inode: u64,
 }
 
-impl Ring {
+impl CaptureDir {
     /// The directory of all captures, which is made if it does not exist.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl Ring {
         let ordered = order(found, self.record(stem).as_ref());
         self.write_down(stem, &Record::of(&ordered, count))?;
         let files: Vec<&File> = ordered.iter().map(|found| &found.file).collect();
-        for step in steps(&files, stem, count) {
+        for step in renumber(&files, stem, count) {
             match step {
                 Step::Drop(name) => self.unlink(&name)?,
                 Step::Rename(from, to) => fs::rename(self.dir.join(from), self.dir.join(to))?,
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn only_the_stems_own_files_are_removed() {
         let dir = std::env::temp_dir().join(format!("packet-capture-ring-{}", std::process::id()));
-        let ring = Ring::open(&dir).unwrap();
+        let ring = CaptureDir::open(&dir).unwrap();
         let neighbours =
             ["captres-web-2.pcap0", "captres-web.pcap1.pcap0", "captres-web.pcapng", "captres-web_prod.pcap0", "other"];
         for name in neighbours.iter().chain(&["captres-web.pcap0", "captres-web.pcap12", "captres-web.pcap"]) {
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn the_order_is_written_down_and_goes_with_the_files() {
         let dir = std::env::temp_dir().join(format!("packet-capture-order-{}", std::process::id()));
-        let ring = Ring::open(&dir).unwrap();
+        let ring = CaptureDir::open(&dir).unwrap();
         let write = |index, text: &str| fs::write(dir.join(web().file(index, 2)), format!("{text:50}")).unwrap();
         let read = |index| fs::read_to_string(dir.join(web().file(index, 2))).unwrap().trim().to_owned();
         ring.prepare(&web(), 2).unwrap();
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(ring.remove(&web()).unwrap(), 2);
         fs::write(dir.join(".order-captres-gone"), "{}").unwrap();
         fs::write(dir.join(".order-"), "half").unwrap();
-        Ring::open(&dir).unwrap();
+        CaptureDir::open(&dir).unwrap();
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
         fs::remove_dir_all(&dir).unwrap();
     }

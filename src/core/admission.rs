@@ -15,15 +15,15 @@ use crate::core::{
     capture::{Place, Stem},
     desired::Wish,
     plan::World,
-    refusal::NoRoom,
-    slots::{Claim, Phase, Slot, Why},
+    refusal::Shortage,
+    slots::{Claim, Phase, Slot, StopReason},
 };
 
 /// What there is room for.
 #[derive(Debug, Default)]
-pub struct Room<'a> {
+pub struct Admissions<'a> {
     /// What is to be said of each slot whose pod asks for something else than what is done.
-    pub verdicts: BTreeMap<&'a Stem, Result<&'a Accepted, NoRoom>>,
+    pub verdicts: BTreeMap<&'a Stem, Result<&'a Accepted, Shortage>>,
     /// The files of pods that are gone which are to go now, because someone else needs the room: the oldest.
     pub first_to_go: BTreeSet<&'a Stem>,
     /// Files are about to go: what finds no room may have some in a moment.
@@ -32,7 +32,7 @@ pub struct Room<'a> {
 
 /// Who asks for something that is not done yet, and whether there is room for it.
 #[must_use]
-pub fn room<'a>(world: &World<'a>) -> Room<'a> {
+pub fn admissions<'a>(world: &World<'a>) -> Admissions<'a> {
     let mut sums = Sums::default();
     for (stem, slot) in world.slots.iter() {
         sums.add(stem, taken(world, stem, slot));
@@ -54,7 +54,7 @@ pub fn room<'a>(world: &World<'a>) -> Room<'a> {
     }
     let first_to_go = first_to_go(world, &verdicts);
     let is_coming = !first_to_go.is_empty() || world.slots.iter().any(|(_, slot)| goes_soon(slot));
-    Room { verdicts, first_to_go, is_coming }
+    Admissions { verdicts, first_to_go, is_coming }
 }
 
 /// Whether a pod wants its capture to go on that has rested meanwhile: it takes its place behind those that wait.
@@ -79,7 +79,7 @@ fn goes_soon(slot: &Slot) -> bool {
     slot.doomed && !matches!(slot.phase, Phase::Killing { .. } | Phase::Removing { .. })
 }
 
-fn first_to_go<'a>(world: &World<'a>, verdicts: &BTreeMap<&Stem, Result<&Accepted, NoRoom>>) -> BTreeSet<&'a Stem> {
+fn first_to_go<'a>(world: &World<'a>, verdicts: &BTreeMap<&Stem, Result<&Accepted, Shortage>>) -> BTreeSet<&'a Stem> {
     let mut retired: Vec<(&Stem, &Slot)> =
         world.slots.iter().filter(|(_, slot)| slot.retired.is_some() && !slot.doomed).collect();
     retired.sort_by_key(|(_, slot)| slot.retired.map(|retired| retired.at));
@@ -109,7 +109,7 @@ fn own_wish<'a>(world: &World<'a>, stem: &Stem, slot: &Slot) -> Option<&'a Wish>
 }
 
 /// What a capture that was let in, and could go on, lacks on the disk.
-fn waits_for_disk(world: &World, stem: &Stem, slot: &Slot) -> Option<NoRoom> {
+fn waits_for_disk(world: &World, stem: &Stem, slot: &Slot) -> Option<Shortage> {
     let is_over = slot.doomed || slot.ended.is_some() || slot.retired.is_some();
     let could_run = slot.claim == Claim::Holds && !slot.has_process() && !is_over;
     let admitted = &slot.admitted.as_ref().filter(|_| could_run)?.request;
@@ -119,17 +119,17 @@ fn waits_for_disk(world: &World, stem: &Stem, slot: &Slot) -> Option<NoRoom> {
 }
 
 /// How many megabytes more would do.
-fn lacks(no_room: &NoRoom) -> u64 {
+fn lacks(no_room: &Shortage) -> u64 {
     match no_room {
         // Those are not refused for want of what the files of others take.
-        NoRoom::Captures { .. }
-        | NoRoom::NamespaceCaptures { .. }
-        | NoRoom::NamespaceBudget { .. }
-        | NoRoom::Pods { .. } => 0,
-        NoRoom::Budget { needs_mb, used_mb, budget_mb } => {
+        Shortage::Captures { .. }
+        | Shortage::NamespaceCaptures { .. }
+        | Shortage::NamespaceBudget { .. }
+        | Shortage::Pods { .. } => 0,
+        Shortage::Budget { needs_mb, used_mb, budget_mb } => {
             used_mb.saturating_add(*needs_mb).saturating_sub((*budget_mb).into())
         }
-        NoRoom::Disk { needs_mb, free_mb, floor_mb } => floor_mb.saturating_add(*needs_mb).saturating_sub(*free_mb),
+        Shortage::Disk { needs_mb, free_mb, floor_mb } => floor_mb.saturating_add(*needs_mb).saturating_sub(*free_mb),
     }
 }
 
@@ -137,7 +137,7 @@ fn lacks(no_room: &NoRoom) -> u64 {
 ///
 /// # Errors
 /// If the floor would be crossed.
-pub fn on_disk(world: &World, slot: &Slot, files: u16) -> Result<(), NoRoom> {
+pub fn on_disk(world: &World, slot: &Slot, files: u16) -> Result<(), Shortage> {
     // What it ran with once was let in, and is not revoked.
     let written_mb = slot.last.as_ref().map_or(0, |run| run.capture.files.into()).max(slot.files_mb());
     let needs_mb = u64::from(files).saturating_sub(written_mb);
@@ -146,7 +146,7 @@ pub fn on_disk(world: &World, slot: &Slot, files: u16) -> Result<(), NoRoom> {
         return Ok(());
     }
     let floor_mb = if disk.low { disk.plenty_mb() } else { disk.floor_mb };
-    Err(NoRoom::Disk { needs_mb, free_mb: disk.free_mb, floor_mb })
+    Err(Shortage::Disk { needs_mb, free_mb: disk.free_mb, floor_mb })
 }
 
 /// What a slot takes of what there is for all.
@@ -225,8 +225,10 @@ fn may_ask<'a>(world: &World<'a>, stem: &Stem, slot: &Slot) -> Option<Asks<'a>> 
         Place::Forbidden(_) | Place::Finished => false,
     };
     // Once it is about to end, a change is for after the end: it begins anew.
-    let is_ending =
-        matches!(slot.phase, Phase::Terminating { why: Why::Ended(_), .. } | Phase::Killing { why: Why::Ended(_), .. });
+    let is_ending = matches!(
+        slot.phase,
+        Phase::Terminating { why: StopReason::Ended(_), .. } | Phase::Killing { why: StopReason::Ended(_), .. }
+    );
     if slot.doomed || slot.retired.is_some() || !can_run || is_ending {
         return None;
     }
@@ -239,7 +241,7 @@ fn may_ask<'a>(world: &World<'a>, stem: &Stem, slot: &Slot) -> Option<Asks<'a>> 
 }
 
 /// Whether there is room beside what the others take.
-fn fits(world: &World, stem: &Stem, slot: &Slot, accepted: &Accepted, others: &Sums) -> Result<(), NoRoom> {
+fn fits(world: &World, stem: &Stem, slot: &Slot, accepted: &Accepted, others: &Sums) -> Result<(), Shortage> {
     let files = accepted.request.capture.files;
     let admitted = slot.admitted.as_ref().filter(|_| slot.ended.is_none() && slot.claim == Claim::Holds);
     if accepted.request.paused || admitted.is_some_and(|admitted| files <= admitted.request.capture.files) {
@@ -250,17 +252,17 @@ fn fits(world: &World, stem: &Stem, slot: &Slot, accepted: &Accepted, others: &S
     let Sum { mb: used_mb, captures } = others.namespaces.get(stem.namespace()).copied().unwrap_or_default();
     let (max, share_mb) = (limits.captures_max_per_namespace, limits.budget_mb_per_namespace);
     if captures >= max.into() && max < limits.captures_max {
-        return Err(NoRoom::NamespaceCaptures { namespace: namespace(), captures, max });
+        return Err(Shortage::NamespaceCaptures { namespace: namespace(), captures, max });
     }
     if used_mb.saturating_add(needs_mb) > share_mb.into() && share_mb < limits.budget_mb {
-        return Err(NoRoom::NamespaceBudget { namespace: namespace(), needs_mb, used_mb, share_mb });
+        return Err(Shortage::NamespaceBudget { namespace: namespace(), needs_mb, used_mb, share_mb });
     }
     let Sum { mb: used_mb, captures } = others.node;
     if captures >= limits.captures_max.into() {
-        return Err(NoRoom::Captures { captures, max: limits.captures_max });
+        return Err(Shortage::Captures { captures, max: limits.captures_max });
     }
     if used_mb.saturating_add(needs_mb) > limits.budget_mb.into() {
-        return Err(NoRoom::Budget { needs_mb, used_mb, budget_mb: limits.budget_mb });
+        return Err(Shortage::Budget { needs_mb, used_mb, budget_mb: limits.budget_mb });
     }
     on_disk(world, slot, files)
 }
