@@ -31,7 +31,7 @@ use crate::{
         events::Events,
         watch::{Failure, Watch},
     },
-    kernel::{node_lock, signals::Signals},
+    kernel::{netlink, node_lock, signals::Signals},
     process::{health::Health, tcpdump::Tcpdumps},
     text::report,
 };
@@ -92,6 +92,8 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
     let ring = CaptureDir::open(dir).map_err(fatal(&format!("cannot use CAPTURE_DIR={}", dir.display())))?;
     let health = Health::begin(&config.run_dir);
     let health = health.map_err(fatal(&format!("cannot use RUN_DIR={}", config.run_dir.display())))?;
+    // Without these, a pod that reports one of them could not be refused.
+    netlink::addresses().map_err(fatal("cannot read the node's own addresses from the kernel (netlink)"))?;
     let mut watch = Watch::new(client.clone(), &config.node, &config.limits);
     let mut controller = Controller {
         state: StateFile::at(dir),

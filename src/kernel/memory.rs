@@ -5,7 +5,8 @@ use std::{fs, io};
 /// What makes a kill for lack of memory take this process first (proc_pid_oom_score_adj(5)): the most that there is.
 const OOM_SCORE_MAX: &str = "1000";
 
-/// If the container runs out of memory, this process goes first, and no capture pays for it. Raising it needs no privilege.
+/// Where the kernel kills a single process for memory, it is this one and no capture. With cgroup v2 the kubelet has the whole
+/// container killed, so a bound on what may run is needed beside this. Raising the score needs no privilege.
 ///
 /// # Errors
 /// If it cannot be written: then the kernel chooses by size.

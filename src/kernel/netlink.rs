@@ -23,6 +23,9 @@ use rustix::{
 /// The most that the kernel puts into one datagram of a dump (`NLMSG_GOODSIZE` and, since Linux 4.4, 32 KiB at the most).
 const DATAGRAM_BYTES_MAX: usize = 32_768;
 
+/// How often the addresses are listed that change meanwhile.
+const DUMPS_MAX: usize = 5;
+
 /// How long one answer may take in all. The kernel answers within the call that asks, so this only ends what hangs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -44,6 +47,7 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_DUMP_INTR: u16 = 0x10;
 /// The two high bits of an attribute's type are flags.
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
@@ -74,14 +78,14 @@ pub fn link(index: u32) -> io::Result<Option<Link>> {
     let answer = receive(&socket, Instant::now() + ANSWER_TIMEOUT)?;
     for message in messages(&answer) {
         match message {
-            Message { kind: RTM_NEWLINK, body } => {
+            Message { kind: RTM_NEWLINK, body, .. } => {
                 if let Some((found, link)) = read_link(body)
                     && found == index
                 {
                     return Ok(Some(link));
                 }
             }
-            Message { kind: NLMSG_ERROR, body } => {
+            Message { kind: NLMSG_ERROR, body, .. } => {
                 return match error(body) {
                     Some(Errno::NODEV) => Ok(None),
                     Some(error) => Err(error.into()),
@@ -99,6 +103,17 @@ pub fn link(index: u32) -> io::Result<Option<Link>> {
 /// # Errors
 /// If the kernel could not be asked, or its answer is not whole.
 pub fn addresses() -> io::Result<BTreeSet<IpAddr>> {
+    let mut result = try_addresses();
+    for _ in 1..DUMPS_MAX {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => result = try_addresses(),
+            Ok(_) | Err(_) => break,
+        }
+    }
+    result
+}
+
+fn try_addresses() -> io::Result<BTreeSet<IpAddr>> {
     let socket = ask(RTM_GETADDR, NLM_F_DUMP, &[0; ADDRESS_HEADER_BYTES])?;
     let give_up_at = Instant::now() + ANSWER_TIMEOUT;
     let mut found = BTreeSet::new();
@@ -111,11 +126,17 @@ pub fn addresses() -> io::Result<BTreeSet<IpAddr>> {
 
 /// Adds the addresses of one datagram; says whether it was the last.
 fn read_addresses(datagram: &[u8], found: &mut BTreeSet<IpAddr>) -> io::Result<bool> {
-    for Message { kind, body } in messages(datagram) {
+    for Message { kind, is_interrupted, body } in messages(datagram) {
+        if is_interrupted {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "the addresses changed while they were listed"));
+        }
         match kind {
             NLMSG_DONE => return Ok(true),
             NLMSG_ERROR => return Err(error(body).map_or_else(unreadable, Into::into)),
-            RTM_NEWADDR if found.len() < ADDRESSES_MAX => found.extend(read_address(body)),
+            RTM_NEWADDR if found.len() >= ADDRESSES_MAX => {
+                return Err(io::Error::other(format!("there are more than {ADDRESSES_MAX} addresses")));
+            }
+            RTM_NEWADDR => found.extend(read_address(body)),
             _ => (),
         }
     }
@@ -153,6 +174,8 @@ fn read_address(body: &[u8]) -> Option<IpAddr> {
 
 struct Message<'a> {
     kind: u16,
+    /// What is listed changed meanwhile, so that some of it may be lacking (`NLM_F_DUMP_INTR`).
+    is_interrupted: bool,
     body: &'a [u8],
 }
 
@@ -160,9 +183,10 @@ fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let length = usize::try_from(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?)).ok()?;
         let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
+        let is_interrupted = u16::from_ne_bytes(bytes.get(6..8)?.try_into().ok()?) & NLM_F_DUMP_INTR != 0;
         let body = bytes.get(MESSAGE_HEADER_BYTES..length)?;
         bytes = bytes.get(aligned(length)?..).unwrap_or_default();
-        Some(Message { kind, body })
+        Some(Message { kind, is_interrupted, body })
     })
 }
 

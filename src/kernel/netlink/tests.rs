@@ -109,3 +109,15 @@ fn the_kernel_is_asked_for_the_loopback_device_and_its_address() {
     assert_eq!(link(i32::MAX.cast_unsigned()).unwrap(), None);
     addresses().unwrap();
 }
+
+#[test]
+fn addresses_that_changed_while_they_were_listed_are_not_taken_for_all() {
+    let mut datagram = address(&[attribute(IFA_LOCAL, &[192, 0, 2, 3])]);
+    datagram.extend(message(NLMSG_DONE, &[0; 4]));
+    assert!(read_addresses(&datagram, &mut BTreeSet::new()).unwrap());
+    datagram[6..8].copy_from_slice(&(2 | NLM_F_DUMP_INTR).to_ne_bytes());
+    let error = read_addresses(&datagram, &mut BTreeSet::new()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+    let mut many = (0..ADDRESSES_MAX as u32).map(|n| IpAddr::from(n.to_be_bytes())).collect();
+    assert!(read_addresses(&address(&[attribute(IFA_LOCAL, &[192, 0, 2, 3])]), &mut many).is_err());
+}
