@@ -62,6 +62,8 @@ pub struct Desired {
     recalled: HashMap<PodUid, Accepted>,
     /// When a filter was last compiled for a stem; nothing older than [`CHECK_INTERVAL`] is kept.
     checked: BTreeMap<Stem, Instant>,
+    /// When each namespace had a filter compiled last; nothing older than [`SERVED_FOR`](check) is kept.
+    served: BTreeMap<String, Instant>,
     changes: u64,
     /// Where captures went on when an earlier process ended.
     recalled_at: HashMap<PodUid, Vec<IpAddr>>,

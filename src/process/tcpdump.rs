@@ -89,8 +89,10 @@ pub enum Compiled {
     Rejected(String),
     /// The kernel does not take one of them; libpcap said this.
     NotInKernel(String),
-    /// One of them took too long.
+    /// One of them took too much of a processor.
     TooCostly,
+    /// It was ended before that: by us, after a time in which a busy machine did not get to it, or for want of memory.
+    Interrupted,
 }
 
 impl Tcpdumps {
@@ -130,7 +132,8 @@ impl Tcpdumps {
     pub fn compile(&mut self, mut trials: VecDeque<Trial>) -> io::Result<()> {
         let Some(trial) = trials.pop_front() else { return Ok(()) };
         let (child, stderr) = spawn(trial_arguments(&self.options, &trial), Stdio::null())?;
-        let limit = Rlimit { current: Some(COMPILE_CPU_S), maximum: Some(COMPILE_CPU_S) };
+        // At the first the kernel sends XCPU, which tells that from other ends.
+        let limit = Rlimit { current: Some(COMPILE_CPU_S), maximum: Some(COMPILE_CPU_S + 1) };
         if let Err(error) = prlimit(Some(Pid::from_child(&child)), Resource::Cpu, limit) {
             log::debug!("cannot bound the compilation's time pid={} error={error}", child.id());
         }
@@ -161,8 +164,10 @@ impl Tcpdumps {
         if let Some(said) = stderr.unfiltered() {
             return Ok(Ok(Compiled::NotInKernel(said.to_owned())));
         }
-        if status.signal().is_some() {
-            return Ok(Ok(Compiled::TooCostly));
+        match status.signal() {
+            Some(signal) if signal == Signal::XCPU.as_raw() => return Ok(Ok(Compiled::TooCostly)),
+            Some(_) => return Ok(Ok(Compiled::Interrupted)),
+            None => (),
         }
         match trial {
             Trial::Compile(_) if !status.success() => {
@@ -256,7 +261,8 @@ impl Tcpdumps {
     }
 }
 
-/// Neither the processor nor the memory that captures need goes to a compilation: the kernel ends it first. Both need no right; that
+/// A compilation gives way to captures: it gets the processor last, and where the kernel kills a single process for memory, it is
+/// the first. Both need no right; that
 /// they fail is no reason not to compile.
 fn give_way(child: &Child) {
     let pid = child.id();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     controller::Controller,
@@ -70,6 +71,20 @@ fn a_filter_that_takes_for_ever_to_compile_is_refused_and_delays_no_other_pod() 
     assert!(message.contains("tcpdump did not compile it within 1 s; write it shorter"), "{message}");
     node.nth_start("third", 1);
     assert_eq!((node.starts("web").len(), controller.children().len(), controller.zombies()), (0, 2, vec![]));
+}
+
+#[test]
+fn a_compilation_that_is_killed_says_nothing_of_the_filter_and_is_tried_again() {
+    let node = Node::new();
+    let controller = node.start_ready();
+    node.api.put(&web().with("filter", "pim"));
+    let compiler = until("the compilation", || controller.children().first().copied());
+    kill_process(Pid::from_raw(compiler).unwrap(), Signal::KILL).unwrap();
+    controller.until_logged("a filter could not be compiled in time on this machine");
+    assert!(node.messages("web", "CaptureRefused").is_empty());
+    let again = until("another", || controller.children().first().copied().filter(|pid| *pid != compiler));
+    assert!(lives(again) && node.messages("web", "CaptureRefused").is_empty());
+    node.until_event("web", "CaptureRefused");
 }
 
 #[test]

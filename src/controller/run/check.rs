@@ -28,6 +28,14 @@ impl Controller {
                     Ok(Ok(Compiled::Rejected(said))) => Err(Refusal::FilterRejected { said }),
                     Ok(Ok(Compiled::NotInKernel(said))) => Err(Refusal::FilterNotInKernel { said }),
                     Ok(Ok(Compiled::TooCostly)) => Err(Refusal::FilterTooCostly { limit_s: COMPILE_CPU_S }),
+                    Ok(Ok(Compiled::Interrupted)) => {
+                        log::warn!(
+                            "a filter could not be compiled in time on this machine; trying again stem={}",
+                            check.stem
+                        );
+                        self.desired.postpone(&check, Instant::now());
+                        continue;
+                    }
                     Err(error) => return Some(self.check_later(&error)),
                 };
                 self.desired.checked(&check, &verdict, Instant::now());

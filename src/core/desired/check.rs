@@ -18,6 +18,9 @@ use crate::core::{
 /// first filter is compiled at once, and of those that come meanwhile the last one.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long it is remembered that a namespace had its turn: longer than a queue of filters that are costly, and not for ever.
+const SERVED_FOR: Duration = Duration::from_secs(300);
+
 /// A filter for tcpdump to compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -30,7 +33,8 @@ pub struct Check {
 }
 
 impl Desired {
-    /// The filter that has waited longest to be compiled. One of a pod without an address waits for that, too: whether a filter
+    /// The filter to be compiled next: of the namespace whose last turn was longest ago, so that no namespace keeps the others
+    /// waiting, the one that has waited longest. One of a pod without an address waits for that, too: whether a filter
     /// can match anything at all depends on it. One of a pod that had its turn just now waits, and nobody waits behind it.
     ///
     /// # Errors
@@ -44,17 +48,33 @@ impl Desired {
         let (later, due): (Vec<_>, Vec<_>) = waiting.partition(|(at, _)| at.is_some_and(|at| at > now));
         let (_, (_, stem, accepted, ips)) = due
             .into_iter()
-            .min_by_key(|(_, (since, ..))| **since)
+            .min_by_key(|(_, (since, stem, ..))| (self.served.get(stem.namespace()), **since))
             .ok_or_else(|| later.into_iter().filter_map(|(at, _)| at).min())?;
         Ok(Check { stem: stem.clone(), accepted: accepted.clone(), ips: ips.clone() })
+    }
+
+    /// tcpdump did not come to say anything of a filter: it waits behind all others.
+    pub fn postpone(&mut self, check: &Check, now: Instant) {
+        self.serve(&check.stem, now);
+        let lists = [Some(&mut self.pods), self.list.as_mut()];
+        for wish in lists.into_iter().flatten().filter_map(|pods| pods.wishes.get_mut(&check.stem)) {
+            wish.postpone(now);
+        }
+    }
+
+    /// A pod had its turn, and its namespace.
+    fn serve(&mut self, stem: &Stem, now: Instant) {
+        self.changes += 1;
+        self.checked.retain(|_, at| *at + CHECK_INTERVAL > now);
+        self.checked.insert(stem.clone(), now);
+        self.served.retain(|_, at| *at + SERVED_FOR > now);
+        self.served.insert(stem.namespace().to_owned(), now);
     }
 
     /// Takes in what tcpdump says of a filter, also for a list that is not complete yet. Says nothing of a pod that asks for
     /// something else by now.
     pub fn checked(&mut self, check: &Check, verdict: &Result<(), Refusal>, now: Instant) {
-        self.changes += 1;
-        self.checked.retain(|_, at| *at + CHECK_INTERVAL > now);
-        self.checked.insert(check.stem.clone(), now);
+        self.serve(&check.stem, now);
         let Some(wish) = self.pods.wishes.get_mut(&check.stem) else { return };
         let before = wish.accepted.clone();
         wish.judge(&check.accepted, verdict, now);
@@ -234,5 +254,32 @@ mod tests {
         desired.checked(&check, &Ok(()), at(9999));
         assert_eq!(desired.next_check(at(9999)), Err(Some(at(10_000))));
         assert_eq!(desired.next_check(at(10_000)).unwrap().stem.pod().name, "a");
+    }
+
+    #[test]
+    fn a_namespace_with_many_filters_delays_the_one_of_another_by_one_turn() {
+        let start = Instant::now();
+        let mut desired = Desired::default();
+        for n in 0..10 {
+            let mut seen = filtering(&char::from(b'a' + n).to_string(), "5", "tcp");
+            seen.pod.namespace = "greedy".into();
+            desired.hear(WatchEvent::Applied(seen), start);
+        }
+        let check = desired.next_check(start).unwrap();
+        desired.hear(WatchEvent::Applied(filtering("web", "5", "udp")), start + Duration::from_millis(1));
+        desired.checked(&check, &Ok(()), start);
+        let check = desired.next_check(start).unwrap();
+        assert_eq!(check.stem.pod().name, "web");
+        // One that came to nothing waits behind all others, and is not refused.
+        desired.postpone(&check, start);
+        assert_eq!(desired.next_check(start).unwrap().stem.namespace(), "greedy");
+        let after = start + SERVED_FOR;
+        let order: Vec<_> = std::iter::from_fn(|| {
+            let check = desired.next_check(after).ok()?;
+            desired.checked(&check, &Ok(()), after);
+            Some(check.stem.pod().name)
+        })
+        .collect();
+        assert_eq!((order.len(), files(&desired, "web")), (10, Some(5)));
     }
 }

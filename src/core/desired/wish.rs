@@ -96,6 +96,13 @@ impl Wish {
         matches!(self.asked, Asked::Request(_)) && self.unchecked.is_none()
     }
 
+    /// What waits for tcpdump's verdict waits behind all others.
+    pub(super) fn postpone(&mut self, now: Instant) {
+        if let Some((_, since)) = &mut self.unchecked {
+            *since = now;
+        }
+    }
+
     /// Takes in tcpdump's verdict on a request, if it still waits for that. One that asks for something else by now has had its
     /// turn, and waits behind all others: else who changes its filter again and again would be the only one to be compiled.
     pub(super) fn judge(&mut self, judged: &Accepted, verdict: &Result<(), Refusal>, now: Instant) {

@@ -29,13 +29,17 @@ pub(super) fn lacking(no_room: &Shortage) -> String {
             let whose =
                 namespace.as_ref().map_or("this node".to_owned(), |name| format!("namespace {name} on this node"));
             format!(
-                "{max} pods of {whose} ask for a capture already, and the controller remembers no more; it starts by itself as soon \
-                 as one of them no longer asks"
+                "{max} pods of {whose} ask for a capture already, or have files that are kept, and the controller remembers no more; \
+                 it starts by itself as soon as there is a place"
             )
         }
         Shortage::Captures { captures, max } => format!(
             "{} on this node already, and {max} may (MAX_CAPTURES); done as soon as one of them ends",
             counted(*captures, "capture goes on", "captures go on")
+        ),
+        Shortage::Budget { needs_mb, budget_mb, .. } if *needs_mb > u64::from(*budget_mb) => format!(
+            "{needs_mb} MB are asked for, and all captures of this node may take {budget_mb} MB (NODE_BUDGET_MB): ask for {budget_mb} \
+             files or fewer"
         ),
         Shortage::Budget { needs_mb, used_mb, budget_mb } => format!(
             "{needs_mb} MB are asked for, and other captures of this node take {used_mb} MB: {} MB of {budget_mb} MB \
