@@ -167,7 +167,8 @@ impl Planner<'_> {
         let Some(retired) = slot.retired else {
             return Some(if keep.is_zero() { Action::Doom } else { Action::Retire });
         };
-        if self.room.first_to_go.contains(stem) || self.due(retired.at + keep) {
+        let is_empty = !slot.has_process() && slot.files == 0;
+        if is_empty || self.room.first_to_go.contains(stem) || self.due(retired.at + keep) {
             return Some(Action::Doom);
         }
         self.move_on(slot, None)

@@ -222,7 +222,9 @@ impl Node {
         let (_, most) = self.missing_mb(&self.verdicts);
         let keep = self.limits.keep_after_pod;
         let kept = self.books.iter().filter(|(_, book)| !book.doomed).filter_map(|(stem, book)| {
-            let is_kept = self.heard.fate(stem, book.owner.as_ref()) == Fate::PodGone;
+            // What has no file is not kept.
+            let is_kept = self.heard.fate(stem, book.owner.as_ref()) == Fate::PodGone
+                && (self.count(stem) > 0 || self.has_process(stem));
             book.retired.filter(|retired| is_kept && self.now < retired.at + keep).map(|retired| (retired.at, stem))
         });
         let (gone, kept): (Vec<_>, Vec<_>) =
