@@ -18,7 +18,14 @@ use std::{
 };
 
 use libfuzzer_sys::fuzz_target;
-use packet_capture::{core::capture::{PodName, Stem}, files::{pcap, capture_dir::CaptureDir}, reading::reader::Reader};
+use packet_capture::{
+    core::{
+        annotations::SNAPLEN_MAX,
+        capture::{PodName, Stem},
+    },
+    files::{capture_dir::CaptureDir, pcap},
+    reading::reader::Reader,
+};
 
 const COUNTS: [u16; 4] = [3, 1, 2, 12];
 /// Longer inputs say nothing new.
@@ -263,7 +270,7 @@ impl<'a> World<'a> {
     /// Fails if a record that was given out is not one, or not in its turn.
     fn judge(&self, record: &[u8], given: &mut Given) {
         let kept = u32::from_ne_bytes(record[8..12].try_into().unwrap());
-        assert!(record.len() == 16 + kept as usize && kept <= pcap::SNAPLEN_MAX);
+        assert!(record.len() == 16 + kept as usize && kept <= SNAPLEN_MAX);
         if self.behaves {
             let number = u32::from_ne_bytes(record[..4].try_into().unwrap());
             assert_eq!(self.written.get(&number).map(Vec::as_slice), Some(record), "nobody wrote that");
