@@ -8,7 +8,7 @@
 # KEEP_CLUSTER=1  leaves the cluster up. The next run finds it and begins at once.
 # REUSE=NAME      uses the Kind cluster of that name, and leaves it up. SKIP_BUILD=1: with the image that is loaded there.
 # CNI=antrea      on the cluster of kind-config.yaml, with Antrea installed by helm, instead of Kind's own network.
-# JOBS=4          so many cases side by side. Those in e2e/cases/alone disturb others, and run one at a time.
+# JOBS=4          so many cases side by side. Those in e2e/cases/serial disturb others, and run one at a time.
 # The last line counts. A case that fails shows its pods and the controller's log; all is kept in the folder that is named.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")"
@@ -62,13 +62,13 @@ run_cases() { # CASE...
     while (($(jobs -pr | wc -l) >= JOBS)); do wait -n; done
     number=$((number + 1))
     run_case "$number" "$file" "$name" &
-  done < <(chosen together "$@")
+  done < <(chosen parallel "$@")
   wait
   while read -r file name; do
     number=$((number + 1))
     run_case "$number" "$file" "$name" &
     wait
-  done < <(chosen alone "$@")
+  done < <(chosen serial "$@")
 }
 
 count() { # RESULT
@@ -169,7 +169,7 @@ main() {
 
   local passed failed skipped
   passed=$(count passed) skipped=$(count skipped)
-  failed=$(($( (chosen together "$@" && chosen alone "$@") | wc -l) - passed - skipped)) # one that left no result has failed
+  failed=$(($( (chosen parallel "$@" && chosen serial "$@") | wc -l) - passed - skipped)) # one that left no result has failed
   counted="$passed passed, $failed failed"
   ((skipped == 0)) || counted+=", $skipped skipped"
   ((failed == 0 && passed > 0))

@@ -10,7 +10,7 @@ NS=$ID CONTROLLER=''
 BEGAN=$(date -u +%FT%TZ)
 TMP=$(mktemp -d)
 
-for part in "$HERE"/lib-*.sh "$FILE"; do
+for part in "$HERE"/lib/*.sh "$FILE"; do
   # shellcheck source=/dev/null
   source "$part"
 done

@@ -9,7 +9,7 @@
 #   cluster.sh purge [--cache]       removes all clusters, and the engine if it is our own; with --cache what it was made from, too
 #
 # Where Docker runs, it is Docker and Kind as usual. Elsewhere (or with ENGINE=own) it brings an engine of its own, the real
-# Kind and a node image, made from Debian packages and Go modules (local/): for root on Debian 12 with Go and Rust.
+# Kind and a node image, made from Debian packages and Go modules (no-docker/): for root on Debian 12 with Go and Rust.
 # CNI=antrea: the cluster of kind-config.yaml with Antrea by helm.
 set -o errexit -o nounset -o pipefail
 
@@ -70,10 +70,10 @@ choose_engine() {
     docker) ;;
     own)
       ((EUID == 0)) || die 'no Docker engine answers; to start one this script must be run by root'
-      # shellcheck source=local/engine.sh
-      source "$HERE/local/engine.sh"
-      # shellcheck source=local/images.sh
-      source "$HERE/local/images.sh"
+      # shellcheck source=no-docker/engine.sh
+      source "$HERE/no-docker/engine.sh"
+      # shellcheck source=no-docker/images.sh
+      source "$HERE/no-docker/images.sh"
       export DOCKER_HOST=$OWN_HOST PATH=$BINARIES:$ENGINE_FILES/usr/bin:$ENGINE_FILES/usr/sbin:$PATH
       ;;
     *) die "ENGINE=$ENGINE is neither docker nor own" ;;
@@ -134,7 +134,7 @@ create() {
 # shellcheck disable=SC2317
 configuration() {
   cat "$HERE/kind.yaml"
-  if [[ $ENGINE == own ]]; then cat "$HERE/local/kind-patches.yaml"; fi
+  if [[ $ENGINE == own ]]; then cat "$HERE/no-docker/kind-patches.yaml"; fi
 }
 
 # Whether the cluster is there, made from this node image, and does what it is for.

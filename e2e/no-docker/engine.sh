@@ -67,7 +67,7 @@ try_engine() {
   mkdir -p "$RUN" "$ENGINE_DATA"
   if ! has_cap_sys_resource; then
     # `docker run --privileged` asks for every capability there is: the one that the host lacks is taken out.
-    install -m 755 "$HERE/local/runc.sh" "$RUN/runc"
+    install -m 755 "$HERE/no-docker/runc.sh" "$RUN/runc"
     options+=(--add-runtime "lesser=$RUN/runc" --default-runtime lesser)
   fi
   library=$(dirname "$(find "$ENGINE_FILES" -name 'libdevmapper.so.*' -print -quit)")

@@ -2,9 +2,9 @@
 # Images without a registry: stand-ins for the Dockerfile's bases under their own names, and Kind's node image from Debian
 # packages and Go modules. Sourced by cluster.sh, after engine.sh.
 
-BINARIES=$CACHE/binaries-$(hash_of "$KIND $KUBERNETES $(cat "$HERE"/local/module/{go.mod,go.sum,coredns/main.go})")
+BINARIES=$CACHE/binaries-$(hash_of "$KIND $KUBERNETES $(cat "$HERE"/no-docker/module/{go.mod,go.sum,coredns/main.go})")
 DEBIAN=$CACHE/debian-$(hash_of "bookworm $(dpkg --print-architecture)")
-NODE_IMAGE_LOCAL=localhost/kind-node:$(hash_of "$BINARIES $BUSYBOX $(cat "$HERE"/local/node/*)")
+NODE_IMAGE_LOCAL=localhost/kind-node:$(hash_of "$BINARIES $BUSYBOX $(cat "$HERE"/no-docker/node/*)")
 RUST=1.95
 IMAGE_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -12,7 +12,7 @@ IMAGE_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 build_binaries() ( # FOLDER
   version=k8s.io/component-base/version
   say "building Kind $KIND and Kubernetes $KUBERNETES from source, about 10 minutes on 2 cores; log: $LOGS/go"
-  cd "$HERE/local/module" || exit
+  cd "$HERE/no-docker/module" || exit
   export CGO_ENABLED=0
   exec >"$LOGS/go" 2>&1
   GOFLAGS='' GOBIN=$1 go install -trimpath -ldflags '-s -w' "sigs.k8s.io/kind@$KIND"
@@ -108,7 +108,7 @@ build_node_image() {
   context=$(mktemp -d "$CACHE/making-XXXXXX")
   mkdir "$context/bin" "$context/images"
   ln "$BINARIES"/* "$context/bin/"
-  cp "$HERE"/local/node/* "$context/"
+  cp "$HERE"/no-docker/node/* "$context/"
   for target in control-plane services pause busybox; do
     quietly "image-$target" docker build --network host --target "$target" --tag "localhost/$target" "$context"
   done
