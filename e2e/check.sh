@@ -4,6 +4,9 @@ set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --check
 cargo clippy --locked --all-targets -- --deny warnings
+RUSTDOCFLAGS='--deny warnings' cargo doc --locked --no-deps --quiet
+# Licences and sources of the dependencies. Advisories need a database that is not at hand everywhere.
+if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; fi
 # The tests wait more than they work.
 export RUST_TEST_THREADS=8
 cargo test --locked --quiet
