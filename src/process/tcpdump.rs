@@ -119,12 +119,6 @@ impl Tcpdumps {
         Ok(pid)
     }
 
-    /// Whether expressions are being compiled.
-    #[must_use]
-    pub fn is_compiling(&self) -> bool {
-        self.compiling.is_some()
-    }
-
     /// Has tcpdump compile and attach expressions, without capturing anything. One call at a time.
     ///
     /// # Errors
