@@ -2,7 +2,7 @@
 //! that crash or will not end, files that cannot be removed, a disk that fills up, a controller that is killed between any two
 //! actions. After each step the contract must hold, and when all is quiet the node must be exactly as its pods ask.
 //!
-//! `PLAN_SEED=<n> cargo test --test plan any_sequence` runs one sequence again and prints each step of it.
+//! `PLAN_SEED=<n> cargo test --test planner any_sequence` runs one sequence again and prints each step of it.
 
 mod asks;
 mod ends;
