@@ -64,7 +64,7 @@ make_ring() {
   within 'the last file' test -s "$CAPTURE_DIR/captres-web.pcap$((files - 1))"
   kill "$tcpdump"
   wait "$tcpdump" || true
-  printf '{"version": 2, "captures": [{"namespace": "default", "pod": "web", "uid": "1", "sequence": 1, "history": [
+  printf '{"version": 2, "captures": [{"namespace": "default", "pod": "web", "uid": "1", "sequence": 1, "state": "capturing", "history": [
     {"since": "2026-01-01T00:00:00Z", "addresses": ["%s"], "files": %s}]}]}' "$pod" "$files" >"$CAPTURE_DIR/.state.json"
 }
 
