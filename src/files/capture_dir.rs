@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs,
-    io::{self, Read},
+    io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -193,10 +193,7 @@ impl CaptureDir {
     /// A full disk is no reason not to start, but what was written down before must not be taken for this.
     fn write_down(&self, stem: &Stem, record: &Record) -> io::Result<()> {
         let (new, path) = (self.dir.join(RECORD_PREFIX), self.dir.join(record_name(stem)));
-        let written = serde_json::to_vec(record).map_err(io::Error::other).and_then(|text| {
-            fs::write(&new, text)?;
-            fs::rename(&new, &path)
-        });
+        let written = serde_json::to_vec(record).map_err(io::Error::other).and_then(|text| replace(&path, &new, &text));
         let Err(error) = written else { return Ok(()) };
         log::warn!(
             "cannot write down the order of the files: the clock's times decide next time stem={stem} error={error}"
@@ -229,6 +226,19 @@ impl CaptureDir {
 
 fn record_name(stem: &Stem) -> String {
     format!("{RECORD_PREFIX}{stem}")
+}
+
+/// Replaces a file as a whole, by way of a new one beside it: a link or a pipe that someone put there is neither followed nor opened.
+///
+/// # Errors
+/// If the new file cannot be made or written, or not be renamed; the old one then stands.
+pub fn replace(path: &Path, new: &Path, content: &[u8]) -> io::Result<()> {
+    match fs::remove_file(new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => (),
+    }
+    fs::OpenOptions::new().write(true).create_new(true).open(new)?.write_all(content)?;
+    fs::rename(new, path)
 }
 
 /// Opens a file for reading: a link could lead elsewhere, and a pipe or a device hold up who reads it.
@@ -290,6 +300,12 @@ mod tests {
         assert_eq!([read(0), read(1)], ["second", "third"]);
         assert!(dir.join(record_name(&web())).exists());
         assert_eq!(ring.remove(&web()).unwrap(), 2);
+        // A link is not followed.
+        fs::write(dir.join("outside"), "as it was").unwrap();
+        std::os::unix::fs::symlink(dir.join("outside"), dir.join(RECORD_PREFIX)).unwrap();
+        ring.prepare(&web(), 2).unwrap();
+        assert_eq!(fs::read_to_string(dir.join("outside")).unwrap(), "as it was");
+        fs::remove_file(dir.join("outside")).unwrap();
         fs::write(dir.join(".order-captres-gone"), "{}").unwrap();
         fs::write(dir.join(".order-"), "half").unwrap();
         CaptureDir::open(&dir).unwrap();

@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -26,7 +26,7 @@ use crate::{
         plan::{Outlook, SLOTS_MAX},
         slots::{Slot, Slots},
     },
-    files::capture_dir::open_regular,
+    files::capture_dir::{open_regular, replace},
 };
 
 /// The largest state file that is read. An entry takes [`ENTRY_BYTES_MAX`] at the most, nearly always 1 kB, and there are
@@ -117,14 +117,7 @@ impl StateFile {
             self.written = Some(now);
             return Ok(());
         }
-        let new = self.path.with_extension("json.new");
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => (),
-        }
-        // A new one, so that a link that someone put there is not followed.
-        fs::OpenOptions::new().write(true).create_new(true).open(&new)?.write_all(&text)?;
-        fs::rename(&new, &self.path)?;
+        replace(&self.path, &self.path.with_extension("json.new"), &text)?;
         self.written = Some(now);
         Ok(())
     }
