@@ -1,6 +1,7 @@
 //! How a capture is getting on while it is copied, by the state file: what is said of that, and whether a tcpdump runs.
 
 use std::{
+    cell::OnceCell,
     collections::BTreeSet,
     io,
     net::IpAddr,
@@ -34,8 +35,8 @@ pub(super) struct Situation<'a> {
     /// The last that was read; `None` if there was none from the beginning.
     pub entry: Option<Entry>,
     stamp: Option<(u64, i64, i64, u64)>,
-    /// The node's own addresses.
-    node: BTreeSet<IpAddr>,
+    /// The node's own addresses, once they are asked for.
+    node: OnceCell<BTreeSet<IpAddr>>,
     gone: bool,
     idle_since: Option<Instant>,
     said: Option<String>,
@@ -64,7 +65,7 @@ impl<'a> Situation<'a> {
             stem,
             entry,
             stamp,
-            node: netlink::addresses().unwrap_or_default(),
+            node: OnceCell::new(),
             gone: false,
             idle_since: None,
             said: Some(messages::situation(pod, State::Capturing, None)),
@@ -93,7 +94,8 @@ impl<'a> Situation<'a> {
     /// Whether what is captured now are packets of the node's own addresses. Where the kernel does not tell these, it is not known.
     pub(super) fn is_at_node(&self) -> bool {
         let captured = self.entry.as_ref().and_then(|entry| entry.history.last());
-        captured.is_some_and(|captured| captured.addresses.iter().any(|ip| self.node.contains(ip)))
+        let node = || self.node.get_or_init(|| netlink::addresses().unwrap_or_default());
+        captured.is_some_and(|captured| captured.addresses.iter().any(|ip| node().contains(ip)))
     }
 
     fn note_idle(&mut self) {
