@@ -1,6 +1,6 @@
 //! The command line: what each word means, and what is said to those that mean nothing. Pure.
 
-use crate::{core::capture::PodName, text::format::Format};
+use crate::{core::name::PodName, text::status::Format};
 
 /// What the program is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

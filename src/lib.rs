@@ -8,7 +8,7 @@
 //! disk, deadline -----> controller --------------------+          ^------- what came of them, back into Slots ------+
 //! ```
 //!
-//! [`core::desired`] folds what the API server says into what each pod last validly asked for, and where the pod is. [`core::slots`]
+//! [`core::desired`] folds what the API server says into what each pod last validly asked for, and where the pod is. [`core::captures`]
 //! holds what there is. [`core::plan`] compares the two and names actions. [`controller::run`] waits for one thing, records it, has it
 //! planned, and carries the actions out until there is nothing left to do. So a missed event, a crash, a failed removal, a new list and
 //! a tcpdump that does not die are one code path: compare and act again.
@@ -33,7 +33,7 @@
 //! | [`cli`], [`config`] | the command line, the environment | `core`, `text` |
 //!
 //! One file, one secret: a process ID is known to [`process::tcpdump`] only, a capture's path to [`files::capture_dir`], a pod's JSON to
-//! [`k8s::pod`], the wording of Events to [`text::report`].
+//! [`k8s::pod`], the wording of Events to [`text::notice`].
 //!
 //! # Glossary
 //!
@@ -79,21 +79,26 @@ pub mod config;
 pub mod core {
     pub mod admission;
     pub mod annotations;
-    pub mod capture;
+    pub mod captures;
     pub mod condition;
     pub mod desired;
+    pub mod disk;
     pub mod filter;
     pub mod limits;
+    pub mod name;
     pub mod observed_pod;
     pub mod plan;
     pub mod refusal;
-    pub mod slots;
+    pub mod request;
+    pub mod world;
 }
 
 /// Every sentence about a capture.
 pub mod text {
     pub mod format;
-    pub mod report;
+    pub mod notice;
+    pub mod refusal;
+    pub mod status;
 }
 
 /// The API server.
@@ -123,7 +128,7 @@ pub mod process {
 pub mod files {
     pub mod capture_dir;
     pub mod pcap;
-    pub mod state;
+    pub mod state_file;
 }
 
 /// `status`, `get` and `follow`: processes of their own.

@@ -10,7 +10,7 @@ use packet_capture::{
     cli::{self, Command, UsageError},
     config::{self, Config},
     controller::run,
-    core::capture::PodName,
+    core::name::PodName,
     files::pcap,
     k8s::{lookup, watch},
     kernel::memory,
@@ -19,7 +19,7 @@ use packet_capture::{
         copy::{self, Said, Wanted},
         output, readers, status,
     },
-    text::format::Format,
+    text::status::Format,
 };
 
 fn main() -> ExitCode {

@@ -9,12 +9,7 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use packet_capture::core::{
-    annotations::{ANNOTATION, Annotations, PACKETS_MAX, SNAPLEN_MAX, SNAPLEN_MIN, asked, is_ours},
-    capture::{Asked, Capture, Request},
-    filter,
-    limits::Limits,
-};
+use packet_capture::core::{annotations::{ANNOTATION, Annotations, PACKETS_MAX, SNAPLEN_MAX, SNAPLEN_MIN, asked, is_ours}, request::{Asked, Capture, Request}, filter, limits::Limits};
 
 const KEYS: [&str; 12] =
     ["", "/filter", "/duration", "/packets", "/snaplen", "/pause", "", "/fliter", "/", "x", "/Pause", "/filter/"];

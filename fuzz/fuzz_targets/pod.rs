@@ -7,14 +7,7 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use packet_capture::{
-    core::{
-        annotations::{ANNOTATION, asked},
-        capture::{Place, Stem},
-        limits::Limits,
-    },
-    k8s::pod::{Pod, seen},
-};
+use packet_capture::{core::{annotations::{ANNOTATION, asked}, request::Place, name::Stem, limits::Limits}, k8s::pod::{Pod, seen}};
 use serde_json::{Value, json};
 
 const TRUSTED: &str = "trusted";

@@ -18,14 +18,7 @@ use std::{
 };
 
 use libfuzzer_sys::fuzz_target;
-use packet_capture::{
-    core::{
-        annotations::SNAPLEN_MAX,
-        capture::{PodName, Stem},
-    },
-    files::{capture_dir::CaptureDir, pcap},
-    reading::reader::Reader,
-};
+use packet_capture::{core::{annotations::SNAPLEN_MAX, name::{PodName, Stem}}, files::{capture_dir::CaptureDir, pcap}, reading::reader::Reader};
 
 const COUNTS: [u16; 4] = [3, 1, 2, 12];
 /// Longer inputs say nothing new.

@@ -20,20 +20,21 @@ use own::Own;
 use crate::{
     config::Config,
     core::{
-        capture::{PodUid, Stem},
+        captures::{Moment, Slot, Slots},
         desired::{Check, Desired, WatchEvent},
-        limits::Disk,
-        plan::{Outlook, World},
-        slots::{Moment, Slot, Slots},
+        disk::Disk,
+        name::{PodUid, Stem},
+        plan::Outlook,
+        world::World,
     },
-    files::{capture_dir::CaptureDir, state::StateFile},
+    files::{capture_dir::CaptureDir, state_file::StateFile},
     k8s::{
         events::Events,
         watch::{Failure, Watch},
     },
     kernel::{netlink, node_lock, signals::Signals},
     process::{health::Health, tcpdump::Tcpdumps},
-    text::report,
+    text::notice,
 };
 
 /// The longest time between two turns: keeps `alive` young, and the tcpdumps' pipes empty.
@@ -248,7 +249,7 @@ impl Controller {
                 "cannot watch the pods of node {}: {error}{hint}; trying again in {:.1} s (failure {failures}); kept: {}",
                 self.config.node,
                 retry_in.as_secs_f64(),
-                report::captures(self.tcpdumps.len()),
+                notice::captures(self.tcpdumps.len()),
             );
         }
     }

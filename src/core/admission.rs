@@ -12,11 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::{
     annotations::Accepted,
-    capture::{Place, Stem},
+    captures::{Claim, Phase, Slot, StopReason},
     desired::Wish,
-    plan::World,
+    name::Stem,
     refusal::Shortage,
-    slots::{Claim, Phase, Slot, StopReason},
+    request::Place,
+    world::World,
 };
 
 /// What there is room for.

@@ -6,10 +6,10 @@
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use crate::core::{
-    capture::{Asked, Capture, Request},
     filter,
     limits::Limits,
     refusal::Refusal,
+    request::{Asked, Capture, Request},
 };
 
 /// The annotation that asks for a capture; its value is the number of files.

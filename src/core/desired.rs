@@ -2,9 +2,9 @@
 //!
 //! A list is gathered aside and swapped in when it is complete, so that one which fails half-way changes nothing.
 
-mod check;
 mod claims;
-mod wish;
+mod filters;
+mod request;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -12,16 +12,17 @@ use std::{
     time::Instant,
 };
 
-pub use check::{CHECK_INTERVAL, Check};
 use claims::{Claims, Order};
-pub use wish::Wish;
+pub use filters::{CHECK_INTERVAL, Check};
+pub use request::Wish;
 
 use crate::core::{
     annotations::{self, Accepted, Annotations},
-    capture::{Asked, PodUid, Stem},
+    captures::Standing,
     limits::Limits,
+    name::{PodUid, Stem},
     observed_pod::ObservedPod,
-    slots::Standing,
+    request::Asked,
 };
 
 /// What the API server has told.
@@ -62,7 +63,7 @@ pub struct Desired {
     recalled: HashMap<PodUid, Accepted>,
     /// When a filter was last compiled for a stem; nothing older than [`CHECK_INTERVAL`] is kept.
     checked: BTreeMap<Stem, Instant>,
-    /// When each namespace had a filter compiled last; nothing older than [`SERVED_FOR`](check) is kept.
+    /// When each namespace had a filter compiled last; nothing older than [`SERVED_FOR`](filters) is kept.
     served: BTreeMap<String, Instant>,
     changes: u64,
     /// Where captures went on when an earlier process ended.
@@ -269,11 +270,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::core::{
-        annotations::ANNOTATION,
-        capture::{Place, PodName},
-        refusal::Refusal,
-    };
+    use crate::core::{annotations::ANNOTATION, name::PodName, refusal::Refusal, request::Place};
 
     pub fn seen(name: &str, uid: &str, value: Option<&str>) -> ObservedPod {
         let annotations: Annotations =

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use super::{
     annotations::{self, Annotations},
-    capture::{Asked, Place, PodName, PodUid, Stem},
     limits::Limits,
+    name::{PodName, PodUid, Stem},
     refusal::Refusal,
+    request::{Asked, Place},
 };
 
 /// What the API server says of a pod, as it stands there.

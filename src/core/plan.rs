@@ -11,36 +11,19 @@ use std::{
 };
 
 use opened::SlotCounts;
-pub use opened::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE};
 
 use crate::core::{
     admission::{self, Admissions},
     annotations::Accepted,
-    capture::{Asked, Place, PodUid, Stem},
-    desired::{Desired, Wish},
-    limits::{Disk, Limits},
-    slots::{Claim, END_GRACE, End, Invocation, Phase, START_INTERVAL, Slot, Slots, Standing, StopReason},
+    captures::{Claim, END_GRACE, End, Phase, START_INTERVAL, Slot, Standing, StopReason},
+    desired::Wish,
+    name::{PodUid, Stem},
+    request::{Asked, Invocation, Place},
+    world::World,
 };
 
 /// How long a pod may be without an address before its owner is told that the capture waits for one.
 pub const WAITING_AFTER: Duration = Duration::from_secs(10);
-
-/// All that a decision depends on.
-#[derive(Debug)]
-pub struct World<'a> {
-    /// The time.
-    pub now: Instant,
-    /// What the operator allows.
-    pub limits: &'a Limits,
-    /// What the pods ask.
-    pub desired: &'a Desired,
-    /// What there is.
-    pub slots: &'a Slots,
-    /// The file system of the captures.
-    pub disk: Disk,
-    /// Whether this process is asked to end.
-    pub stopping: bool,
-}
 
 /// Something to be done for one stem.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use self::{
     order::{Found, HEAD_BYTES, Record, order},
     renumber::{Step, renumber},
 };
-use crate::core::capture::Stem;
+use crate::core::name::Stem;
 
 /// The beginning of the name of the file that has a ring's [order](order) as it was before the last start.
 const RECORD_PREFIX: &str = ".order-";
@@ -254,7 +254,7 @@ pub fn open_regular(path: &Path) -> io::Result<fs::File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::capture::PodName;
+    use crate::core::name::PodName;
 
     fn web() -> Stem {
         Stem::of(&PodName { namespace: "default".into(), name: "web".into() })

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use crate::{core::capture::PodUid, text::report::Notice};
+use crate::{core::name::PodUid, text::notice::Notice};
 
 /// Events that one pod may get at once.
 const BURST: u32 = 10;

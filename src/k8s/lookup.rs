@@ -6,9 +6,9 @@ use kube::{Api, Client, api::ListParams};
 use tokio::time::timeout;
 
 use crate::{
-    core::{annotations::ANNOTATION, capture::PodName},
+    core::{annotations::ANNOTATION, name::PodName},
     k8s::pod::Pod,
-    text::report::with_causes,
+    text::format::with_causes,
 };
 
 /// How long the API server may take to answer; without its answer the message is shorter.

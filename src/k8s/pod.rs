@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use crate::core::{
     annotations,
-    capture::{PodName, PodUid},
     limits::Limits,
+    name::{PodName, PodUid},
     observed_pod::{self, ObservedPod, PodFields},
 };
 
@@ -128,7 +128,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::core::{annotations::ANNOTATION, capture::Place, observed_pod::ADDRESSES_MAX, refusal::Refusal};
+    use crate::core::{annotations::ANNOTATION, observed_pod::ADDRESSES_MAX, refusal::Refusal, request::Place};
 
     fn limits() -> Limits {
         Limits { host_network_namespaces: ["trusted".to_owned()].into(), ..Limits::default() }

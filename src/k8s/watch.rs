@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::{
     core::{desired::WatchEvent, limits::Limits},
     k8s::pod::{self, Pod},
-    text::report::with_causes,
+    text::format::with_causes,
 };
 
 /// How long one watch request lasts, in seconds, before it is made anew. kube gives up a connection on which nothing came for 5 s

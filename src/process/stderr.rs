@@ -7,7 +7,7 @@ use std::{
 
 use rustix::fs::{OFlags, fcntl_setfl};
 
-use crate::core::capture::Counts;
+use crate::core::request::Counts;
 
 /// How much of it is kept: enough for tcpdump's last words, too little to matter.
 const BYTES_MAX: usize = 4096;

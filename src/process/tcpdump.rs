@@ -22,8 +22,8 @@ use rustix::process::{
 use crate::{
     core::{
         annotations::SNAPLEN_MAX,
-        capture::{Exit, PodUid},
-        slots::Invocation,
+        name::PodUid,
+        request::{Exit, Invocation},
     },
     kernel::memory,
     process::stderr::{self, Stderr},
@@ -328,7 +328,7 @@ fn how(status: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::capture::Capture;
+    use crate::core::request::Capture;
 
     const BARE: &str = "-i any -C 1 -W 5 -w /captures/captres-web.pcap host 10.0.0.1";
 

@@ -7,8 +7,8 @@ use std::{fmt, io, path::Path};
 
 use self::{situation::Situation, stream::Stream};
 use crate::{
-    core::capture::{PodName, Stem},
-    files::{capture_dir::CaptureDir, state::StateFile},
+    core::name::{PodName, Stem},
+    files::{capture_dir::CaptureDir, state_file::StateFile},
     reading::{
         messages,
         output::{ALONE_MAX, Output},

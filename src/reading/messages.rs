@@ -2,8 +2,8 @@
 
 use super::{dedup::Own, reader::Losses};
 use crate::{
-    core::{capture::PodName, condition::State},
-    text::report::{counted, number},
+    core::{condition::State, name::PodName},
+    text::format::{counted, number},
 };
 
 /// How much of a reason is shown, in characters. It comes from a file.

@@ -24,7 +24,7 @@ use self::{
     place::{find, read_at},
 };
 use crate::{
-    core::{capture::Stem, limits::MB},
+    core::{limits::MB, name::Stem},
     files::{
         capture_dir::{CaptureDir, File},
         pcap::{self, Bounds, EMPTY_BYTES_MAX, HEADER_BYTES, Next, RECORD_HEADER_BYTES, Record},

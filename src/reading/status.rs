@@ -9,12 +9,12 @@ use crate::{
     core::annotations::ANNOTATION,
     files::{
         capture_dir::CaptureDir,
-        state::{Entry, StateFile},
+        state_file::{Entry, StateFile},
     },
     reading::reader,
     text::{
-        format::Format,
-        report::{age, quoted, size},
+        format::{age, quoted, size},
+        status::Format,
     },
 };
 

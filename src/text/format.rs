@@ -1,13 +1,98 @@
-//! How captures are shown.
+//! Numbers, times and users' texts as they are shown.
 
-/// How captures are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// A table.
-    #[default]
-    Table,
-    /// A table with more columns.
-    Wide,
-    /// One line of JSON for each.
-    Json,
+use std::{error::Error, time::Duration};
+
+/// How much of a user's text is shown, in characters.
+const QUOTED_CHARS_MAX: usize = 60;
+
+/// A user's text as it may be shown: in quotes, in ASCII, and not all of it if it is long.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let shown: String = text.chars().take(QUOTED_CHARS_MAX).flat_map(char::escape_default).collect();
+    let cut = if text.chars().nth(QUOTED_CHARS_MAX).is_some() { "..." } else { "" };
+    format!("\"{shown}{cut}\"")
+}
+
+/// An error with all that caused it, each told once.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// How long ago something was, in two units at the most: `42s`, `4m12s`, `3h5m`, `2d4h`.
+#[must_use]
+pub fn age(seconds: i64) -> String {
+    let s = seconds.max(0);
+    match s {
+        86_400.. => format!("{}d{}h", s / 86_400, s / 3600 % 24),
+        3600.. => format!("{}h{}m", s / 3600, s / 60 % 60),
+        60.. => format!("{}m{}s", s / 60, s % 60),
+        _ => format!("{s}s"),
+    }
+}
+
+/// A number of bytes, in the largest unit of which there is one at least: `999B`, `12.3kB`, `4.5MB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{}.{}{name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// A time that was asked for, as one would write it.
+pub(super) fn time(time: Duration) -> String {
+    let s = time.as_secs();
+    match s {
+        3600.. if s.is_multiple_of(3600) => format!("{}h", s / 3600),
+        60.. if s.is_multiple_of(60) => format!("{}m", s / 60),
+        _ => format!("{s}s"),
+    }
+}
+
+/// As many, to be counted.
+#[must_use]
+pub fn number(number: usize) -> u64 {
+    number.try_into().unwrap_or(u64::MAX)
+}
+
+/// A number and what it counts: `1 file`, `2 files`.
+#[must_use]
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_text_is_quoted_escaped_and_cut() {
+        assert_eq!(quoted("x5"), r#""x5""#);
+        assert_eq!(quoted("a\"b\n\u{1b}[31m−５"), r#""a\"b\n\u{1b}[31m\u{2212}\u{ff15}""#);
+        let long = quoted(&"\u{2212}".repeat(300_000));
+        assert!(long.len() < QUOTED_CHARS_MAX * 10 && long.ends_with("...\""), "{long}");
+    }
+
+    #[test]
+    fn ages_and_sizes_are_short() {
+        for (seconds, shown) in [(-5, "0s"), (59, "59s"), (252, "4m12s"), (11_100, "3h5m"), (187_200, "2d4h")] {
+            assert_eq!(age(seconds), shown);
+        }
+        for (bytes, shown) in
+            [(0, "0B"), (999, "999B"), (12_345, "12.3kB"), (1_000_000, "1.0MB"), (4_590_000_000, "4.5GB")]
+        {
+            assert_eq!(size(bytes), shown);
+        }
+    }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use packet_capture::{
-    core::capture::{PodName, Stem},
+    core::name::{PodName, Stem},
     files::capture_dir::CaptureDir,
 };
 use serde_json::json;

@@ -6,7 +6,7 @@ use std::{
     process::Stdio,
 };
 
-use packet_capture::core::capture::{PodName, Stem};
+use packet_capture::core::name::{PodName, Stem};
 
 use crate::{
     node::Node,

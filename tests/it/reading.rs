@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use packet_capture::{
-    core::capture::{PodName, Stem},
+    core::name::{PodName, Stem},
     files::capture_dir::CaptureDir,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};

@@ -2,8 +2,8 @@
 
 use packet_capture::core::{
     annotations::{ANNOTATION, Annotations},
-    capture::Place,
     refusal::Refusal,
+    request::Place,
 };
 
 use crate::server::Random;

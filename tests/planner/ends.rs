@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use packet_capture::core::capture::PodName;
+use packet_capture::core::name::PodName;
 
 use crate::{
     asks::{asking, at},

@@ -8,12 +8,13 @@ use std::{
 
 use packet_capture::core::{
     annotations::{Accepted, Annotations},
-    capture::{Asked, Place, PodUid, Stem},
+    captures::Standing,
     desired::{Check, WatchEvent},
     limits::Limits,
+    name::{PodUid, Stem},
     observed_pod::ObservedPod,
     refusal::Refusal,
-    slots::Standing,
+    request::{Asked, Place},
 };
 
 /// All pods as they were last heard of, whether they ask for something or not.

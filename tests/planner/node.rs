@@ -20,16 +20,19 @@ use std::{
 
 use packet_capture::{
     core::{
-        capture::{PodName, PodUid, Stem},
+        captures::{Moment, Slots},
         condition::State,
         desired::{Check, Desired, WatchEvent},
-        limits::{Disk, Limits},
-        plan::{Action, World, plan},
+        disk::Disk,
+        limits::Limits,
+        name::{PodName, PodUid, Stem},
+        plan::{Action, plan},
         refusal::Refusal,
-        slots::{Invocation, Moment, Slots},
+        request::Invocation,
+        world::World,
     },
-    files::state::StateFile,
-    text::report::situation,
+    files::state_file::StateFile,
+    text::status::situation,
 };
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use packet_capture::core::{capture::PodName, desired::WatchEvent, limits::Limits};
+use packet_capture::core::{desired::WatchEvent, limits::Limits, name::PodName};
 
 use crate::{
     asks::{asking, at},

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use packet_capture::core::{
     annotations::Annotations,
-    capture::{Place, PodName},
     condition::State,
     limits::Limits,
-    plan::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
+    name::PodName,
+    request::Place,
+    world::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
 };
 
 use crate::{

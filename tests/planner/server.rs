@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use packet_capture::core::{
     annotations::{Annotations, asked},
-    capture::{Place, PodName, PodUid},
     desired::WatchEvent,
     limits::Limits,
+    name::{PodName, PodUid},
     observed_pod::ObservedPod,
+    request::Place,
 };
 
 use crate::asks::{annotations, place};

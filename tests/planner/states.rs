@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use packet_capture::core::{
-    capture::{Place, PodName},
-    condition::State,
-};
+use packet_capture::core::{condition::State, name::PodName, request::Place};
 
 use crate::{
     asks::{asking, at},

@@ -6,12 +6,13 @@ use super::{Controller, now};
 use crate::{
     core::{
         admission,
-        capture::{Exit, PodUid, Stem},
+        captures::{Ended, Phase, Standing, StopReason},
+        name::{PodUid, Stem},
         plan::Action,
-        slots::{Ended, Invocation, Phase, Standing, StopReason},
+        request::{Exit, Invocation},
     },
     process::tcpdump::Tcpdumps,
-    text::report::{self, Notice, Reason},
+    text::notice::{self, Notice, Reason},
 };
 
 impl Controller {
@@ -19,7 +20,7 @@ impl Controller {
         match action {
             Action::Open(uid) => self.slots.open(stem, uid),
             Action::Decline(uid, standing) => {
-                let (reason, text) = report::standing(&standing, None, self.kept(stem));
+                let (reason, text) = notice::standing(&standing, None, self.kept(stem));
                 // Where that is too much to be told, the log has it.
                 let _ = self.events.tell(Notice { pod: stem.pod(), uid, reason, text });
                 self.desired.told(stem, &standing);
@@ -41,7 +42,7 @@ impl Controller {
             Action::Kill => {
                 self.with_owner(stem, Tcpdumps::kill);
                 if let Some(stuck) = self.slots.killed(stem, Instant::now()) {
-                    self.tell(stem, Reason::Stuck, report::stuck(stuck));
+                    self.tell(stem, Reason::Stuck, notice::stuck(stuck));
                     self.tell_successor(stem);
                 }
             }
@@ -65,7 +66,7 @@ impl Controller {
             Err(error) => {
                 self.count(stem);
                 let ended = self.slots.ended(stem, Instant::now());
-                self.tell_failure(stem, ended, |ended, kept| report::not_started(&error, ended, kept));
+                self.tell_failure(stem, ended, |ended, kept| notice::not_started(&error, ended, kept));
             }
         }
     }
@@ -88,7 +89,7 @@ impl Controller {
                 if slot.owner.is_none() {
                     log::info!("removed files that no pod asks for stem={stem} files={files}");
                 } else if slot.began.is_some() || files > 0 {
-                    let text = report::removed(&slot, files);
+                    let text = notice::removed(&slot, files);
                     if let Some(note) = Notice::to_owner(stem, &slot, Reason::Stopped, text) {
                         self.events.tell(note);
                     }
@@ -97,7 +98,7 @@ impl Controller {
             Err(error) => {
                 let failures = self.slots.not_removed(stem, Instant::now());
                 if failures.is_power_of_two() {
-                    self.tell(stem, Reason::Stuck, report::not_removed(&error.to_string(), failures));
+                    self.tell(stem, Reason::Stuck, notice::not_removed(&error.to_string(), failures));
                 }
             }
         }
@@ -121,7 +122,7 @@ impl Controller {
                 self.tell_stopped(&stem, why);
             }
             failed @ Ended::Failed { .. } => {
-                self.tell_failure(&stem, failed, |ended, kept| report::failed(exit, ran, ended, kept));
+                self.tell_failure(&stem, failed, |ended, kept| notice::failed(exit, ran, ended, kept));
             }
         }
     }
@@ -131,13 +132,13 @@ impl Controller {
         let running = slot.last.as_ref().filter(|_| slot.phase == Phase::Running).map(|run| run.capture.files);
         let again_at = match (&standing, &slot.told) {
             (Some(standing), _) => {
-                let (reason, text) = report::standing(standing, running, self.kept(stem));
+                let (reason, text) = notice::standing(standing, running, self.kept(stem));
                 self.tell(stem, reason, text)
             }
-            (None, Some(Standing::Refused(_))) => self.tell(stem, Reason::Accepted, report::accepted(running)),
+            (None, Some(Standing::Refused(_))) => self.tell(stem, Reason::Accepted, notice::accepted(running)),
             // Of what starts only now, the start says enough.
             (None, Some(Standing::Shortage(_))) if running.is_some() => {
-                self.tell(stem, Reason::Accepted, report::accepted(running))
+                self.tell(stem, Reason::Accepted, notice::accepted(running))
             }
             (None, Some(Standing::Shortage(_) | Standing::Waiting | Standing::Missed | Standing::Paused(_)) | None) => {
                 None
@@ -156,7 +157,7 @@ impl Controller {
 
     fn tell_started(&mut self, stem: &Stem, run: &Invocation, kept: usize) {
         let Some(slot) = self.slots.get(stem) else { return };
-        let text = report::started(run, slot, &self.config.node, &self.ring.path(stem), kept);
+        let text = notice::started(run, slot, &self.config.node, &self.ring.path(stem), kept);
         let had_no_room = matches!(slot.told, Some(Standing::Shortage(_)));
         // One that fails again and again is told as rarely as its failures are.
         if slot.failures == 0 || slot.failures.is_power_of_two() {
@@ -169,7 +170,7 @@ impl Controller {
 
     fn tell_stopped(&mut self, stem: &Stem, why: StopReason) {
         let Some(slot) = self.slots.get(stem) else { return };
-        let (reason, text) = report::stopped(why, slot, self.disk);
+        let (reason, text) = notice::stopped(why, slot, self.disk);
         let files = slot.admitted.as_ref().map_or(0, |admitted| admitted.request.capture.files);
         let no_room = admission::on_disk(&self.world(), slot, files).err().filter(|_| why == StopReason::LowDisk);
         if let (None, Some(no_room)) = (self.tell(stem, reason, text), no_room) {
@@ -182,7 +183,7 @@ impl Controller {
         let owner = self.slots.get(stem).and_then(|slot| slot.owner.clone());
         let wish = self.desired.wish_for(stem).filter(|wish| Some(&wish.uid) != owner.as_ref());
         if let Some(uid) = wish.map(|wish| wish.uid.clone()) {
-            self.events.tell(Notice { pod: stem.pod(), uid, reason: Reason::Stuck, text: report::delayed() });
+            self.events.tell(Notice { pod: stem.pod(), uid, reason: Reason::Stuck, text: notice::delayed() });
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::Controller;
 use crate::{
-    core::{refusal::Refusal, slots::Invocation},
+    core::{refusal::Refusal, request::Invocation},
     process::tcpdump::{COMPILE_CPU_S, Compiled, Trial},
 };
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::Controller;
 use crate::{
     core::{
-        capture::{Place, Stem},
-        slots::Invocation,
+        name::Stem,
+        request::{Invocation, Place},
     },
     kernel::netlink,
 };

@@ -7,8 +7,8 @@ use std::{
 
 use super::Controller;
 use crate::{
-    core::{limits::Disk, plan},
-    text::report::situation,
+    core::{disk::Disk, plan},
+    text::status::situation,
 };
 
 /// Passes of the planner in one turn. A slot needs at most six: doom, remove, open, admit, start, tell.

@@ -10,10 +10,7 @@ use std::{
     net::IpAddr,
 };
 
-use crate::core::{
-    capture::{Place, Stem},
-    refusal::Refusal,
-};
+use crate::core::{name::Stem, refusal::Refusal, request::Place};
 
 /// When an address was reported: the number of the word that told it. What one list tells came at the same time.
 pub type Order = u64;

@@ -2,21 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, World};
+use super::Action;
 use crate::core::{
     admission,
-    capture::{Asked, Place, Stem},
+    captures::Standing,
     desired::Wish,
+    name::Stem,
     refusal::Shortage,
-    slots::Standing,
+    request::{Asked, Place},
+    world::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE, World},
 };
-
-/// The most slots. A node runs some hundred pods, and may be configured for 1000 captures. So many slots of the largest size make a
-/// state file that is still read: see `BYTES_MAX` in `state.rs`.
-pub const SLOTS_MAX: usize = 1024;
-
-/// The most slots of one namespace, so that its pods leave some to those of others.
-pub const SLOTS_MAX_PER_NAMESPACE: usize = SLOTS_MAX / 2;
 
 /// How many slots there are, for the node and for each namespace.
 #[derive(Default)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::File;
 use crate::{
-    core::{capture::Stem, limits::MB},
+    core::{limits::MB, name::Stem},
     files::pcap::{self, EMPTY_BYTES_MAX, HEADER_BYTES},
 };
 

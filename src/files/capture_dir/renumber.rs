@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::File;
-use crate::{core::capture::Stem, files::pcap::EMPTY_BYTES_MAX};
+use crate::{core::name::Stem, files::pcap::EMPTY_BYTES_MAX};
 
 /// One step on the way from the files of an earlier tcpdump to those that the next one is to find.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub fn renumber(files: &[&File], stem: &Stem, count: u16) -> Vec<Step> {
 #[cfg(test)]
 mod tests {
     use super::{File, Stem, Step};
-    use crate::core::capture::PodName;
+    use crate::core::name::PodName;
 
     fn web() -> Stem {
         Stem::of(&PodName { namespace: "default".into(), name: "web".into() })

@@ -10,12 +10,12 @@ use std::{
 
 use crate::{
     core::{
-        capture::{PodName, Stem},
         condition::State,
+        name::{PodName, Stem},
     },
     files::{
         capture_dir::CaptureDir,
-        state::{Entry, StateFile},
+        state_file::{Entry, StateFile},
     },
     kernel::netlink,
     reading::messages,

@@ -12,11 +12,11 @@ use super::{
     situation::{SETTLED_AFTER, Situation},
 };
 use crate::{
-    core::capture::Stem,
+    core::name::Stem,
     files::{
         capture_dir::CaptureDir,
         pcap::{self, LINUX_SLL2, Next, Record},
-        state::Entry,
+        state_file::Entry,
     },
     reading::{
         dedup::{Evidence, Own},

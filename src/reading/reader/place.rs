@@ -3,7 +3,7 @@
 use std::{fs, io, os::unix::fs::FileExt};
 
 use crate::{
-    core::capture::Stem,
+    core::name::Stem,
     files::capture_dir::{CaptureDir, File},
 };
 

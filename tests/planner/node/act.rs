@@ -1,10 +1,12 @@
 //! Carrying out an action, and what the contract says of it at that moment.
 
 use packet_capture::core::{
-    capture::{Counts, Place, PodUid, Stem},
-    plan::{Action, SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
+    captures::{End, Standing, StopReason},
+    name::{PodUid, Stem},
+    plan::Action,
     refusal::Shortage,
-    slots::{End, Standing, StopReason},
+    request::{Counts, Place},
+    world::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
 };
 
 use super::{

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use packet_capture::core::{
     annotations::Accepted,
-    capture::{Counts, Place, PodUid, Stem},
-    slots::{END_GRACE, End, Invocation, Moment, Standing, StopReason},
+    captures::{END_GRACE, End, Moment, Standing, StopReason},
+    name::{PodUid, Stem},
+    request::{Counts, Invocation, Place},
 };
 
 use super::{Node, START_INTERVAL, room::Verdicts};

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use packet_capture::core::{
-    capture::{Place, Stem},
-    slots::{Phase, Slot, StopReason},
+    captures::{Phase, Slot, StopReason},
+    name::Stem,
+    request::Place,
 };
 
 use super::{GRACE, Node, START_INTERVAL, book::Book, process::Process, room::Verdicts};

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use packet_capture::core::capture::{Asked, Place, Stem};
+use packet_capture::core::{
+    name::Stem,
+    request::{Asked, Place},
+};
 
 use super::Node;
 

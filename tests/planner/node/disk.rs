@@ -1,10 +1,6 @@
 //! The captures' file system: its free space rises and falls for reasons of its own, and with the captures' files.
 
-use packet_capture::core::{
-    capture::Stem,
-    limits::{Disk, MB},
-    refusal::Shortage,
-};
+use packet_capture::core::{disk::Disk, limits::MB, name::Stem, refusal::Shortage};
 
 use super::Node;
 

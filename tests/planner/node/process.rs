@@ -6,10 +6,11 @@ use std::{
 };
 
 use packet_capture::core::{
-    capture::{Counts, PodName, PodUid, Stem},
+    captures::{End, Ended, Standing, StopReason},
     desired::CHECK_INTERVAL,
+    name::{PodName, PodUid, Stem},
     refusal::Refusal,
-    slots::{End, Ended, Invocation, Standing, StopReason},
+    request::{Counts, Invocation},
 };
 
 use super::{Node, book::backoff};

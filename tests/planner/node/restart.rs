@@ -4,13 +4,13 @@ use std::{fs, time::Duration};
 
 use packet_capture::{
     core::{
-        capture::PodUid,
+        captures::{Slot, Slots},
         desired::Desired,
+        name::PodUid,
         plan::plan,
-        slots::{Slot, Slots},
     },
-    files::state::StateFile,
-    text::report::situation,
+    files::state_file::StateFile,
+    text::status::situation,
 };
 
 use super::{

@@ -3,11 +3,7 @@
 use std::collections::BTreeMap;
 
 use packet_capture::core::{
-    annotations::Accepted,
-    capture::{Place, Stem},
-    plan::Action,
-    refusal::Shortage,
-    slots::StopReason,
+    annotations::Accepted, captures::StopReason, name::Stem, plan::Action, refusal::Shortage, request::Place,
 };
 
 use super::{FLOOR_MB, Node, process::Process};

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 use super::*;
 use crate::core::{
     annotations,
-    capture::{PodUid, Stem},
     desired::{Desired, WatchEvent, tests::seen},
     limits::Limits,
+    name::{PodUid, Stem},
     observed_pod::ObservedPod,
 };
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    core::capture::{PodName, Stem},
+    core::name::{PodName, Stem},
     files::{
         capture_dir::renumber::{Step, renumber},
         pcap::LINUX_SLL2,

@@ -10,9 +10,9 @@ use super::{super::Pod, ADDRESSES_MAX};
 use crate::{
     core::{
         annotations::{self, ANNOTATION, asked},
-        capture::{Asked, Place},
         limits::Limits,
         refusal::Refusal,
+        request::{Asked, Place},
     },
     k8s::pod::seen,
 };

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use crate::core::{
     annotations::{Accepted, Annotations},
-    capture::{Asked, Place, PodUid},
+    captures::Standing,
+    name::PodUid,
     observed_pod::ObservedPod,
     refusal::Refusal,
-    slots::Standing,
+    request::{Asked, Place},
 };
 
 /// A pod that asks for something.

@@ -1,18 +1,31 @@
 //! How a capture is getting on, in a word and a sentence: what `status` shows, for those who do not see the Events.
 
 use crate::core::{
+    captures::{Phase, Slot, Standing, StopReason},
     condition::State,
-    limits::Disk,
+    disk::Disk,
     plan::Outlook,
     refusal::Shortage,
-    slots::{Phase, Slot, Standing, StopReason},
 };
+use crate::text::notice;
+
+/// How captures are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// A table.
+    #[default]
+    Table,
+    /// A table with more columns.
+    Wide,
+    /// One line of JSON for each.
+    Json,
+}
 
 /// How a capture is getting on, and what there is to say about that.
 #[must_use]
 pub fn situation(slot: &Slot, outlook: &Outlook) -> (State, Option<String>) {
     let running = slot.last.as_ref().filter(|_| slot.phase == Phase::Running).map(|run| run.capture.files);
-    let told = outlook.standing.as_ref().map(|standing| super::standing(standing, running, slot.files).1);
+    let told = outlook.standing.as_ref().map(|standing| notice::standing(standing, running, slot.files).1);
     if slot.doomed {
         return (State::Removing, None);
     }
@@ -41,12 +54,12 @@ fn halted(why: StopReason, slot: &Slot) -> Option<String> {
         // The numbers of the disk change all the time.
         StopReason::LowDisk => Some(without_numbers(why)),
         _ if !slot.has_captured() => Some(without_numbers(why)),
-        _ => Some(super::stopped(why, slot, Disk::default()).1),
+        _ => Some(notice::stopped(why, slot, Disk::default()).1),
     }
 }
 
 fn without_numbers(why: StopReason) -> String {
-    let (because, next) = super::halted(why);
+    let (because, next) = notice::halted(why);
     format!("{because}; {next}")
 }
 
@@ -86,8 +99,8 @@ mod tests {
 
     use super::*;
     use crate::core::{
+        captures::{End, Moment},
         refusal::Refusal,
-        slots::{End, Moment},
     };
 
     const REFUSED: Option<Standing> = Some(Standing::Refused(Refusal::HostNetwork));

@@ -1,18 +1,19 @@
 //! What is actual: one slot per stem, since the files are what can have one writer only. Each method is one fact that came
 //! about, and moves a slot from one phase to the next. No I/O, no clock.
 
-mod slot;
+mod capture;
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-pub use slot::{Claim, End, HistoryEntry, Invocation, Moment, Phase, Slot, Standing, StopReason};
+pub use capture::{Claim, End, HistoryEntry, Moment, Phase, Slot, Standing, StopReason};
 
 use crate::core::{
     annotations::Accepted,
-    capture::{Counts, PodUid, Stem},
+    name::{PodUid, Stem},
+    request::{Counts, Invocation},
 };
 
 /// How long tcpdump has to write what it holds after TERM; it was measured to take 30 ms.

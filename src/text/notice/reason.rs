@@ -1,8 +1,8 @@
 //! A piece of news for a pod's owner, and what kind of news there is.
 
 use crate::core::{
-    capture::{PodName, PodUid, Stem},
-    slots::Slot,
+    captures::Slot,
+    name::{PodName, PodUid, Stem},
 };
 
 /// Something that a pod's owner is told.

@@ -1,10 +1,10 @@
 //! The wording of what is not done: what was wrong or is lacking, and what would do.
 
-use super::{counted, quoted, time};
 use crate::core::{
     annotations::ANNOTATION,
     refusal::{FilterFault, Refusal, Shortage},
 };
+use crate::text::format::{counted, quoted, time};
 
 pub(super) fn lacking(no_room: &Shortage) -> String {
     match no_room {

@@ -5,23 +5,22 @@
 //! A *packet* is what the pod sends or receives. A *copy* is what tcpdump sees of it on one interface: it counts and keeps copies,
 //! and `get` shows one of each packet.
 
-mod format;
-mod note;
-mod refusals;
-mod situation;
+mod reason;
 
 use std::{fmt::Write, path::Path, time::Duration};
 
-use format::time;
-pub use format::{age, counted, number, quoted, size, with_causes};
-pub use note::{Notice, Reason};
-pub use situation::situation;
+pub use reason::{Notice, Reason};
 
 use crate::core::{
     annotations::ANNOTATION,
-    capture::{Counts, Exit, PodName, Request},
-    limits::Disk,
-    slots::{End, Ended, Invocation, Slot, Standing, StopReason},
+    captures::{End, Ended, Slot, Standing, StopReason},
+    disk::Disk,
+    name::PodName,
+    request::{Counts, Exit, Invocation, Request},
+};
+use crate::text::{
+    format::{counted, number, quoted, time},
+    refusal,
 };
 
 const LIFE_OF_FILES: &str = "the files live as long as this DaemonSet's pod: they survive a restart of its container, but not an \
@@ -117,7 +116,7 @@ pub fn stopped(why: StopReason, slot: &Slot, disk: Disk) -> (Reason, String) {
 }
 
 /// Why there is no tcpdump, and what is next.
-fn halted(why: StopReason) -> (&'static str, &'static str) {
+pub(super) fn halted(why: StopReason) -> (&'static str, &'static str) {
     let until_gone = "the files stay until the annotation or the pod goes";
     match why {
         StopReason::Gone => ("the annotation or the pod is gone", "the files are removed next"),
@@ -177,7 +176,7 @@ pub fn removed(slot: &Slot, files: usize) -> String {
 #[must_use]
 pub fn failed(exit: &Exit, ran: Duration, ended: Ended, kept: usize) -> String {
     if let Some(said) = &exit.unfiltered {
-        let how = format!("tcpdump was ended because of its filter: {}", refusals::not_in_kernel(said));
+        let how = format!("tcpdump was ended because of its filter: {}", refusal::not_in_kernel(said));
         return retried(&how, ended, kept);
     }
     let said = if exit.last_line.is_empty() { String::new() } else { format!(": {}", quoted(&exit.last_line)) };
@@ -210,8 +209,8 @@ pub fn standing(standing: &Standing, running: Option<u16>, kept: usize) -> (Reas
         (None, kept) => format!("nothing is captured; kept: {}", files_counted(kept)),
     };
     match standing {
-        Standing::Refused(refusal) => (Reason::Refused, format!("{}; {kept}", refusals::refused(refusal))),
-        Standing::Shortage(no_room) => (Reason::Refused, format!("{}; {kept}", refusals::lacking(no_room))),
+        Standing::Refused(refusal) => (Reason::Refused, format!("{}; {kept}", refusal::refused(refusal))),
+        Standing::Shortage(no_room) => (Reason::Refused, format!("{}; {kept}", refusal::lacking(no_room))),
         Standing::Waiting => (Reason::Waiting, WAITING.to_owned()),
         Standing::Missed => (Reason::Missed, format!("the pod finished before its packets could be captured; {kept}")),
         Standing::Paused(PodName { namespace, name }) => {
@@ -284,8 +283,9 @@ mod tests {
     use super::*;
     use crate::core::{
         annotations::Accepted,
-        capture::{Capture, PodName, Stem},
+        name::{PodName, Stem},
         refusal::Refusal,
+        request::Capture,
     };
 
     #[test]

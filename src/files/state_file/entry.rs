@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{
     annotations::{Accepted, Annotations},
-    capture::{Capture, Counts, PodName, PodUid, Stem},
+    captures::{Claim, End, HistoryEntry, Moment, Slot},
     condition::State,
-    slots::{Claim, End, HistoryEntry, Invocation, Moment, Slot},
+    name::{PodName, PodUid, Stem},
+    request::{Capture, Counts, Invocation},
 };
 
 /// The longest reason that is remembered, in bytes: as long as an Event.

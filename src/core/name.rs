@@ -1,8 +1,6 @@
-//! The words of the domain, and the grammar of a capture's file names. Every other file may import it.
+//! Which pod, and what its files are called: pod UIDs, pod names, and the grammar of a capture's file names. Pure.
 
-use std::{fmt, net::IpAddr, time::Duration};
-
-use crate::core::refusal::Refusal;
+use std::fmt;
 
 /// The longest file name that Linux takes, in bytes (`NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
@@ -120,78 +118,6 @@ impl fmt::Display for Stem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// What tcpdump is asked for: a change of it needs another tcpdump.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Capture {
-    /// How many files of 1,000,000 bytes the ring has (`-C 1 -W`).
-    pub files: u16,
-    /// Which of the pod's packets, in the words of pcap-filter(7) that [`filter::check`](crate::core::filter::check) lets through.
-    pub filter: Option<String>,
-    /// After how many packets it ends, each counted as often as tcpdump sees it (`-c`).
-    pub packets: Option<u32>,
-    /// How much of each packet is kept, in bytes, not counting what the link type puts before it.
-    pub snaplen: Option<u32>,
-}
-
-/// A capture that can be carried out: what the annotations asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// What tcpdump is asked for.
-    pub capture: Capture,
-    /// After how long it ends, counted from its beginning; whole seconds.
-    pub duration: Option<Duration>,
-    /// No tcpdump for the time being.
-    pub paused: bool,
-}
-
-/// What a pod's annotations ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// No capture.
-    Nothing,
-    /// This capture.
-    Request(Request),
-    /// Something that cannot be read.
-    Unreadable(Refusal),
-}
-
-/// Where a pod is, as far as a capture is concerned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// It has no IP address yet, or for the moment.
-    NoAddress,
-    /// At these addresses, sorted: one, or two with dual stack.
-    At(Vec<IpAddr>),
-    /// Where a capture would see other pods' packets.
-    Forbidden(Refusal),
-    /// It has finished, and its addresses may be another pod's at any moment.
-    Finished,
-}
-
-/// How a tcpdump ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit {
-    /// With exit code 0.
-    pub in_order: bool,
-    /// In words: `exited 1`, `was ended by signal 9`.
-    pub how: String,
-    /// The last thing it said, its counts aside; empty if it said nothing.
-    pub last_line: String,
-    /// What libpcap said when the kernel did not take the filter: every packet of the node came.
-    pub unfiltered: Option<String>,
-    /// What it counted, if it came to say so.
-    pub counts: Option<Counts>,
-}
-
-/// What tcpdump counts, and says when it ends in good order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Copies of packets written, or meant to be: one for each interface that a packet passes.
-    pub captured: u64,
-    /// Copies that the kernel lost for want of buffer.
-    pub dropped: u64,
 }
 
 #[cfg(test)]

@@ -8,11 +8,7 @@ use std::{
 };
 
 use super::Desired;
-use crate::core::{
-    annotations::Accepted,
-    capture::{Place, Stem},
-    refusal::Refusal,
-};
+use crate::core::{annotations::Accepted, name::Stem, refusal::Refusal, request::Place};
 
 /// The shortest time between two compilations for one pod: who changes a filter again and again is not to keep a core busy. The
 /// first filter is compiled at once, and of those that come meanwhile the last one.
@@ -96,13 +92,13 @@ mod tests {
     use super::*;
     use crate::core::{
         annotations,
-        capture::Asked,
         desired::{
             WatchEvent,
             tests::{after, files, seen},
         },
         limits::Limits,
         observed_pod::ObservedPod,
+        request::Asked,
     };
 
     const FILTER: &str = "tcpdump.antrea.io/filter";

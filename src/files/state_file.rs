@@ -21,10 +21,11 @@ use serde::Deserialize;
 pub use self::entry::{Entry, HistoryRecord};
 use crate::{
     core::{
-        capture::Stem,
+        captures::{Slot, Slots},
         condition::State,
-        plan::{Outlook, SLOTS_MAX},
-        slots::{Slot, Slots},
+        name::Stem,
+        plan::Outlook,
+        world::SLOTS_MAX,
     },
     files::capture_dir::{open_regular, replace},
 };
@@ -143,10 +144,11 @@ mod tests {
     use super::*;
     use crate::core::{
         annotations::{Accepted, Annotations},
-        capture::{Asked, Capture, Counts, PodName, PodUid, Stem},
+        captures::{End, HistoryEntry, Moment, Phase, Slot, Standing},
         limits::Limits,
+        name::{PodName, PodUid, Stem},
         refusal::Refusal,
-        slots::{End, HistoryEntry, Invocation, Moment, Phase, Slot, Standing},
+        request::{Asked, Capture, Counts, Invocation},
     };
 
     /// As the real sentences: of what goes there is nothing to say.

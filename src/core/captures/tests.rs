@@ -1,7 +1,8 @@
 use super::*;
 use crate::core::{
     annotations::Annotations,
-    capture::{Capture, PodName, Request},
+    name::PodName,
+    request::{Capture, Invocation, Request},
 };
 
 fn run(files: u16) -> Invocation {

@@ -1,42 +1,19 @@
 //! What is known of one stem's files, and of the process that writes them.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
     annotations::Accepted,
-    capture::{Capture, Counts, PodName, PodUid},
+    name::{PodName, PodUid},
     refusal::{Refusal, Shortage},
+    request::{Capture, Counts, Invocation},
 };
 
 /// How much of what was captured in turn is remembered. A pod's address changes rarely, and a filter is found in a few attempts.
 /// Each takes up to 700 bytes in the state file, which must stay small enough to be read again.
 const HISTORY_MAX: usize = 5;
-
-/// What a tcpdump is started for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invocation {
-    /// What was asked.
-    pub capture: Capture,
-    /// The pod's addresses.
-    pub ips: Vec<IpAddr>,
-}
-
-impl Invocation {
-    /// Which packets: those of the pod, and of these what the filter matches.
-    #[must_use]
-    pub fn expression(&self) -> String {
-        let hosts = self.ips.iter().map(|ip| format!("host {ip}")).collect::<Vec<_>>().join(" or ");
-        match &self.capture.filter {
-            Some(filter) => format!("({hosts}) and ({filter})"),
-            None => hosts,
-        }
-    }
-}
 
 /// A moment, by the clock that only goes on and by the one that the next process will have, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
