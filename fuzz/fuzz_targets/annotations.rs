@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use packet_capture::core::{annotations::{ANNOTATION, Annotations, PACKETS_MAX, SNAPLEN_MAX, SNAPLEN_MIN, asked, is_ours}, request::{Asked, Capture, Request}, filter, limits::Limits};
+use packet_capture::core::{annotations::{ANNOTATION, Annotations, PACKETS_MAX, SNAPLEN_MAX, SNAPLEN_MIN, parse, is_ours}, request::{Parsed, CaptureSpec, Request}, filter, limits::Limits};
 
 const KEYS: [&str; 12] =
     ["", "/filter", "/duration", "/packets", "/snaplen", "/pause", "", "/fliter", "/", "x", "/Pause", "/filter/"];
@@ -50,30 +50,30 @@ fuzz_target!(|input: &[u8]| {
         // As the pod's are read, and the state file's: other people's are never seen.
         .filter(|(key, _)| is_ours(key))
         .collect();
-    let asked_for = asked(&annotations, &limits);
+    let asked_for = parse(&annotations, &limits);
     assert_eq!(asked_for, asked(&annotations, &limits), "not the same when asked twice");
     match (&asked_for, annotations.contains_key(ANNOTATION), expected(&annotations, &limits)) {
-        (Asked::Nothing, false, _) => (),
-        (Asked::Request(request), true, Some(expected)) => assert_eq!(*request, expected, "{annotations:?}"),
-        (Asked::Unreadable(_), true, None) => (),
+        (Parsed::None, false, _) => (),
+        (Parsed::Valid(request), true, Some(expected)) => assert_eq!(*request, expected, "{annotations:?}"),
+        (Parsed::Invalid(_), true, None) => (),
         (_, _, expected) => panic!("{annotations:?}: {asked_for:?} and not {expected:?}"),
     }
 });
 
 fn expected(annotations: &Annotations, limits: &Limits) -> Option<Request> {
     let mut request = Request {
-        capture: Capture { files: 0, filter: None, packets: None, snaplen: limits.snaplen_max },
+        spec: CaptureSpec { files: 0, filter: None, packets: None, snaplen: limits.snaplen_max },
         duration: limits.duration_max,
         paused: false,
     };
     for (key, value) in annotations {
         match &key[ANNOTATION.len()..] {
-            "" => request.capture.files = (1..=limits.files_max).find(|n| n.to_string() == *value)?,
-            "/filter" => request.capture.filter = filter::check(value).is_ok().then(|| Some(value.clone()))?,
-            "/packets" => request.capture.packets = Some(printed(value, 1, PACKETS_MAX)?),
+            "" => request.spec.files = (1..=limits.files_max).find(|n| n.to_string() == *value)?,
+            "/filter" => request.spec.filter = filter::check(value).is_ok().then(|| Some(value.clone()))?,
+            "/packets" => request.spec.packets = Some(printed(value, 1, PACKETS_MAX)?),
             "/snaplen" => {
                 let asked = printed(value, SNAPLEN_MIN, SNAPLEN_MAX)?;
-                request.capture.snaplen = Some(asked.min(limits.snaplen_max.unwrap_or(asked)));
+                request.spec.snaplen = Some(asked.min(limits.snaplen_max.unwrap_or(asked)));
             }
             "/duration" => {
                 let seconds = [('s', 1_u64), ('m', 60), ('h', 3600)].into_iter().find_map(|(unit, seconds)| {

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use packet_capture::{core::{annotations::{ANNOTATION, asked}, request::Place, name::Stem, limits::Limits}, k8s::pod::{Pod, seen}};
+use packet_capture::{core::{annotations::{ANNOTATION, parse}, request::Target, name::Stem, limits::Limits}, k8s::pod::{Pod, observed}};
 use serde_json::{Value, json};
 
 const TRUSTED: &str = "trusted";
@@ -51,12 +51,12 @@ fuzz_target!(|input: &[u8]| {
     let limits = Limits { host_network_namespaces: [TRUSTED.to_owned()].into(), ..Limits::default() };
     let pod: Pod = serde_json::from_value(json.clone()).unwrap_or_else(|error| panic!("{error}: {json}"));
     let again: Pod = serde_json::from_str(&json.to_string()).unwrap_or_else(|error| panic!("{error}: {json}"));
-    let look = seen(&pod, &limits);
-    assert_eq!(look, seen(&again, &limits), "{json}");
+    let look = observed(&pod, &limits);
+    assert_eq!(look, observed(&again, &limits), "{json}");
     // As it stands there: with its own blanks, escapes, and keys that stand twice.
     if input.first().is_some_and(|first| *first < 0x80) {
         let raw: Pod = serde_json::from_slice(input).unwrap_or_else(|error| panic!("{error}: {json}"));
-        assert_eq!(look, seen(&raw, &limits), "{json}");
+        assert_eq!(look, observed(&raw, &limits), "{json}");
     }
 
     let text = |path: &str| json.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -68,7 +68,7 @@ fuzz_target!(|input: &[u8]| {
         (Some(look.pod.name.as_str()), look.pod.namespace.as_str(), Some(look.uid.0.as_str())),
         (name, namespace, uid)
     );
-    assert_eq!(look.asked, asked(&look.annotations, &limits));
+    assert_eq!(look.parsed, parse(&look.annotations, &limits));
     for (key, value) in &look.annotations {
         let there = json.pointer("/metadata/annotations").and_then(|all| all.get(key));
         // A value that is longer than any that can be read is cut.
@@ -76,7 +76,7 @@ fuzz_target!(|input: &[u8]| {
         assert!(key.starts_with(ANNOTATION) && there.is_some_and(|there| is_there(there.as_str().unwrap_or_default())));
     }
 
-    let Place::At(ips) = look.place else { return };
+    let Target::At(ips) = look.target else { return };
     let on_host = json.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
     assert!(!on_host || namespace == TRUSTED, "{json}");
     assert!(!matches!(text("/status/phase"), Some("Succeeded" | "Failed")), "{json}");
@@ -89,12 +89,12 @@ fuzz_target!(|input: &[u8]| {
         all.map(str::to_owned).collect::<Vec<_>>()
     };
     let addresses = |texts: Vec<String>| texts.iter().filter_map(|ip| ip.parse::<IpAddr>().ok()).collect::<Vec<_>>();
-    let reported = all("/status/podIP", "/status/podIPs");
+    let reported_target = all("/status/podIP", "/status/podIPs");
     // None is left out: what cannot be captured makes the whole pod one that cannot be.
-    assert_eq!(addresses(reported.clone()).len(), reported.len(), "{json}");
+    assert_eq!(addresses(reported_target.clone()).len(), reported_target.len(), "{json}");
     let host: Vec<_> = addresses(all("/status/hostIP", "/status/hostIPs")).iter().map(IpAddr::to_canonical).collect();
-    for reported in addresses(reported) {
-        assert!(ips.contains(&reported.to_canonical()), "{json}");
+    for reported_target in addresses(reported_target) {
+        assert!(ips.contains(&reported_target.to_canonical()), "{json}");
     }
     for ip in ips {
         let shared = match ip {

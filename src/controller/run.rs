@@ -20,7 +20,7 @@ use own::Own;
 use crate::{
     config::Config,
     core::{
-        captures::{Moment, Slot, Slots},
+        captures::{Capture, Captures, Moment},
         desired::{Check, Desired, WatchEvent},
         disk::Disk,
         name::{PodUid, Stem},
@@ -57,7 +57,7 @@ struct Controller {
     events: Events,
     tcpdumps: Tcpdumps,
     desired: Desired,
-    slots: Slots,
+    captures: Captures,
     outlooks: BTreeMap<Stem, Outlook>,
     disk: Disk,
     own: Own,
@@ -103,7 +103,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         events: Events::new(client, &config.node),
         tcpdumps: Tcpdumps::new(&config.tcpdump_options, claim),
         desired: Desired::default(),
-        slots: Slots::default(),
+        captures: Captures::default(),
         outlooks: BTreeMap::new(),
         disk: Disk::default(),
         own: Own::default(),
@@ -131,8 +131,8 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
             biased;
             signals = end.arrived() => controller.stop(signals),
             _ = children.arrived() => (),
-            word = watch.next(), if controller.stopping_since.is_none() => match word {
-                Ok(word) => controller.hear(word),
+            event = watch.next(), if controller.stopping_since.is_none() => match event {
+                Ok(event) => controller.observe(event),
                 Err(failure) => controller.lose(&failure),
             },
             () = sleep_until(wake_at.into()) => (),
@@ -164,13 +164,13 @@ impl Controller {
                 self.desired.recall_at(PodUid(entry.uid.clone()), ips.to_vec());
             }
             let admitted = self.desired.recall(PodUid(entry.uid.clone()), annotations, &self.config.limits);
-            self.slots.restore(entry.stem(), entry.slot(admitted, now()));
+            self.captures.restore(entry.stem(), entry.capture(admitted, now()));
         }
         for stem in self.ring.stems()? {
-            if self.slots.get(&stem).is_none() {
-                self.slots.restore(stem.clone(), Slot { doomed: readable, ..Slot::default() });
+            if self.captures.get(&stem).is_none() {
+                self.captures.restore(stem.clone(), Capture { doomed: readable, ..Capture::default() });
             }
-            self.slots.counted(&stem, self.ring.files(&stem)?.len());
+            self.captures.counted(&stem, self.ring.files(&stem)?.len());
         }
         Ok(())
     }
@@ -185,7 +185,7 @@ impl Controller {
         self.look_at_addresses(LOOK_INTERVAL);
         let checked_at = self.check_filters();
         let wake_at = self.settle();
-        self.health.touch(self.desired.is_complete());
+        self.health.touch(self.desired.has_listed());
         let turn_at = Instant::now() + if self.needs_disk() { LOOK_INTERVAL } else { TURN_MAX };
         let stop_at = self.stopping_since.map_or(turn_at, |since| since + STOP_TIMEOUT);
         [wake_at, checked_at, Some(stop_at)].into_iter().flatten().fold(turn_at, Instant::min)
@@ -205,15 +205,15 @@ impl Controller {
             }
         };
         if disk.low != self.disk.low {
-            let Disk { free_mb, floor_mb, low } = disk;
+            let Disk { free_mb, low_watermark_mb, low } = disk;
             let what = if low { "too little free space: captures stop" } else { "enough free space again" };
-            log::warn!("{what} free_mb={free_mb} floor_mb={floor_mb}");
+            log::warn!("{what} free_mb={free_mb} low_watermark_mb={low_watermark_mb}");
         }
         self.disk = disk;
     }
 
     fn needs_disk(&self) -> bool {
-        !self.tcpdumps.is_empty() || self.disk.low || self.slots.iter().any(|(_, slot)| slot.waits_for_disk())
+        !self.tcpdumps.is_empty() || self.disk.low || self.captures.iter().any(|(_, capture)| capture.waits_for_disk())
     }
 
     fn world(&self) -> World<'_> {
@@ -221,26 +221,26 @@ impl Controller {
             now: Instant::now(),
             limits: &self.config.limits,
             desired: &self.desired,
-            slots: &self.slots,
+            captures: &self.captures,
             disk: self.disk,
             stopping: self.stopping_since.is_some(),
         }
     }
 
-    fn hear(&mut self, word: WatchEvent) {
-        if word == WatchEvent::ListDone {
-            if !self.desired.is_complete() {
+    fn observe(&mut self, event: WatchEvent) {
+        if event == WatchEvent::ListDone {
+            if !self.desired.has_listed() {
                 log::info!("pods listed; ready");
             } else if self.outage_told {
                 log::info!("pods listed again; what changed meanwhile is made good");
             }
             self.outage_told = false;
         }
-        self.desired.hear(word, Instant::now());
+        self.desired.observe(event, Instant::now());
     }
 
     fn lose(&mut self, failure: &Failure) {
-        self.desired.hear(WatchEvent::Disconnected, Instant::now());
+        self.desired.observe(WatchEvent::Disconnected, Instant::now());
         if failure.failures.is_power_of_two() {
             let Failure { error, hint, failures, retry_in } = failure;
             let hint = hint.map(|hint| format!("; hint: {hint}")).unwrap_or_default();

@@ -11,12 +11,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::{
-    annotations::Accepted,
-    captures::{Claim, Phase, Slot, StopReason},
-    desired::Wish,
+    annotations::ValidRequest,
+    captures::{Capture, Phase, Reservation, StopReason},
+    desired::PodRequest,
     name::Stem,
     refusal::Shortage,
-    request::Place,
+    request::Target,
     world::World,
 };
 
@@ -24,104 +24,115 @@ use crate::core::{
 #[derive(Debug, Default)]
 pub struct Admissions<'a> {
     /// What is to be said of each slot whose pod asks for something else than what is done.
-    pub verdicts: BTreeMap<&'a Stem, Result<&'a Accepted, Shortage>>,
+    pub verdicts: BTreeMap<&'a Stem, Result<&'a ValidRequest, Shortage>>,
     /// The files of pods that are gone which are to go now, because someone else needs the room: the oldest.
-    pub first_to_go: BTreeSet<&'a Stem>,
+    pub evicted: BTreeSet<&'a Stem>,
     /// Files are about to go: what finds no room may have some in a moment.
-    pub is_coming: bool,
+    pub space_is_being_freed: bool,
 }
 
 /// Who asks for something that is not done yet, and whether there is room for it.
 #[must_use]
 pub fn admissions<'a>(world: &World<'a>) -> Admissions<'a> {
     let mut sums = Sums::default();
-    for (stem, slot) in world.slots.iter() {
-        sums.add(stem, taken(world, stem, slot));
+    for (stem, capture) in world.captures.iter() {
+        sums.add(stem, taken(world, stem, capture));
     }
-    let mut asking: Vec<(&Stem, &Slot, Asks)> =
-        world.slots.iter().filter_map(|(stem, slot)| Some((stem, slot, asks(world, stem, slot)?))).collect();
-    asking.sort_by_key(|(_, slot, _)| slot.sequence);
+    let mut asking: Vec<(&Stem, &Capture, Asks)> = world
+        .captures
+        .iter()
+        .filter_map(|(stem, capture)| Some((stem, capture, asks(world, stem, capture)?)))
+        .collect();
+    asking.sort_by_key(|(_, capture, _)| capture.sequence);
     let mut verdicts = BTreeMap::new();
-    for (stem, slot, asks) in asking {
-        let own = taken(world, stem, slot);
+    for (stem, capture, asks) in asking {
+        let own = taken(world, stem, capture);
         sums.remove(stem, own);
-        let verdict = fits(world, stem, slot, asks.accepted, &sums);
-        let request = &asks.accepted.request;
-        let new = Taken { mb: own.mb.max(request.capture.files.into()), goes_on: true, is_retired: false };
+        let verdict = fits(world, stem, capture, asks.valid, &sums);
+        let request = &asks.valid.request;
+        let new = Taken { mb: own.mb.max(request.spec.files.into()), goes_on: true, is_retired: false };
         sums.add(stem, if verdict.is_ok() && !request.paused { new } else { own });
         if !asks.is_pending {
-            verdicts.insert(stem, verdict.map(|()| asks.accepted));
+            verdicts.insert(stem, verdict.map(|()| asks.valid));
         }
     }
-    let first_to_go = first_to_go(world, &verdicts);
-    let is_coming = !first_to_go.is_empty() || world.slots.iter().any(|(_, slot)| goes_soon(slot));
-    Admissions { verdicts, first_to_go, is_coming }
+    let evicted = evicted(world, &verdicts);
+    let space_is_being_freed =
+        !evicted.is_empty() || world.captures.iter().any(|(_, capture)| is_being_removed(capture));
+    Admissions { verdicts, evicted, space_is_being_freed }
 }
 
 /// Whether a pod wants its capture to go on that has rested meanwhile: it takes its place behind those that wait.
 #[must_use]
-pub fn rejoins(world: &World, stem: &Stem, slot: &Slot) -> bool {
-    slot.claim == Claim::Rests && may_ask(world, stem, slot).is_some_and(|asks| !asks.accepted.request.paused)
+pub fn rejoins(world: &World, stem: &Stem, capture: &Capture) -> bool {
+    capture.reservation == Reservation::Released
+        && may_ask(world, stem, capture).is_some_and(|asks| !asks.valid.request.paused)
 }
 
 /// Whether a capture has room that it cannot use: it has not begun, and cannot, or its pod is where it may not be captured.
 #[must_use]
-pub fn is_idle(world: &World, stem: &Stem, slot: &Slot) -> bool {
-    let cannot_run = own_wish(world, stem, slot).is_some_and(|wish| match wish.place {
-        Place::NoAddress => slot.began.is_none(),
-        Place::Forbidden(_) => true,
-        Place::At(_) | Place::Finished => false,
+pub fn is_idle(world: &World, stem: &Stem, capture: &Capture) -> bool {
+    let cannot_run = own_request(world, stem, capture).is_some_and(|pod| match pod.target {
+        Target::NoAddress => capture.began.is_none(),
+        Target::Forbidden(_) => true,
+        Target::At(_) | Target::Finished => false,
     });
-    slot.claim == Claim::Holds && !slot.has_process() && cannot_run
+    capture.reservation == Reservation::Held && !capture.has_process() && cannot_run
 }
 
 /// Whether a slot is doomed, and nothing seems to keep it from going.
-fn goes_soon(slot: &Slot) -> bool {
-    slot.doomed && !matches!(slot.phase, Phase::Killing { .. } | Phase::Removing { .. })
+fn is_being_removed(capture: &Capture) -> bool {
+    capture.doomed && !matches!(capture.phase, Phase::Killing { .. } | Phase::Removing { .. })
 }
 
-fn first_to_go<'a>(world: &World<'a>, verdicts: &BTreeMap<&Stem, Result<&Accepted, Shortage>>) -> BTreeSet<&'a Stem> {
-    let mut retired: Vec<(&Stem, &Slot)> =
-        world.slots.iter().filter(|(_, slot)| slot.retired.is_some() && !slot.doomed).collect();
-    retired.sort_by_key(|(_, slot)| slot.retired.map(|retired| retired.at));
-    let all_mb: u64 = retired.iter().map(|(_, slot)| slot.files_mb()).sum();
-    let waiting = world.slots.iter().filter_map(|(stem, slot)| Some(lacks(&waits_for_disk(world, stem, slot)?)));
-    let missing = verdicts.values().filter_map(|verdict| verdict.as_ref().err()).map(lacks).chain(waiting);
+fn evicted<'a>(world: &World<'a>, verdicts: &BTreeMap<&Stem, Result<&ValidRequest, Shortage>>) -> BTreeSet<&'a Stem> {
+    let mut retired: Vec<(&Stem, &Capture)> =
+        world.captures.iter().filter(|(_, capture)| capture.retired.is_some() && !capture.doomed).collect();
+    retired.sort_by_key(|(_, capture)| capture.retired.map(|retired| retired.at));
+    let all_mb: u64 = retired.iter().map(|(_, capture)| capture.files_mb()).sum();
+    let waiting =
+        world.captures.iter().filter_map(|(stem, capture)| Some(missing_mb(&waits_for_disk(world, stem, capture)?)));
+    let missing = verdicts.values().filter_map(|verdict| verdict.as_ref().err()).map(missing_mb).chain(waiting);
     // What would not be enough is not given.
     let enough = missing.filter(|mb| *mb <= all_mb).max().unwrap_or_default();
     let disk = world.disk;
-    let for_disk = if disk.low { disk.plenty_mb().saturating_sub(disk.free_mb) } else { 0 };
-    let coming: u64 = world.slots.iter().filter(|(_, slot)| goes_soon(slot)).map(|(_, slot)| slot.files_mb()).sum();
+    let for_disk = if disk.low { disk.high_watermark_mb().saturating_sub(disk.free_mb) } else { 0 };
+    let coming: u64 = world
+        .captures
+        .iter()
+        .filter(|(_, capture)| is_being_removed(capture))
+        .map(|(_, capture)| capture.files_mb())
+        .sum();
     let mut missing_mb = enough.max(for_disk).saturating_sub(coming);
     let mut first = BTreeSet::new();
-    for (stem, slot) in retired {
+    for (stem, capture) in retired {
         if missing_mb == 0 {
             break;
         }
         first.insert(stem);
-        missing_mb = missing_mb.saturating_sub(slot.files_mb());
+        missing_mb = missing_mb.saturating_sub(capture.files_mb());
     }
     first
 }
 
 /// What the slot's own pod asks; not one that comes after it under the same name.
-fn own_wish<'a>(world: &World<'a>, stem: &Stem, slot: &Slot) -> Option<&'a Wish> {
-    world.desired.wish_for(stem).filter(|wish| slot.owner.as_ref() == Some(&wish.uid))
+fn own_request<'a>(world: &World<'a>, stem: &Stem, capture: &Capture) -> Option<&'a PodRequest> {
+    world.desired.request_of(stem).filter(|pod| capture.owner.as_ref() == Some(&pod.uid))
 }
 
 /// What a capture that was let in, and could go on, lacks on the disk.
-fn waits_for_disk(world: &World, stem: &Stem, slot: &Slot) -> Option<Shortage> {
-    let is_over = slot.doomed || slot.ended.is_some() || slot.retired.is_some();
-    let could_run = slot.claim == Claim::Holds && !slot.has_process() && !is_over;
-    let admitted = &slot.admitted.as_ref().filter(|_| could_run)?.request;
-    let wish = own_wish(world, stem, slot)?;
-    let is_wanted = matches!(wish.place, Place::At(_)) && !admitted.paused;
-    is_wanted.then(|| on_disk(world, slot, admitted.capture.files).err())?
+fn waits_for_disk(world: &World, stem: &Stem, capture: &Capture) -> Option<Shortage> {
+    let is_over = capture.doomed || capture.ended.is_some() || capture.retired.is_some();
+    let could_run = capture.reservation == Reservation::Held && !capture.has_process() && !is_over;
+    let admitted = &capture.admitted.as_ref().filter(|_| could_run)?.request;
+    let pod = own_request(world, stem, capture)?;
+    let is_wanted = matches!(pod.target, Target::At(_)) && !admitted.paused;
+    is_wanted.then(|| on_disk(world, capture, admitted.spec.files).err())?
 }
 
 /// How many megabytes more would do.
-fn lacks(no_room: &Shortage) -> u64 {
-    match no_room {
+fn missing_mb(shortage: &Shortage) -> u64 {
+    match shortage {
         // Those are not refused for want of what the files of others take.
         Shortage::Captures { .. }
         | Shortage::NamespaceCaptures { .. }
@@ -130,7 +141,9 @@ fn lacks(no_room: &Shortage) -> u64 {
         Shortage::Budget { needs_mb, used_mb, budget_mb } => {
             used_mb.saturating_add(*needs_mb).saturating_sub((*budget_mb).into())
         }
-        Shortage::Disk { needs_mb, free_mb, floor_mb } => floor_mb.saturating_add(*needs_mb).saturating_sub(*free_mb),
+        Shortage::Disk { needs_mb, free_mb, low_watermark_mb } => {
+            low_watermark_mb.saturating_add(*needs_mb).saturating_sub(*free_mb)
+        }
     }
 }
 
@@ -138,16 +151,16 @@ fn lacks(no_room: &Shortage) -> u64 {
 ///
 /// # Errors
 /// If the floor would be crossed.
-pub fn on_disk(world: &World, slot: &Slot, files: u16) -> Result<(), Shortage> {
+pub fn on_disk(world: &World, capture: &Capture, files: u16) -> Result<(), Shortage> {
     // What it ran with once was let in, and is not revoked.
-    let written_mb = slot.last.as_ref().map_or(0, |run| run.capture.files.into()).max(slot.files_mb());
+    let written_mb = capture.last.as_ref().map_or(0, |run| run.spec.files.into()).max(capture.files_mb());
     let needs_mb = u64::from(files).saturating_sub(written_mb);
     let disk = world.disk;
     if disk.has_room_for(needs_mb) {
         return Ok(());
     }
-    let floor_mb = if disk.low { disk.plenty_mb() } else { disk.floor_mb };
-    Err(Shortage::Disk { needs_mb, free_mb: disk.free_mb, floor_mb })
+    let low_watermark_mb = if disk.low { disk.high_watermark_mb() } else { disk.low_watermark_mb };
+    Err(Shortage::Disk { needs_mb, free_mb: disk.free_mb, low_watermark_mb })
 }
 
 /// What a slot takes of what there is for all.
@@ -158,17 +171,17 @@ struct Taken {
     is_retired: bool,
 }
 
-fn taken(world: &World, stem: &Stem, slot: &Slot) -> Taken {
-    let finished = world.desired.wish_for(stem).is_none_or(|wish| wish.place == Place::Finished);
-    let is_over = slot.ended.is_some() || slot.retired.is_some() || slot.doomed || finished;
-    let holds = slot.claim == Claim::Holds && !is_over && !is_idle(world, stem, slot);
-    let admitted = slot.admitted.as_ref().filter(|_| holds);
-    let running = slot.last.as_ref().filter(|_| slot.has_process());
-    let may_write = admitted.map(|accepted| accepted.request.capture.files).max(running.map(|run| run.capture.files));
+fn taken(world: &World, stem: &Stem, capture: &Capture) -> Taken {
+    let finished = world.desired.request_of(stem).is_none_or(|pod| pod.target == Target::Finished);
+    let is_over = capture.ended.is_some() || capture.retired.is_some() || capture.doomed || finished;
+    let holds = capture.reservation == Reservation::Held && !is_over && !is_idle(world, stem, capture);
+    let admitted = capture.admitted.as_ref().filter(|_| holds);
+    let running = capture.last.as_ref().filter(|_| capture.has_process());
+    let may_write = admitted.map(|valid| valid.request.spec.files).max(running.map(|run| run.spec.files));
     Taken {
-        mb: slot.files_mb().max(may_write.unwrap_or_default().into()),
-        goes_on: slot.has_process() || admitted.is_some(),
-        is_retired: slot.retired.is_some(),
+        mb: capture.files_mb().max(may_write.unwrap_or_default().into()),
+        goes_on: capture.has_process() || admitted.is_some(),
+        is_retired: capture.retired.is_some(),
     }
 }
 
@@ -206,46 +219,48 @@ impl<'a> Sums<'a> {
 
 /// What a slot's pod asks for and is not done.
 struct Asks<'a> {
-    accepted: &'a Accepted,
+    valid: &'a ValidRequest,
     /// Its filter is still to be compiled: it holds its place until then.
     is_pending: bool,
 }
 
 /// What a slot's pod asks for now. What is to go on after a rest asks when it has its new place in the order.
-fn asks<'a>(world: &World<'a>, stem: &Stem, slot: &Slot) -> Option<Asks<'a>> {
-    may_ask(world, stem, slot).filter(|asks| asks.accepted.request.paused || slot.claim != Claim::Rests)
+fn asks<'a>(world: &World<'a>, stem: &Stem, capture: &Capture) -> Option<Asks<'a>> {
+    may_ask(world, stem, capture)
+        .filter(|asks| asks.valid.request.paused || capture.reservation != Reservation::Released)
 }
 
-fn may_ask<'a>(world: &World<'a>, stem: &Stem, slot: &Slot) -> Option<Asks<'a>> {
-    let wish = own_wish(world, stem, slot)?;
-    let holds = slot.claim == Claim::Holds;
-    let can_run = match wish.place {
-        Place::At(_) => true,
+fn may_ask<'a>(world: &World<'a>, stem: &Stem, capture: &Capture) -> Option<Asks<'a>> {
+    let pod = own_request(world, stem, capture)?;
+    let holds = capture.reservation == Reservation::Held;
+    let can_run = match pod.target {
+        Target::At(_) => true,
         // One that has begun keeps its room until it has an address again.
-        Place::NoAddress => holds && slot.began.is_some(),
-        Place::Forbidden(_) | Place::Finished => false,
+        Target::NoAddress => holds && capture.began.is_some(),
+        Target::Forbidden(_) | Target::Finished => false,
     };
     // Once it is about to end, a change is for after the end: it begins anew.
     let is_ending = matches!(
-        slot.phase,
+        capture.phase,
         Phase::Terminating { why: StopReason::Ended(_), .. } | Phase::Killing { why: StopReason::Ended(_), .. }
     );
-    if slot.doomed || slot.retired.is_some() || !can_run || is_ending {
+    if capture.doomed || capture.retired.is_some() || !can_run || is_ending {
         return None;
     }
-    let is_new = |accepted: &&Accepted| {
-        let waits = !holds && slot.ended.is_none() && !accepted.request.paused;
-        waits || slot.admitted.as_ref() != Some(accepted)
+    let is_new = |valid: &&ValidRequest| {
+        let waits = !holds && capture.ended.is_none() && !valid.request.paused;
+        waits || capture.admitted.as_ref() != Some(valid)
     };
-    let pending = wish.pending().map(|accepted| Asks { accepted, is_pending: true });
-    pending.or_else(|| wish.accepted.as_ref().filter(is_new).map(|accepted| Asks { accepted, is_pending: false }))
+    let pending = pod.pending().map(|valid| Asks { valid, is_pending: true });
+    pending.or_else(|| pod.valid.as_ref().filter(is_new).map(|valid| Asks { valid, is_pending: false }))
 }
 
 /// Whether there is room beside what the others take.
-fn fits(world: &World, stem: &Stem, slot: &Slot, accepted: &Accepted, others: &Sums) -> Result<(), Shortage> {
-    let files = accepted.request.capture.files;
-    let admitted = slot.admitted.as_ref().filter(|_| slot.ended.is_none() && slot.claim == Claim::Holds);
-    if accepted.request.paused || admitted.is_some_and(|admitted| files <= admitted.request.capture.files) {
+fn fits(world: &World, stem: &Stem, capture: &Capture, valid: &ValidRequest, others: &Sums) -> Result<(), Shortage> {
+    let files = valid.request.spec.files;
+    let admitted =
+        capture.admitted.as_ref().filter(|_| capture.ended.is_none() && capture.reservation == Reservation::Held);
+    if valid.request.paused || admitted.is_some_and(|admitted| files <= admitted.request.spec.files) {
         return Ok(());
     }
     let (limits, needs_mb) = (world.limits, u64::from(files));
@@ -265,5 +280,5 @@ fn fits(world: &World, stem: &Stem, slot: &Slot, accepted: &Accepted, others: &S
     if used_mb.saturating_add(needs_mb) > limits.budget_mb.into() {
         return Err(Shortage::Budget { needs_mb, used_mb, budget_mb: limits.budget_mb });
     }
-    on_disk(world, slot, files)
+    on_disk(world, capture, files)
 }

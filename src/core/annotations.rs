@@ -9,7 +9,7 @@ use crate::core::{
     filter,
     limits::Limits,
     refusal::Refusal,
-    request::{Asked, Capture, Request},
+    request::{CaptureSpec, Parsed, Request},
 };
 
 /// The annotation that asks for a capture; its value is the number of files.
@@ -33,7 +33,7 @@ pub type Annotations = BTreeMap<String, String>;
 
 /// A readable request with the annotations that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted {
+pub struct ValidRequest {
     /// The annotations, word for word.
     pub annotations: Annotations,
     /// What they ask.
@@ -48,10 +48,10 @@ pub fn is_ours(key: &str) -> bool {
 
 /// What a set of annotations of ours asks: the same for a pod's and for those that the state file remembers.
 #[must_use]
-pub fn asked(annotations: &Annotations, limits: &Limits) -> Asked {
+pub fn parse(annotations: &Annotations, limits: &Limits) -> Parsed {
     match annotations.get(ANNOTATION) {
-        Some(files) => request(files, annotations, limits).map_or_else(Asked::Unreadable, Asked::Request),
-        None => Asked::Nothing,
+        Some(files) => request(files, annotations, limits).map_or_else(Parsed::Invalid, Parsed::Valid),
+        None => Parsed::None,
     }
 }
 
@@ -60,7 +60,7 @@ fn request(files: &str, annotations: &Annotations, limits: &Limits) -> Result<Re
     let files = number(files, 1..=max.into()).and_then(|files| files.try_into().ok());
     let files = files.ok_or_else(|| Refusal::FileCount { value: shown(&annotations[ANNOTATION]), max })?;
     let mut request = Request {
-        capture: Capture { files, filter: None, packets: None, snaplen: limits.snaplen_max },
+        spec: CaptureSpec { files, filter: None, packets: None, snaplen: limits.snaplen_max },
         duration: limits.duration_max,
         paused: false,
     };
@@ -69,7 +69,7 @@ fn request(files: &str, annotations: &Annotations, limits: &Limits) -> Result<Re
             "" => (),
             "/filter" => {
                 filter::check(value).map_err(Refusal::Filter)?;
-                request.capture.filter = Some(value.clone());
+                request.spec.filter = Some(value.clone());
             }
             "/duration" => {
                 let max = limits.duration_max;
@@ -80,13 +80,13 @@ fn request(files: &str, annotations: &Annotations, limits: &Limits) -> Result<Re
             "/packets" => {
                 let max = PACKETS_MAX;
                 let packets = number(value, 1..=max);
-                request.capture.packets = Some(packets.ok_or_else(|| Refusal::Packets { value: shown(value), max })?);
+                request.spec.packets = Some(packets.ok_or_else(|| Refusal::Packets { value: shown(value), max })?);
             }
             "/snaplen" => {
                 let (min, max) = (SNAPLEN_MIN, SNAPLEN_MAX);
                 let snaplen =
                     number(value, min..=max).ok_or_else(|| Refusal::Snaplen { value: shown(value), min, max })?;
-                request.capture.snaplen = Some(limits.snaplen_max.map_or(snaplen, |max| snaplen.min(max)));
+                request.spec.snaplen = Some(limits.snaplen_max.map_or(snaplen, |max| snaplen.min(max)));
             }
             "/pause" if value == "true" => request.paused = true,
             "/pause" => return Err(Refusal::Pause { value: shown(value) }),
@@ -124,46 +124,46 @@ mod tests {
     }
 
     fn readable(others: &[(&str, &str)]) -> Request {
-        match asked(&with(others), &Limits::default()) {
-            Asked::Request(request) => request,
+        match parse(&with(others), &Limits::default()) {
+            Parsed::Valid(request) => request,
             other => panic!("{others:?}: {other:?}"),
         }
     }
 
     fn refusal(others: &[(&str, &str)]) -> Refusal {
-        match asked(&with(others), &Limits::default()) {
-            Asked::Unreadable(refusal) => refusal,
+        match parse(&with(others), &Limits::default()) {
+            Parsed::Invalid(refusal) => refusal,
             other => panic!("{others:?}: {other:?}"),
         }
     }
 
     #[test]
     fn a_count_is_written_in_one_way_only() {
-        let asked = |value: &str| asked(&[(ANNOTATION.to_owned(), value.to_owned())].into(), &Limits::default());
+        let asked = |value: &str| parse(&[(ANNOTATION.to_owned(), value.to_owned())].into(), &Limits::default());
         for (value, files) in [("1", 1), ("5", 5), ("100", 100)] {
-            assert!(matches!(asked(value), Asked::Request(request) if request.capture.files == files), "{value:?}");
+            assert!(matches!(asked(value), Parsed::Valid(request) if request.spec.files == files), "{value:?}");
         }
         let bad = "|0|-1|+5|05|5x| 5 |5 |101|abc|5.0|1e1|٥|５|99999999999999999999|5\n|−5|0x5|65541|5\0";
         for value in bad.split('|') {
             let refusal = Refusal::FileCount { value: value.into(), max: 100 };
-            assert_eq!(asked(value), Asked::Unreadable(refusal), "{value:?}");
+            assert_eq!(asked(value), Parsed::Invalid(refusal), "{value:?}");
         }
         let long = asked(&"٥".repeat(100_000));
-        assert!(matches!(long, Asked::Unreadable(Refusal::FileCount { value, .. }) if value.chars().count() == 64));
+        assert!(matches!(long, Parsed::Invalid(Refusal::FileCount { value, .. }) if value.chars().count() == 64));
     }
 
     #[test]
     fn what_is_asked_beside_the_count_is_what_is_done() {
-        let plain = Capture { files: 5, filter: None, packets: None, snaplen: None };
+        let plain = CaptureSpec { files: 5, filter: None, packets: None, snaplen: None };
         let day = Some(Duration::from_secs(86_400));
-        assert_eq!(readable(&[]), Request { capture: plain.clone(), duration: day, paused: false });
-        let capture = Capture { packets: Some(1_000_000_000), snaplen: Some(100), ..plain };
+        assert_eq!(readable(&[]), Request { spec: plain.clone(), duration: day, paused: false });
+        let spec = CaptureSpec { packets: Some(1_000_000_000), snaplen: Some(100), ..plain };
         let duration = Some(Duration::from_secs(300));
         let all = [("/duration", "5m"), ("/packets", "1000000000"), ("/snaplen", "100"), ("/pause", "true")];
-        assert_eq!(readable(&all), Request { capture, duration, paused: true });
-        assert_eq!(readable(&[("/filter", "tcp port 443")]).capture.filter.unwrap(), "tcp port 443");
+        assert_eq!(readable(&all), Request { spec, duration, paused: true });
+        assert_eq!(readable(&[("/filter", "tcp port 443")]).spec.filter.unwrap(), "tcp port 443");
         assert_eq!(readable(&[("/duration", "24h")]).duration, day);
-        assert_eq!(readable(&[("/snaplen", "262144")]).capture.snaplen, Some(262_144));
+        assert_eq!(readable(&[("/snaplen", "262144")]).spec.snaplen, Some(262_144));
     }
 
     #[test]
@@ -197,9 +197,9 @@ mod tests {
             files_max: 1000,
             ..Limits::default()
         };
-        let asked = |others: &[(&str, &str)]| match asked(&with(others), &limits) {
-            Asked::Request(request) => Some((request.capture.snaplen.unwrap(), request.duration.unwrap().as_secs())),
-            Asked::Nothing | Asked::Unreadable(_) => None,
+        let asked = |others: &[(&str, &str)]| match parse(&with(others), &limits) {
+            Parsed::Valid(request) => Some((request.spec.snaplen.unwrap(), request.duration.unwrap().as_secs())),
+            Parsed::None | Parsed::Invalid(_) => None,
         };
         assert_eq!(asked(&[]), Some((128, 60)));
         assert_eq!(asked(&[("/snaplen", "262144"), ("/duration", "1m")]), Some((128, 60)));
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn without_the_main_key_nothing_is_asked_and_other_peoples_keys_are_not_ours() {
         let alone = [(format!("{ANNOTATION}/filter"), "x".to_owned())];
-        assert_eq!(asked(&alone.into(), &Limits::default()), Asked::Nothing);
+        assert_eq!(parse(&alone.into(), &Limits::default()), Parsed::None);
         assert!(is_ours(ANNOTATION) && is_ours("tcpdump.antrea.io/x") && is_ours("tcpdump.antrea.io/"));
         assert!(!["tcpdump.antrea.iox", "a/tcpdump.antrea.io", "tcpdump.antrea", ""].iter().any(|key| is_ours(key)));
     }

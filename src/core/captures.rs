@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use capture::{Claim, End, HistoryEntry, Moment, Phase, Slot, Standing, StopReason};
+pub use capture::{Capture, Condition, End, HistoryEntry, Moment, Phase, Reservation, StopReason};
 
 use crate::core::{
-    annotations::Accepted,
+    annotations::ValidRequest,
     name::{PodUid, Stem},
     request::{Counts, Invocation},
 };
@@ -49,29 +49,29 @@ pub enum Ended {
 
 /// All slots of this node.
 #[derive(Debug, Default)]
-pub struct Slots {
-    slots: BTreeMap<Stem, Slot>,
+pub struct Captures {
+    captures: BTreeMap<Stem, Capture>,
     sequence: u64,
     changes: u64,
 }
 
-impl Slots {
+impl Captures {
     /// A slot's state, if there is one.
     #[must_use]
-    pub fn get(&self, stem: &Stem) -> Option<&Slot> {
-        self.slots.get(stem)
+    pub fn get(&self, stem: &Stem) -> Option<&Capture> {
+        self.captures.get(stem)
     }
 
     /// How many slots there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.captures.len()
     }
 
     /// Whether there is no slot.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.captures.is_empty()
     }
 
     /// How often a slot has changed so far: as long as this stays the same, so do the slots.
@@ -81,22 +81,22 @@ impl Slots {
     }
 
     /// All slots, by stem.
-    pub fn iter(&self) -> impl Iterator<Item = (&Stem, &Slot)> {
-        self.slots.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (&Stem, &Capture)> {
+        self.captures.iter()
     }
 
     /// The slot whose process captures a pod.
     #[must_use]
     pub fn capturing(&self, uid: &PodUid) -> Option<&Stem> {
-        let capturing = |slot: &Slot| slot.has_process() && slot.owner.as_ref() == Some(uid);
-        self.slots.iter().find(|(_, slot)| capturing(slot)).map(|(stem, _)| stem)
+        let capturing = |capture: &Capture| capture.has_process() && capture.owner.as_ref() == Some(uid);
+        self.captures.iter().find(|(_, capture)| capturing(capture)).map(|(stem, _)| stem)
     }
 
     /// A slot that an earlier process left.
-    pub fn restore(&mut self, stem: Stem, slot: Slot) {
+    pub fn restore(&mut self, stem: Stem, capture: Capture) {
         self.changes += 1;
-        self.sequence = self.sequence.max(slot.sequence);
-        self.slots.insert(stem, slot);
+        self.sequence = self.sequence.max(capture.sequence);
+        self.captures.insert(stem, capture);
     }
 
     /// A pod asks for a capture for the first time, or for files that were left over, or wants to go on after it rested. It is
@@ -105,84 +105,84 @@ impl Slots {
         // One that the state file made up may be the highest there is.
         self.changes += 1;
         self.sequence = self.sequence.saturating_add(1);
-        let slot = self.slots.entry(stem.clone()).or_default();
-        (slot.owner, slot.sequence, slot.claim) = (Some(uid), self.sequence, Claim::Waits);
+        let capture = self.captures.entry(stem.clone()).or_default();
+        (capture.owner, capture.sequence, capture.reservation) = (Some(uid), self.sequence, Reservation::Queued);
     }
 
     /// It cannot go on for the time being, and leaves its room to others.
     pub fn rest(&mut self, stem: &Stem) {
-        self.change(stem, |slot| slot.claim = Claim::Rests);
+        self.change(stem, |capture| capture.reservation = Reservation::Released);
     }
 
     /// The files are to go.
     pub fn doom(&mut self, stem: &Stem) {
-        self.change(stem, |slot| slot.doomed = true);
+        self.change(stem, |capture| capture.doomed = true);
     }
 
     /// The pod is gone, and the files are to be kept for a time.
     pub fn retire(&mut self, stem: &Stem, now: Moment) {
-        self.change(stem, |slot| slot.retired = Some(now));
+        self.change(stem, |capture| capture.retired = Some(now));
     }
 
     /// There is room for what the pod asks; what is paused needs none. After an end it begins anew.
-    pub fn admit(&mut self, stem: &Stem, accepted: Accepted) {
-        self.change(stem, |slot| {
-            if slot.ended.take().is_some() {
-                (slot.began, slot.counts, slot.uncounted) = (None, Counts::default(), 0);
+    pub fn admit(&mut self, stem: &Stem, valid: ValidRequest) {
+        self.change(stem, |capture| {
+            if capture.ended.take().is_some() {
+                (capture.began, capture.counts, capture.uncounted) = (None, Counts::default(), 0);
             }
-            slot.claim = if accepted.request.paused { Claim::Rests } else { Claim::Holds };
-            slot.admitted = Some(accepted);
+            capture.reservation = if valid.request.paused { Reservation::Released } else { Reservation::Held };
+            capture.admitted = Some(valid);
         });
     }
 
     /// It came to its end while there was no process.
     pub fn end(&mut self, stem: &Stem, by: End) {
-        self.change(stem, |slot| (slot.ended, slot.phase) = (Some(by), Phase::Idle));
+        self.change(stem, |capture| (capture.ended, capture.phase) = (Some(by), Phase::Idle));
     }
 
     /// The pod's owner was told how things stand.
-    pub fn told(&mut self, stem: &Stem, standing: Option<Standing>) {
-        self.change(stem, |slot| (slot.told, slot.quiet_until) = (standing, None));
+    pub fn notified(&mut self, stem: &Stem, condition: Option<Condition>) {
+        self.change(stem, |capture| (capture.notified, capture.notify_after) = (condition, None));
     }
 
     /// The pod's owner could not be told, and can be then.
-    pub fn untold(&mut self, stem: &Stem, quiet_until: Instant) {
-        self.change(stem, |slot| slot.quiet_until = Some(quiet_until));
+    pub fn defer_notice(&mut self, stem: &Stem, notify_after: Instant) {
+        self.change(stem, |capture| capture.notify_after = Some(notify_after));
     }
 
     /// So many files were counted while no process wrote them.
     pub fn counted(&mut self, stem: &Stem, files: usize) {
-        self.change(stem, |slot| slot.files = files);
+        self.change(stem, |capture| capture.files = files);
     }
 
     /// A start is about to be tried.
     pub fn starting(&mut self, stem: &Stem, run: Invocation, now: Moment) {
-        self.change(stem, |slot| {
-            if slot.last.as_ref() != Some(&run) {
-                slot.failures = 0;
+        self.change(stem, |capture| {
+            if capture.last.as_ref() != Some(&run) {
+                capture.failures = 0;
             }
-            slot.remember(&run, now);
-            slot.failure = None;
-            slot.last = Some(run);
-            slot.started_at = Some(now.at);
-            slot.began.get_or_insert(now);
-            slot.phase = Phase::Running;
+            capture.remember(&run, now);
+            capture.failure = None;
+            capture.last = Some(run);
+            capture.started_at = Some(now.at);
+            capture.began.get_or_insert(now);
+            capture.phase = Phase::Running;
         });
     }
 
     /// TERM was sent.
     pub fn terminated(&mut self, stem: &Stem, why: StopReason, now: Instant) {
-        self.change(stem, |slot| slot.phase = Phase::Terminating { why, since: now, kill_at: now + TERM_GRACE });
+        self.change(stem, |capture| capture.phase = Phase::Terminating { why, since: now, kill_at: now + TERM_GRACE });
     }
 
     /// KILL was sent. If the process is to be reported as stuck: for how long it has been.
     pub fn killed(&mut self, stem: &Stem, now: Instant) -> Option<Duration> {
-        let slot = self.get_mut(stem)?;
+        let capture = self.get_mut(stem)?;
         let again_at = now + KILL_INTERVAL;
-        let (Phase::Terminating { why, since, .. } | Phase::Killing { why, since, .. }) = slot.phase else {
+        let (Phase::Terminating { why, since, .. } | Phase::Killing { why, since, .. }) = capture.phase else {
             return None;
         };
-        let due_at = match slot.phase {
+        let due_at = match capture.phase {
             Phase::Killing { warn_at, .. } => warn_at,
             Phase::Idle
             | Phase::Running
@@ -192,26 +192,26 @@ impl Slots {
         };
         let stuck = (now >= due_at).then(|| now - since);
         let warn_at = stuck.map_or(due_at, |stuck| now + stuck);
-        slot.phase = Phase::Killing { why, since, again_at, warn_at };
+        capture.phase = Phase::Killing { why, since, again_at, warn_at };
         stuck
     }
 
     /// The process was reaped, in good order or not, after it had counted so much or did not say.
     pub fn exited(&mut self, stem: &Stem, in_order: bool, counts: Option<Counts>, now: Instant) -> Ended {
-        self.change(stem, |slot| match counts {
+        self.change(stem, |capture| match counts {
             Some(counts) => {
-                slot.counts.captured = slot.counts.captured.saturating_add(counts.captured);
-                slot.counts.dropped = slot.counts.dropped.saturating_add(counts.dropped);
+                capture.counts.captured = capture.counts.captured.saturating_add(counts.captured);
+                capture.counts.dropped = capture.counts.dropped.saturating_add(counts.dropped);
             }
-            None => slot.uncounted = slot.uncounted.saturating_add(1),
+            None => capture.uncounted = capture.uncounted.saturating_add(1),
         });
         match self.get_mut(stem) {
-            Some(slot) if slot.phase == Phase::Running && in_order && slot.has_what_it_was_started_for() => {
-                slot.phase = Phase::Idle;
-                if !slot.has_its_packets() {
+            Some(capture) if capture.phase == Phase::Running && in_order && capture.has_what_it_was_started_for() => {
+                capture.phase = Phase::Idle;
+                if !capture.has_its_packets() {
                     return Ended::Stopped(StopReason::Changed);
                 }
-                slot.ended = Some(End::Packets);
+                capture.ended = Some(End::Packets);
                 Ended::Stopped(StopReason::Ended(End::Packets))
             }
             Some(_) | None => self.ended(stem, now),
@@ -220,42 +220,42 @@ impl Slots {
 
     /// The process is gone, or could not be started.
     pub fn ended(&mut self, stem: &Stem, now: Instant) -> Ended {
-        let Some(slot) = self.get_mut(stem) else { return Ended::Stopped(StopReason::Gone) };
-        match slot.phase {
+        let Some(capture) = self.get_mut(stem) else { return Ended::Stopped(StopReason::Gone) };
+        match capture.phase {
             Phase::Terminating { why, .. } | Phase::Killing { why, .. } => {
-                slot.phase = Phase::Idle;
+                capture.phase = Phase::Idle;
                 if let StopReason::Ended(by) = why {
-                    slot.ended = Some(by);
+                    capture.ended = Some(by);
                 }
-                Ended::Stopped(if slot.doomed { StopReason::Gone } else { why })
+                Ended::Stopped(if capture.doomed { StopReason::Gone } else { why })
             }
             Phase::Idle | Phase::Running | Phase::Backoff { .. } | Phase::Removing { .. } => {
-                if slot.started_at.is_some_and(|started| now - started >= RECOVERED_AFTER) {
-                    slot.failures = 0;
+                if capture.started_at.is_some_and(|started| now - started >= RECOVERED_AFTER) {
+                    capture.failures = 0;
                 }
-                slot.failures = slot.failures.saturating_add(1);
-                let retry_in = backoff(slot.failures);
-                slot.phase = Phase::Backoff { until: now + retry_in };
-                Ended::Failed { failures: slot.failures, retry_in }
+                capture.failures = capture.failures.saturating_add(1);
+                let retry_in = backoff(capture.failures);
+                capture.phase = Phase::Backoff { until: now + retry_in };
+                Ended::Failed { failures: capture.failures, retry_in }
             }
         }
     }
 
     /// This is what is said of how its last tcpdump failed.
     pub fn failed(&mut self, stem: &Stem, text: String) {
-        self.change(stem, |slot| slot.failure = Some(text));
+        self.change(stem, |capture| capture.failure = Some(text));
     }
 
     /// The files are gone, and the slot with them.
-    pub fn removed(&mut self, stem: &Stem) -> Option<Slot> {
+    pub fn removed(&mut self, stem: &Stem) -> Option<Capture> {
         self.changes += 1;
-        self.slots.remove(stem)
+        self.captures.remove(stem)
     }
 
     /// The files could not be removed. Returns how often in a row that was so.
     pub fn not_removed(&mut self, stem: &Stem, now: Instant) -> u32 {
-        let Some(slot) = self.get_mut(stem) else { return 0 };
-        let failures = match slot.phase {
+        let Some(capture) = self.get_mut(stem) else { return 0 };
+        let failures = match capture.phase {
             Phase::Removing { failures, .. } => failures.saturating_add(1),
             Phase::Idle
             | Phase::Running
@@ -263,20 +263,20 @@ impl Slots {
             | Phase::Killing { .. }
             | Phase::Backoff { .. } => 1,
         };
-        slot.phase = Phase::Removing { retry_at: now + backoff(failures), failures };
+        capture.phase = Phase::Removing { retry_at: now + backoff(failures), failures };
         failures
     }
 
-    fn change(&mut self, stem: &Stem, change: impl FnOnce(&mut Slot)) {
-        if let Some(slot) = self.get_mut(stem) {
-            change(slot);
+    fn change(&mut self, stem: &Stem, change: impl FnOnce(&mut Capture)) {
+        if let Some(capture) = self.get_mut(stem) {
+            change(capture);
         }
     }
 
     /// The only way to a slot that is to be changed.
-    fn get_mut(&mut self, stem: &Stem) -> Option<&mut Slot> {
+    fn get_mut(&mut self, stem: &Stem) -> Option<&mut Capture> {
         self.changes += 1;
-        self.slots.get_mut(stem)
+        self.captures.get_mut(stem)
     }
 }
 

@@ -14,15 +14,15 @@ use std::{
 
 use claims::{Claims, Order};
 pub use filters::{CHECK_INTERVAL, Check};
-pub use request::Wish;
+pub use request::PodRequest;
 
 use crate::core::{
-    annotations::{self, Accepted, Annotations},
-    captures::Standing,
+    annotations::{self, Annotations, ValidRequest},
+    captures::Condition,
     limits::Limits,
     name::{PodUid, Stem},
     observed_pod::ObservedPod,
-    request::Asked,
+    request::Parsed,
 };
 
 /// What the API server has told.
@@ -45,7 +45,7 @@ pub enum WatchEvent {
 /// The pods of this node, by the stem of their files.
 #[derive(Debug, Default)]
 struct Pods {
-    wishes: BTreeMap<Stem, Wish>,
+    requests: BTreeMap<Stem, PodRequest>,
     /// Those that ask for nothing.
     content: HashSet<PodUid>,
     /// The addresses of all of them, and who had each name last: a pod of another UID is another pod.
@@ -60,7 +60,7 @@ pub struct Desired {
     list: Option<Pods>,
     complete: bool,
     lost_since: Option<Instant>,
-    recalled: HashMap<PodUid, Accepted>,
+    recalled: HashMap<PodUid, ValidRequest>,
     /// When a filter was last compiled for a stem; nothing older than [`CHECK_INTERVAL`] is kept.
     checked: BTreeMap<Stem, Instant>,
     /// When each namespace had a filter compiled last; nothing older than [`SERVED_FOR`](filters) is kept.
@@ -70,7 +70,8 @@ pub struct Desired {
     recalled_at: HashMap<PodUid, Vec<IpAddr>>,
     /// The node's own addresses.
     node: BTreeSet<IpAddr>,
-    words: Order,
+    /// How many events there were so far: the order in which addresses were reported.
+    observed: Order,
 }
 
 /// What was so before this process began came before all else.
@@ -78,11 +79,11 @@ const BEFORE: Order = 0;
 
 impl Desired {
     /// Recalls what a pod readably asked for before this process began, for the case that its annotations no longer can be read.
-    pub fn recall(&mut self, uid: PodUid, annotations: Annotations, limits: &Limits) -> Option<Accepted> {
-        let Asked::Request(request) = annotations::asked(&annotations, limits) else { return None };
-        let accepted = Accepted { annotations, request };
-        self.recalled.insert(uid, accepted.clone());
-        Some(accepted)
+    pub fn recall(&mut self, uid: PodUid, annotations: Annotations, limits: &Limits) -> Option<ValidRequest> {
+        let Parsed::Valid(request) = annotations::parse(&annotations, limits) else { return None };
+        let valid = ValidRequest { annotations, request };
+        self.recalled.insert(uid, valid.clone());
+        Some(valid)
     }
 
     /// Recalls where a pod's capture went on when an earlier process ended: until the first list is complete, that is proof enough
@@ -97,38 +98,38 @@ impl Desired {
         if changed {
             self.changes += 1;
             self.node = addresses;
-            self.pods.place_all(&self.node);
+            self.pods.update_all_targets(&self.node);
         }
         changed
     }
 
     /// Takes in one word of the API server, heard at `now`.
-    pub fn hear(&mut self, word: WatchEvent, now: Instant) {
-        match word {
+    pub fn observe(&mut self, event: WatchEvent, now: Instant) {
+        match event {
             WatchEvent::ListStarted => {
-                self.words += 1;
+                self.observed += 1;
                 self.list = Some(Pods::default());
             }
-            WatchEvent::ListItem(seen) => {
-                let wish = self.wish(&seen, true, now);
+            WatchEvent::ListItem(observed) => {
+                let pod = self.pod_request(&observed, true, now);
                 if let Some(list) = &mut self.list {
-                    let stem = Stem::of(&seen.pod);
-                    let is_known = self.pods.uids.get(&stem) == Some(&seen.uid);
-                    let recalled = self.recalled_at.get(&seen.uid);
+                    let stem = Stem::of(&observed.name);
+                    let is_known = self.pods.uids.get(&stem) == Some(&observed.uid);
+                    let recalled = self.recalled_at.get(&observed.uid);
                     let order = |ip| {
                         let known = is_known.then(|| self.pods.claims.since(&stem, ip)).flatten();
                         let recalled = || recalled.is_some_and(|ips| ips.contains(&ip)).then_some(BEFORE);
-                        known.or_else(recalled).unwrap_or(self.words)
+                        known.or_else(recalled).unwrap_or(self.observed)
                     };
-                    list.claims.set(&stem, &seen.claims, order);
-                    list.uids.insert(stem, seen.uid.clone());
-                    list.note(&seen, wish);
+                    list.claims.set(&stem, &observed.claims, order);
+                    list.uids.insert(stem, observed.uid.clone());
+                    list.note(&observed, pod);
                 }
             }
             WatchEvent::ListDone => {
                 if let Some(list) = self.list.take() {
                     self.pods = list;
-                    self.pods.place_all(&self.node);
+                    self.pods.update_all_targets(&self.node);
                     self.complete = true;
                     self.lost_since = None;
                     self.recalled.clear();
@@ -136,30 +137,30 @@ impl Desired {
                     self.recalled_at.clear();
                 }
             }
-            WatchEvent::Applied(seen) => {
-                self.words += 1;
-                let stem = Stem::of(&seen.pod);
-                if self.pods.uids.insert(stem.clone(), seen.uid.clone()).is_some_and(|uid| uid != seen.uid) {
+            WatchEvent::Applied(observed) => {
+                self.observed += 1;
+                let stem = Stem::of(&observed.name);
+                if self.pods.uids.insert(stem.clone(), observed.uid.clone()).is_some_and(|uid| uid != observed.uid) {
                     self.claim(&stem, &[]);
                 }
-                self.claim(&stem, &seen.claims);
-                let mut wish = self.wish(&seen, false, now);
-                if let Some(wish) = &mut wish {
-                    wish.place = self.pods.claims.place(&stem, &wish.reported, &self.node);
+                self.claim(&stem, &observed.claims);
+                let mut pod = self.pod_request(&observed, false, now);
+                if let Some(pod) = &mut pod {
+                    pod.target = self.pods.claims.target(&stem, &pod.reported_target, &self.node);
                 }
-                if self.wish_for(&stem) != wish.as_ref() {
+                if self.request_of(&stem) != pod.as_ref() {
                     self.changes += 1;
                 }
-                self.changes += u64::from(self.pods.note(&seen, wish));
+                self.changes += u64::from(self.pods.note(&observed, pod));
             }
-            WatchEvent::Deleted(seen) => {
-                let stem = Stem::of(&seen.pod);
-                if self.wish_for(&stem).is_some_and(|wish| wish.uid == seen.uid) {
-                    self.pods.wishes.remove(&stem);
+            WatchEvent::Deleted(observed) => {
+                let stem = Stem::of(&observed.name);
+                if self.request_of(&stem).is_some_and(|pod| pod.uid == observed.uid) {
+                    self.pods.requests.remove(&stem);
                     self.changes += 1;
                 }
-                self.changes += u64::from(self.pods.content.remove(&seen.uid));
-                if self.pods.uids.get(&stem) == Some(&seen.uid) {
+                self.changes += u64::from(self.pods.content.remove(&observed.uid));
+                if self.pods.uids.get(&stem) == Some(&observed.uid) {
                     self.pods.uids.remove(&stem);
                     self.claim(&stem, &[]);
                 }
@@ -179,27 +180,27 @@ impl Desired {
     }
 
     /// A pod's owner was told how things stand, whether there is a slot for it or not.
-    pub fn told(&mut self, stem: &Stem, standing: &Standing) {
-        if let Some(wish) = self.pods.wishes.get_mut(stem) {
-            wish.told = Some(standing.clone());
+    pub fn notified(&mut self, stem: &Stem, condition: &Condition) {
+        if let Some(pod) = self.pods.requests.get_mut(stem) {
+            pod.notified = Some(condition.clone());
             self.changes += 1;
-            let uid = wish.uid.clone();
-            let listed = self.list.as_mut().and_then(|list| list.wishes.get_mut(stem));
+            let uid = pod.uid.clone();
+            let listed = self.list.as_mut().and_then(|list| list.requests.get_mut(stem));
             if let Some(listed) = listed.filter(|listed| listed.uid == uid) {
-                listed.told = Some(standing.clone());
+                listed.notified = Some(condition.clone());
             }
         }
     }
 
     /// The wish for a stem's files, if any.
     #[must_use]
-    pub fn wish_for(&self, stem: &Stem) -> Option<&Wish> {
-        self.pods.wishes.get(stem)
+    pub fn request_of(&self, stem: &Stem) -> Option<&PodRequest> {
+        self.pods.requests.get(stem)
     }
 
     /// All wishes, by stem.
-    pub fn wishes(&self) -> impl Iterator<Item = (&Stem, &Wish)> {
-        self.pods.wishes.iter()
+    pub fn requests(&self) -> impl Iterator<Item = (&Stem, &PodRequest)> {
+        self.pods.requests.iter()
     }
 
     /// Whether a pod is there and asks for nothing.
@@ -210,7 +211,7 @@ impl Desired {
 
     /// Whether a complete list was ever seen: before that, a missing pod proves nothing.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
+    pub fn has_listed(&self) -> bool {
         self.complete
     }
 
@@ -222,45 +223,45 @@ impl Desired {
 
     /// A pod reports these addresses, which may change whose they are: others are where they say then, or no longer.
     fn claim(&mut self, stem: &Stem, ips: &[IpAddr]) {
-        let order = self.words;
+        let order = self.observed;
         for concerned in self.pods.claims.set(stem, ips, |_| order) {
-            self.changes += u64::from(self.pods.place(&concerned, &self.node));
+            self.changes += u64::from(self.pods.target(&concerned, &self.node));
         }
     }
 
-    fn wish(&self, seen: &ObservedPod, is_listed: bool, now: Instant) -> Option<Wish> {
-        let known = self.wish_for(&Stem::of(&seen.pod)).filter(|wish| wish.uid == seen.uid);
-        Wish::after(known, self.recalled.get(&seen.uid), seen, is_listed, now)
+    fn pod_request(&self, observed: &ObservedPod, is_listed: bool, now: Instant) -> Option<PodRequest> {
+        let known = self.request_of(&Stem::of(&observed.name)).filter(|pod| pod.uid == observed.uid);
+        PodRequest::after(known, self.recalled.get(&observed.uid), observed, is_listed, now)
     }
 }
 
 impl Pods {
     /// Returns whether it is new that the pod asks for nothing.
-    fn note(&mut self, seen: &ObservedPod, wish: Option<Wish>) -> bool {
-        let stem = Stem::of(&seen.pod);
-        match wish {
-            Some(wish) => {
-                self.content.remove(&seen.uid);
-                self.wishes.insert(stem, wish);
+    fn note(&mut self, observed: &ObservedPod, pod: Option<PodRequest>) -> bool {
+        let stem = Stem::of(&observed.name);
+        match pod {
+            Some(pod) => {
+                self.content.remove(&observed.uid);
+                self.requests.insert(stem, pod);
                 false
             }
             None => {
-                self.wishes.remove(&stem);
-                self.content.insert(seen.uid.clone())
+                self.requests.remove(&stem);
+                self.content.insert(observed.uid.clone())
             }
         }
     }
 
     /// Decides anew where a pod is that asks for a capture. Returns whether that is elsewhere than before.
-    fn place(&mut self, stem: &Stem, node: &BTreeSet<IpAddr>) -> bool {
-        let Some(wish) = self.wishes.get_mut(stem) else { return false };
-        let place = self.claims.place(stem, &wish.reported, node);
-        std::mem::replace(&mut wish.place, place) != wish.place
+    fn target(&mut self, stem: &Stem, node: &BTreeSet<IpAddr>) -> bool {
+        let Some(pod) = self.requests.get_mut(stem) else { return false };
+        let target = self.claims.target(stem, &pod.reported_target, node);
+        std::mem::replace(&mut pod.target, target) != pod.target
     }
 
-    fn place_all(&mut self, node: &BTreeSet<IpAddr>) {
-        for (stem, wish) in &mut self.wishes {
-            wish.place = self.claims.place(stem, &wish.reported, node);
+    fn update_all_targets(&mut self, node: &BTreeSet<IpAddr>) {
+        for (stem, pod) in &mut self.requests {
+            pod.target = self.claims.target(stem, &pod.reported_target, node);
         }
     }
 }
@@ -270,36 +271,36 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::core::{annotations::ANNOTATION, name::PodName, refusal::Refusal, request::Place};
+    use crate::core::{annotations::ANNOTATION, name::PodName, refusal::Refusal, request::Target};
 
-    pub fn seen(name: &str, uid: &str, value: Option<&str>) -> ObservedPod {
+    pub fn observed(name: &str, uid: &str, value: Option<&str>) -> ObservedPod {
         let annotations: Annotations =
             value.map(|value| (ANNOTATION.to_owned(), value.to_owned())).into_iter().collect();
         ObservedPod {
             uid: PodUid(uid.into()),
-            pod: PodName { namespace: "default".into(), name: name.into() },
+            name: PodName { namespace: "default".into(), name: name.into() },
             created_s: 0,
-            asked: annotations::asked(&annotations, &Limits::default()),
+            parsed: annotations::parse(&annotations, &Limits::default()),
             annotations,
-            place: Place::NoAddress,
+            target: Target::NoAddress,
             claims: Vec::new(),
         }
     }
 
     pub fn files(desired: &Desired, name: &str) -> Option<u16> {
         let stem = Stem::of(&PodName { namespace: "default".into(), name: name.into() });
-        desired.wish_for(&stem)?.accepted.as_ref().map(|accepted| accepted.request.capture.files)
+        desired.request_of(&stem)?.valid.as_ref().map(|valid| valid.request.spec.files)
     }
 
-    pub fn after(words: impl IntoIterator<Item = WatchEvent>) -> Desired {
+    pub fn after(events: impl IntoIterator<Item = WatchEvent>) -> Desired {
         let mut desired = Desired::default();
-        words.into_iter().for_each(|word| desired.hear(word, Instant::now()));
+        events.into_iter().for_each(|event| desired.observe(event, Instant::now()));
         desired
     }
 
     #[test]
     fn a_list_that_fails_half_way_changes_nothing() {
-        let (a, b) = (seen("a", "1", Some("5")), seen("b", "2", Some("6")));
+        let (a, b) = (observed("a", "1", Some("5")), observed("b", "2", Some("6")));
         let full =
             [WatchEvent::ListStarted, WatchEvent::ListItem(a), WatchEvent::ListItem(b.clone()), WatchEvent::ListDone];
         let half = [WatchEvent::ListStarted, WatchEvent::ListItem(b.clone()), WatchEvent::Disconnected];
@@ -317,61 +318,65 @@ mod tests {
         assert!(
             !after([
                 WatchEvent::ListStarted,
-                WatchEvent::ListItem(seen("a", "1", Some("5"))),
+                WatchEvent::ListItem(observed("a", "1", Some("5"))),
                 WatchEvent::Disconnected,
                 WatchEvent::ListDone
             ])
-            .is_complete()
+            .has_listed()
         );
-        assert!(after([WatchEvent::ListStarted, WatchEvent::ListDone]).is_complete());
+        assert!(after([WatchEvent::ListStarted, WatchEvent::ListDone]).has_listed());
     }
 
     #[test]
     fn the_last_readable_request_stands_until_the_annotation_goes() {
-        let change = |value| WatchEvent::Applied(seen("a", "1", value));
+        let change = |value| WatchEvent::Applied(observed("a", "1", value));
         let mut desired = after([change(Some("5")), change(Some("x"))]);
         assert_eq!(files(&desired, "a"), Some(5));
-        let wish = desired.wishes().next().unwrap().1.clone();
-        assert_eq!(wish.asked, Asked::Unreadable(Refusal::FileCount { value: "x".into(), max: 100 }));
-        [change(None), change(Some("x"))].into_iter().for_each(|word| desired.hear(word, Instant::now()));
+        let pod = desired.requests().next().unwrap().1.clone();
+        assert_eq!(pod.parsed, Parsed::Invalid(Refusal::FileCount { value: "x".into(), max: 100 }));
+        [change(None), change(Some("x"))].into_iter().for_each(|event| desired.observe(event, Instant::now()));
         assert_eq!(files(&desired, "a"), None);
     }
 
     #[test]
     fn another_pod_of_the_name_inherits_nothing_and_outlives_the_first_ones_end() {
-        let reborn = [WatchEvent::Applied(seen("a", "1", Some("5"))), WatchEvent::Applied(seen("a", "2", Some("x")))];
+        let reborn =
+            [WatchEvent::Applied(observed("a", "1", Some("5"))), WatchEvent::Applied(observed("a", "2", Some("x")))];
         assert_eq!(files(&after(reborn), "a"), None);
-        let reborn = [WatchEvent::Applied(seen("a", "2", Some("5"))), WatchEvent::Deleted(seen("a", "1", None))];
+        let reborn =
+            [WatchEvent::Applied(observed("a", "2", Some("5"))), WatchEvent::Deleted(observed("a", "1", None))];
         assert_eq!(files(&after(reborn), "a"), Some(5));
     }
 
     #[test]
     fn what_was_asked_before_a_restart_is_recalled_by_the_first_list_only() {
         let mut desired = Desired::default();
-        desired.recall(PodUid("1".into()), seen("a", "1", Some("7")).annotations, &Limits::default());
-        desired.recall(PodUid("2".into()), seen("b", "2", Some("9")).annotations, &Limits::default());
-        for word in [WatchEvent::ListStarted, WatchEvent::ListItem(seen("a", "1", Some("x"))), WatchEvent::ListDone] {
-            desired.hear(word, Instant::now());
+        desired.recall(PodUid("1".into()), observed("a", "1", Some("7")).annotations, &Limits::default());
+        desired.recall(PodUid("2".into()), observed("b", "2", Some("9")).annotations, &Limits::default());
+        for event in
+            [WatchEvent::ListStarted, WatchEvent::ListItem(observed("a", "1", Some("x"))), WatchEvent::ListDone]
+        {
+            desired.observe(event, Instant::now());
         }
         assert_eq!(files(&desired, "a"), Some(7));
-        desired.hear(WatchEvent::Applied(seen("b", "2", Some("x"))), Instant::now());
+        desired.observe(WatchEvent::Applied(observed("b", "2", Some("x"))), Instant::now());
         assert_eq!(files(&desired, "b"), None);
     }
 
     #[test]
     fn the_wait_for_an_address_counts_from_its_beginning() {
         let (start, mut desired) = (Instant::now(), Desired::default());
-        desired.hear(WatchEvent::Applied(seen("a", "1", Some("5"))), start);
-        desired.hear(WatchEvent::Applied(seen("a", "1", Some("6"))), start + Duration::from_secs(9));
-        assert_eq!(desired.wishes().next().unwrap().1.no_address_since, Some(start));
+        desired.observe(WatchEvent::Applied(observed("a", "1", Some("5"))), start);
+        desired.observe(WatchEvent::Applied(observed("a", "1", Some("6"))), start + Duration::from_secs(9));
+        assert_eq!(desired.requests().next().unwrap().1.no_address_since, Some(start));
     }
 
     #[test]
     fn a_pod_without_its_annotation_is_told_from_one_that_is_gone() {
         let mut desired =
-            after([WatchEvent::Applied(seen("a", "1", Some("5"))), WatchEvent::Applied(seen("a", "1", None))]);
+            after([WatchEvent::Applied(observed("a", "1", Some("5"))), WatchEvent::Applied(observed("a", "1", None))]);
         assert!(desired.is_unannotated(&PodUid("1".into())));
-        desired.hear(WatchEvent::Deleted(seen("a", "1", None)), Instant::now());
+        desired.observe(WatchEvent::Deleted(observed("a", "1", None)), Instant::now());
         assert!(!desired.is_unannotated(&PodUid("1".into())));
     }
 }

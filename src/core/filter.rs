@@ -79,7 +79,7 @@ const OF_THE_NODE: [(&str, &str); 3] = [
 /// The first word that is not let through, and its place.
 pub fn check(text: &str) -> Result<(), FilterFault> {
     let fault = |word: &str, at: usize, problem| {
-        Err(FilterFault { word: word.chars().take(FAULT_CHARS_MAX).collect(), place: at + 1, problem })
+        Err(FilterFault { word: word.chars().take(FAULT_CHARS_MAX).collect(), position: at + 1, problem })
     };
     if text.len() > BYTES_MAX {
         return fault("", 0, "is longer than 512 bytes");
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_first_bad_word_is_named_with_its_place() {
-        for (text, place, word, problem) in [
+        for (text, position, word, problem) in [
             ("", 1, "", "is empty"),
             ("   ", 1, "", "is empty"),
             ("port 80) or (port 443", 8, ")", "closes a bracket that"),
@@ -295,7 +295,7 @@ mod tests {
             ("host 0-1-2-3-4-5", 6, "0-1-2-3-4-5", "is neither a number nor a range"),
         ] {
             let fault = check(text).expect_err(text);
-            assert_eq!((fault.place, fault.word.as_str()), (place, word), "{text:?}: {}", fault.problem);
+            assert_eq!((fault.position, fault.word.as_str()), (position, word), "{text:?}: {}", fault.problem);
             assert!(fault.problem.starts_with(problem), "{text:?}: {}", fault.problem);
         }
     }
@@ -305,7 +305,7 @@ mod tests {
         let hosts = |n| vec!["::1"; n].join("||");
         assert_eq!(check(&format!("tcp[0:1] = 1 or host {}", hosts(45))), Ok(()));
         let fault = check(&format!("tcp[0:1] = 1 or host {}", hosts(46))).expect_err("49 of them");
-        assert_eq!((fault.word.as_str(), fault.place), ("::1", 22 + 45 * 5));
+        assert_eq!((fault.word.as_str(), fault.position), ("::1", 22 + 45 * 5));
         assert!(fault.problem.starts_with("is one number or address more"));
     }
 

@@ -7,7 +7,7 @@ use super::{
     limits::Limits,
     name::{PodName, PodUid, Stem},
     refusal::Refusal,
-    request::{Asked, Place},
+    request::{Parsed, Target},
 };
 
 /// What the API server says of a pod, as it stands there.
@@ -16,7 +16,7 @@ pub struct PodFields {
     /// Its UID.
     pub uid: PodUid,
     /// Its namespace and name.
-    pub pod: PodName,
+    pub name: PodName,
     /// When it was created, in seconds since 1970.
     pub created_s: i64,
     /// Its annotations of ours.
@@ -39,15 +39,15 @@ pub struct ObservedPod {
     /// Its UID.
     pub uid: PodUid,
     /// Its namespace and name.
-    pub pod: PodName,
+    pub name: PodName,
     /// When it was created, in seconds since 1970: decides who came first where nothing else does.
     pub created_s: i64,
     /// Its annotations of ours as they stand there, but for what is too much to be readable.
     pub annotations: Annotations,
     /// What they ask.
-    pub asked: Asked,
+    pub parsed: Parsed,
     /// Where it is, as far as its own status tells.
-    pub place: Place,
+    pub target: Target,
     /// The addresses that it reports as its own, whether it asks for a capture or not; none if it has finished or uses the node's
     /// network.
     pub claims: Vec<IpAddr>,
@@ -58,11 +58,11 @@ pub const ADDRESSES_MAX: usize = 2;
 
 /// What a pod asks for, and where it is.
 #[must_use]
-pub fn seen(fields: PodFields, limits: &Limits) -> ObservedPod {
-    let (place, claims) = (place(&fields, limits), claims(&fields));
-    let PodFields { uid, pod, created_s, annotations, .. } = fields;
-    let asked = annotations::asked(&annotations, limits);
-    ObservedPod { uid, pod, created_s, annotations, asked, place, claims }
+pub fn observed(fields: PodFields, limits: &Limits) -> ObservedPod {
+    let (target, claims) = (target(&fields, limits), claims(&fields));
+    let PodFields { uid, name, created_s, annotations, .. } = fields;
+    let parsed = annotations::parse(&annotations, limits);
+    ObservedPod { uid, name, created_s, annotations, parsed, target, claims }
 }
 
 fn host_ips(pod: &PodFields) -> Vec<IpAddr> {
@@ -89,26 +89,26 @@ fn claims(pod: &PodFields) -> Vec<IpAddr> {
     claims
 }
 
-fn place(pod: &PodFields, limits: &Limits) -> Place {
-    let stem = Stem::of(&pod.pod);
-    let host_network_allowed = limits.host_network_namespaces.contains(&pod.pod.namespace);
+fn target(pod: &PodFields, limits: &Limits) -> Target {
+    let stem = Stem::of(&pod.name);
+    let host_network_allowed = limits.host_network_namespaces.contains(&pod.name.namespace);
     if has_finished(pod) {
-        return Place::Finished;
+        return Target::Finished;
     }
     if !stem.fits() {
         let (bytes, max) = stem.file_name_bytes();
-        return Place::Forbidden(Refusal::NameTooLong { bytes, max });
+        return Target::Forbidden(Refusal::NameTooLong { bytes, max });
     }
     if pod.host_network && !host_network_allowed {
-        return Place::Forbidden(Refusal::HostNetwork);
+        return Target::Forbidden(Refusal::HostNetwork);
     }
     if pod.too_many_addresses {
-        return Place::Forbidden(Refusal::TooManyAddresses { max: ADDRESSES_MAX });
+        return Target::Forbidden(Refusal::TooManyAddresses { max: ADDRESSES_MAX });
     }
     let host_ips = host_ips(pod);
     let mut ips = Vec::new();
     for address in &pod.ips {
-        let foreign = |what| Place::Forbidden(Refusal::ForeignAddress { address: address.clone(), what });
+        let foreign = |what| Target::Forbidden(Refusal::ForeignAddress { address: address.clone(), what });
         let Ok(ip) = address.parse::<IpAddr>() else { return foreign("not an IP address") };
         let ip = ip.to_canonical();
         match whose(ip) {
@@ -116,13 +116,13 @@ fn place(pod: &PodFields, limits: &Limits) -> Place {
             None if host_ips.contains(&ip) && !pod.host_network => return foreign("the node's own address"),
             None if ips.contains(&ip) => (),
             None if ips.len() >= ADDRESSES_MAX => {
-                return Place::Forbidden(Refusal::TooManyAddresses { max: ADDRESSES_MAX });
+                return Target::Forbidden(Refusal::TooManyAddresses { max: ADDRESSES_MAX });
             }
             None => ips.push(ip),
         }
     }
     ips.sort_unstable();
-    if ips.is_empty() { Place::NoAddress } else { Place::At(ips) }
+    if ips.is_empty() { Target::NoAddress } else { Target::At(ips) }
 }
 
 /// What an address is that no pod can have for itself.

@@ -8,7 +8,7 @@ pub struct FilterFault {
     /// The word that is not let through; empty where it is the filter as a whole.
     pub word: String,
     /// Where it begins: the first character is 1.
-    pub place: usize,
+    pub position: usize,
     /// What is wrong with it, as the rest of a sentence, such as `is not a word of the filter language that is allowed here`.
     pub problem: &'static str,
 }
@@ -149,14 +149,14 @@ pub enum Shortage {
         /// What is free.
         free_mb: u64,
         /// What must stay free, or be free before anything is captured again.
-        floor_mb: u64,
+        low_watermark_mb: u64,
     },
 }
 
 impl Shortage {
     /// Whether it is the same news as `other`: the sums change all the time.
     #[must_use]
-    pub fn is_as(&self, other: &Self) -> bool {
+    pub fn is_same_kind(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Budget { needs_mb, .. }, Self::Budget { needs_mb: other, .. }) => needs_mb == other,
             (Self::NamespaceBudget { needs_mb, .. }, Self::NamespaceBudget { needs_mb: other, .. }) => {

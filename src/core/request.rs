@@ -6,7 +6,7 @@ use crate::core::refusal::Refusal;
 
 /// What tcpdump is asked for: a change of it needs another tcpdump.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Capture {
+pub struct CaptureSpec {
     /// How many files of 1,000,000 bytes the ring has (`-C 1 -W`).
     pub files: u16,
     /// Which of the pod's packets, in the words of pcap-filter(7) that [`filter::check`](crate::core::filter::check) lets through.
@@ -21,7 +21,7 @@ pub struct Capture {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// What tcpdump is asked for.
-    pub capture: Capture,
+    pub spec: CaptureSpec,
     /// After how long it ends, counted from its beginning; whole seconds.
     pub duration: Option<Duration>,
     /// No tcpdump for the time being.
@@ -30,18 +30,18 @@ pub struct Request {
 
 /// What a pod's annotations ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Parsed {
     /// No capture.
-    Nothing,
+    None,
     /// This capture.
-    Request(Request),
+    Valid(Request),
     /// Something that cannot be read.
-    Unreadable(Refusal),
+    Invalid(Refusal),
 }
 
 /// Where a pod is, as far as a capture is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Target {
     /// It has no IP address yet, or for the moment.
     NoAddress,
     /// At these addresses, sorted: one, or two with dual stack.
@@ -80,7 +80,7 @@ pub struct Counts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
     /// What was asked.
-    pub capture: Capture,
+    pub spec: CaptureSpec,
     /// The pod's addresses.
     pub ips: Vec<IpAddr>,
 }
@@ -90,7 +90,7 @@ impl Invocation {
     #[must_use]
     pub fn expression(&self) -> String {
         let hosts = self.ips.iter().map(|ip| format!("host {ip}")).collect::<Vec<_>>().join(" or ");
-        match &self.capture.filter {
+        match &self.spec.filter {
             Some(filter) => format!("({hosts}) and ({filter})"),
             None => hosts,
         }

@@ -21,18 +21,18 @@ use serde::Deserialize;
 pub use self::entry::{Entry, HistoryRecord};
 use crate::{
     core::{
-        captures::{Slot, Slots},
+        captures::{Capture, Captures},
         condition::State,
         name::Stem,
         plan::Outlook,
-        world::SLOTS_MAX,
+        world::RECORDS_MAX,
     },
     files::capture_dir::{open_regular, replace},
 };
 
 /// The largest state file that is read. An entry takes [`ENTRY_BYTES_MAX`] at the most, nearly always 1 kB, and there are
-/// [`SLOTS_MAX`] at the most: whatever is written is read again.
-const BYTES_MAX: u64 = (SLOTS_MAX as u64 + 1) * ENTRY_BYTES_MAX;
+/// [`RECORDS_MAX`] at the most: whatever is written is read again.
+const BYTES_MAX: u64 = (RECORDS_MAX as u64 + 1) * ENTRY_BYTES_MAX;
 
 /// The most that one entry takes: five filters of 512 bytes in its history, one in its annotations, a reason of 1 kB, names of 316
 /// bytes, and what names these.
@@ -100,20 +100,21 @@ impl StateFile {
     /// If it cannot be written; the old one then stands.
     pub fn save(
         &mut self,
-        slots: &Slots,
+        captures: &Captures,
         outlooks: &BTreeMap<Stem, Outlook>,
-        describe: impl Fn(&Slot, &Outlook) -> (State, Option<String>),
+        describe: impl Fn(&Capture, &Outlook) -> (State, Option<String>),
     ) -> io::Result<()> {
-        if self.written.as_ref().is_some_and(|last| last.changes == slots.changes() && last.outlooks == *outlooks) {
+        if self.written.as_ref().is_some_and(|last| last.changes == captures.changes() && last.outlooks == *outlooks) {
             return Ok(());
         }
         let new = Outlook::default();
         let outlook = |stem| outlooks.get(stem).unwrap_or(&new);
-        let captures = slots.iter().filter_map(|(stem, slot)| Entry::of(stem, slot, describe(slot, outlook(stem))));
-        let text = text(captures)?;
+        let entries =
+            captures.iter().filter_map(|(stem, capture)| Entry::of(stem, capture, describe(capture, outlook(stem))));
+        let text = text(entries)?;
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
-        let now = Written { changes: slots.changes(), outlooks: outlooks.clone(), text: hasher.finish() };
+        let now = Written { changes: captures.changes(), outlooks: outlooks.clone(), text: hasher.finish() };
         if self.written.as_ref().is_some_and(|last| last.text == now.text) {
             self.written = Some(now);
             return Ok(());
@@ -143,17 +144,17 @@ mod tests {
 
     use super::*;
     use crate::core::{
-        annotations::{Accepted, Annotations},
-        captures::{End, HistoryEntry, Moment, Phase, Slot, Standing},
+        annotations::{Annotations, ValidRequest},
+        captures::{Capture, Condition, End, HistoryEntry, Moment, Phase},
         limits::Limits,
         name::{PodName, PodUid, Stem},
         refusal::Refusal,
-        request::{Asked, Capture, Counts, Invocation},
+        request::{CaptureSpec, Counts, Invocation, Parsed},
     };
 
     /// As the real sentences: of what goes there is nothing to say.
-    fn describe(slot: &Slot, outlook: &Outlook) -> (State, Option<String>) {
-        (State::Waiting, (!slot.doomed).then(|| format!("{outlook:?}")))
+    fn describe(capture: &Capture, outlook: &Outlook) -> (State, Option<String>) {
+        (State::Waiting, (!capture.doomed).then(|| format!("{outlook:?}")))
     }
 
     fn dir(name: &str) -> PathBuf {
@@ -166,26 +167,26 @@ mod tests {
     fn what_is_written_is_what_the_next_process_reads() {
         let dir = dir("same");
         let annotations: Annotations = [("tcpdump.antrea.io".to_owned(), "5".to_owned())].into();
-        let Asked::Request(request) = crate::core::annotations::asked(&annotations, &Limits::default()) else {
+        let Parsed::Valid(request) = crate::core::annotations::parse(&annotations, &Limits::default()) else {
             panic!()
         };
-        let accepted = Accepted { annotations, request };
+        let valid = ValidRequest { annotations, request };
         let now = Moment { at: Instant::now(), unix_s: 100 };
         let stem = Stem::of(&PodName { namespace: "prod".into(), name: "web".into() });
-        let (mut slots, mut file) = (Slots::default(), StateFile::at(&dir));
-        slots.open(&stem, PodUid("1".into()));
-        slots.admit(&stem, accepted.clone());
-        let capture = Capture { filter: Some("udp".to_owned()), ..accepted.request.capture.clone() };
-        let history = vec![HistoryEntry { since_s: 90, run: Invocation { capture, ips: vec![[10, 0, 0, 1].into()] } }];
-        slots.restore(stem.clone(), Slot { began: Some(now), history, ..slots.get(&stem).unwrap().clone() });
-        slots.end(&stem, End::Duration);
-        slots.retire(&stem, now);
-        slots.doom(&stem);
-        file.save(&slots, &BTreeMap::new(), describe).unwrap();
+        let (mut captures, mut file) = (Captures::default(), StateFile::at(&dir));
+        captures.open(&stem, PodUid("1".into()));
+        captures.admit(&stem, valid.clone());
+        let spec = CaptureSpec { filter: Some("udp".to_owned()), ..valid.request.spec.clone() };
+        let history = vec![HistoryEntry { since_s: 90, run: Invocation { spec, ips: vec![[10, 0, 0, 1].into()] } }];
+        captures.restore(stem.clone(), Capture { began: Some(now), history, ..captures.get(&stem).unwrap().clone() });
+        captures.end(&stem, End::Duration);
+        captures.retire(&stem, now);
+        captures.doom(&stem);
+        file.save(&captures, &BTreeMap::new(), describe).unwrap();
         let entries = StateFile::at(&dir).load().unwrap().unwrap();
         assert_eq!(entries[0].stem(), stem);
-        assert_eq!(entries[0].annotations, Some(accepted.annotations.clone()));
-        assert_eq!(entries[0].slot(Some(accepted), now), *slots.get(&stem).unwrap());
+        assert_eq!(entries[0].annotations, Some(valid.annotations.clone()));
+        assert_eq!(entries[0].capture(Some(valid), now), *captures.get(&stem).unwrap());
         fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -216,7 +217,7 @@ mod tests {
     }
 
     /// A slot of the largest size that pods can bring about.
-    fn largest(number: u64, now: Moment) -> (Stem, Slot) {
+    fn largest(number: u64, now: Moment) -> (Stem, Capture) {
         let name = format!("{number:0>175}");
         let stem = Stem::of(&PodName { namespace: "n".repeat(63), name });
         let filter = "(tcp port 443)or".repeat(32);
@@ -229,58 +230,59 @@ mod tests {
             .map(|(key, value)| (format!("tcpdump.antrea.io{key}"), (*value).to_owned()))
             .collect();
         let limits = Limits { files_max: 1000, duration_max: None, ..Limits::default() };
-        let Asked::Request(request) = crate::core::annotations::asked(&annotations, &limits) else {
+        let Parsed::Valid(request) = crate::core::annotations::parse(&annotations, &limits) else {
             panic!("{annotations:?}")
         };
         let ips = ["ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "255.255.255.255"].map(|ip| ip.parse().unwrap());
-        let mut slot = Slot { owner: Some(PodUid("u".repeat(36))), sequence: u64::MAX, ..Slot::default() };
+        let mut capture = Capture { owner: Some(PodUid("u".repeat(36))), sequence: u64::MAX, ..Capture::default() };
         for files in 1..=20 {
-            let capture = Capture { files, ..request.capture.clone() };
-            slot.remember(&Invocation { capture, ips: ips.into() }, now);
+            let spec = CaptureSpec { files, ..request.spec.clone() };
+            capture.remember(&Invocation { spec, ips: ips.into() }, now);
         }
-        slot.admitted = Some(Accepted { annotations, request });
-        slot.failure = Some("x".repeat(5000));
-        slot.phase = Phase::Backoff { until: now.at };
-        slot.counts = Counts { captured: u64::MAX, dropped: u64::MAX };
-        (slot.began, slot.retired, slot.ended, slot.uncounted) = (Some(now), Some(now), Some(End::Duration), u32::MAX);
-        (stem, slot)
+        capture.admitted = Some(ValidRequest { annotations, request });
+        capture.failure = Some("x".repeat(5000));
+        capture.phase = Phase::Backoff { until: now.at };
+        capture.counts = Counts { captured: u64::MAX, dropped: u64::MAX };
+        (capture.began, capture.retired, capture.ended, capture.uncounted) =
+            (Some(now), Some(now), Some(End::Duration), u32::MAX);
+        (stem, capture)
     }
 
     #[test]
     fn as_many_slots_of_the_largest_size_as_there_may_be_are_read_again() {
         let (dir, now) = (dir("largest"), Moment { at: Instant::now(), unix_s: 1_800_000_000 });
-        let (mut slots, mut outlooks, mut file) = (Slots::default(), BTreeMap::new(), StateFile::at(&dir));
+        let (mut captures, mut outlooks, mut file) = (Captures::default(), BTreeMap::new(), StateFile::at(&dir));
         let refusal = Refusal::FilterRejected { said: "\u{10ffff}".repeat(5000) };
-        for number in 0..SLOTS_MAX as u64 {
-            let (stem, slot) = largest(number, now);
-            slots.restore(stem.clone(), slot);
-            outlooks.insert(stem, Outlook { halt: None, standing: Some(Standing::Refused(refusal.clone())) });
+        for number in 0..RECORDS_MAX as u64 {
+            let (stem, capture) = largest(number, now);
+            captures.restore(stem.clone(), capture);
+            outlooks.insert(stem, Outlook { halt: None, condition: Some(Condition::Refused(refusal.clone())) });
         }
-        file.save(&slots, &outlooks, describe).unwrap();
+        file.save(&captures, &outlooks, describe).unwrap();
         let bytes = fs::metadata(dir.join(".state.json")).unwrap().len();
-        assert!(bytes > BYTES_MAX / 2 && bytes <= SLOTS_MAX as u64 * ENTRY_BYTES_MAX, "{bytes} bytes");
-        assert_eq!(StateFile::at(&dir).load().unwrap().unwrap().len(), SLOTS_MAX);
+        assert!(bytes > BYTES_MAX / 2 && bytes <= RECORDS_MAX as u64 * ENTRY_BYTES_MAX, "{bytes} bytes");
+        assert_eq!(StateFile::at(&dir).load().unwrap().unwrap().len(), RECORDS_MAX);
         fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn the_file_is_written_only_when_something_in_it_has_changed() {
         let (dir, stem) = (dir("same-again"), Stem::of(&PodName { namespace: "default".into(), name: "web".into() }));
-        let (mut slots, mut file) = (Slots::default(), StateFile::at(&dir));
-        slots.open(&stem, PodUid("1".into()));
-        file.save(&slots, &BTreeMap::new(), describe).unwrap();
+        let (mut captures, mut file) = (Captures::default(), StateFile::at(&dir));
+        captures.open(&stem, PodUid("1".into()));
+        file.save(&captures, &BTreeMap::new(), describe).unwrap();
         let path = dir.join(".state.json");
         fs::remove_file(&path).unwrap();
-        file.save(&slots, &BTreeMap::new(), describe).unwrap();
-        slots.told(&stem, None);
-        file.save(&slots, &BTreeMap::new(), describe).unwrap();
+        file.save(&captures, &BTreeMap::new(), describe).unwrap();
+        captures.notified(&stem, None);
+        file.save(&captures, &BTreeMap::new(), describe).unwrap();
         assert!(!path.exists(), "nothing in it is another");
-        slots.doom(&stem);
-        file.save(&slots, &BTreeMap::new(), describe).unwrap();
+        captures.doom(&stem);
+        file.save(&captures, &BTreeMap::new(), describe).unwrap();
         assert!(path.exists());
-        let outlook = Outlook { halt: None, standing: Some(Standing::Waiting) };
+        let outlook = Outlook { halt: None, condition: Some(Condition::Waiting) };
         fs::remove_file(&path).unwrap();
-        file.save(&slots, &[(stem, outlook)].into(), describe).unwrap();
+        file.save(&captures, &[(stem, outlook)].into(), describe).unwrap();
         assert!(!path.exists(), "what goes says no more");
         fs::remove_dir_all(&dir).unwrap();
     }

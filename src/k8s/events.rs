@@ -78,7 +78,7 @@ impl Events {
 
     /// Logs a note, and queues it for the API server if its pod has not had too many and the queue has room. Where it was only
     /// logged: returns when it could be queued.
-    pub fn tell(&mut self, note: Notice) -> Option<time::Instant> {
+    pub fn publish(&mut self, note: Notice) -> Option<time::Instant> {
         log_note(&note);
         let again_at = time::Instant::now() + REFILL;
         if !self.allow(&note.uid) {

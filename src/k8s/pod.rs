@@ -47,7 +47,7 @@ impl Pod {
         let present = |text: &String| !text.is_empty();
         Some(PodFields {
             uid: PodUid(uid.filter(present)?),
-            pod: PodName { namespace, name: name.filter(present)? },
+            name: PodName { namespace, name: name.filter(present)? },
             created_s: creation_timestamp.map_or(0, |time| time.0.as_second()),
             annotations: annotations.unwrap_or_default(),
             host_network: self.host_network,
@@ -67,8 +67,8 @@ impl Pod {
 
 /// What a pod asks for, and where it is. A pod without a UID or a name, which no API server has, is `None`.
 #[must_use]
-pub fn seen(pod: &Pod, limits: &Limits) -> Option<ObservedPod> {
-    Some(observed_pod::seen(pod.fields()?, limits))
+pub fn observed(pod: &Pod, limits: &Limits) -> Option<ObservedPod> {
+    Some(observed_pod::observed(pod.fields()?, limits))
 }
 
 impl<'de> Deserialize<'de> for Pod {
@@ -128,7 +128,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::core::{annotations::ANNOTATION, observed_pod::ADDRESSES_MAX, refusal::Refusal, request::Place};
+    use crate::core::{annotations::ANNOTATION, observed_pod::ADDRESSES_MAX, refusal::Refusal, request::Target};
 
     fn limits() -> Limits {
         Limits { host_network_namespaces: ["trusted".to_owned()].into(), ..Limits::default() }
@@ -137,7 +137,7 @@ mod tests {
     fn look(json: Value) -> ObservedPod {
         let mut pod = json!({"metadata": {"name": "web", "namespace": "default", "uid": "u1"}});
         merge(&mut pod, json);
-        seen(&serde_json::from_value(pod).unwrap(), &limits()).unwrap()
+        observed(&serde_json::from_value(pod).unwrap(), &limits()).unwrap()
     }
 
     fn merge(into: &mut Value, from: Value) {
@@ -151,16 +151,16 @@ mod tests {
 
     #[test]
     fn a_pod_is_where_its_status_says() {
-        let place = |status| look(json!({ "status": status })).place;
+        let target = |status| look(json!({ "status": status })).target;
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert_eq!(place(json!({})), Place::NoAddress);
-        assert_eq!(place(json!({"podIP": "10.0.0.1"})), Place::At(vec![ip("10.0.0.1")]));
+        assert_eq!(target(json!({})), Target::NoAddress);
+        assert_eq!(target(json!({"podIP": "10.0.0.1"})), Target::At(vec![ip("10.0.0.1")]));
         let dual = json!({"podIP": "fd00::1", "podIPs": [{"ip": "fd00::1"}, {"ip": "10.0.0.1"}]});
-        assert_eq!(place(dual), Place::At(vec![ip("10.0.0.1"), ip("fd00::1")]));
+        assert_eq!(target(dual), Target::At(vec![ip("10.0.0.1"), ip("fd00::1")]));
         for phase in ["Succeeded", "Failed"] {
-            assert_eq!(place(json!({"podIP": "10.0.0.1", "phase": phase})), Place::Finished);
+            assert_eq!(target(json!({"podIP": "10.0.0.1", "phase": phase})), Target::Finished);
         }
-        assert_eq!(place(json!({"podIP": "10.0.0.1", "phase": "Pending"})), Place::At(vec![ip("10.0.0.1")]));
+        assert_eq!(target(json!({"podIP": "10.0.0.1", "phase": "Pending"})), Target::At(vec![ip("10.0.0.1")]));
     }
 
     #[test]
@@ -181,10 +181,10 @@ mod tests {
         ];
         for address in bad {
             let status = json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": address}], "hostIPs": [{"ip": "192.0.2.9"}]});
-            let place = look(json!({ "status": status })).place;
+            let target = look(json!({ "status": status })).target;
             assert!(
-                matches!(&place, Place::Forbidden(Refusal::ForeignAddress { address: a, .. }) if a == address),
-                "{address}: {place:?}"
+                matches!(&target, Target::Forbidden(Refusal::ForeignAddress { address: a, .. }) if a == address),
+                "{address}: {target:?}"
             );
         }
     }
@@ -202,14 +202,14 @@ mod tests {
         let many: Vec<String> = (0..200).map(|n| format!("10.0.0.{n}")).collect();
         let many = json!({"status": at(&many.iter().map(String::as_str).collect::<Vec<_>>())});
         assert_eq!(claims(many.clone()).len(), ADDRESSES_MAX);
-        assert_eq!(look(many).place, Place::Forbidden(Refusal::TooManyAddresses { max: ADDRESSES_MAX }));
+        assert_eq!(look(many).target, Target::Forbidden(Refusal::TooManyAddresses { max: ADDRESSES_MAX }));
     }
 
     #[test]
     fn the_hosts_network_is_refused_but_in_the_namespaces_named() {
         let pod = |namespace| json!({"metadata": {"namespace": namespace}, "spec": {"hostNetwork": true}, "status": {"podIP": "192.0.2.9", "hostIP": "192.0.2.9"}});
-        assert_eq!(look(pod("default")).place, Place::Forbidden(Refusal::HostNetwork));
-        assert_eq!(look(pod("trusted")).place, Place::At(vec!["192.0.2.9".parse().unwrap()]));
+        assert_eq!(look(pod("default")).target, Target::Forbidden(Refusal::HostNetwork));
+        assert_eq!(look(pod("trusted")).target, Target::At(vec!["192.0.2.9".parse().unwrap()]));
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
         ] {
             let pod = serde_json::from_value::<Pod>(json.clone());
             assert!(pod.is_ok(), "{json}: {pod:?}");
-            assert_eq!(seen(&pod.unwrap(), &limits()), None);
+            assert_eq!(observed(&pod.unwrap(), &limits()), None);
         }
     }
 }

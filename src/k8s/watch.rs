@@ -123,8 +123,8 @@ impl Watch {
             };
             match event {
                 Some(Ok(event)) => {
-                    if let Some(word) = self.word(event) {
-                        return Ok(word);
+                    if let Some(event) = self.event(event) {
+                        return Ok(event);
                     }
                 }
                 Some(Err(error)) => return Err(self.close(describe(&error), hint(&error))),
@@ -140,11 +140,11 @@ impl Watch {
         watcher(Api::<Pod>::all(self.client.clone()), config.timeout(WATCH_S).page_size(PAGE_SIZE)).boxed()
     }
 
-    fn word(&mut self, event: Event<Pod>) -> Option<WatchEvent> {
-        let seen = |pod: &Pod| pod::seen(pod, &self.limits);
+    fn event(&mut self, event: Event<Pod>) -> Option<WatchEvent> {
+        let observed = |pod: &Pod| pod::observed(pod, &self.limits);
         match event {
             Event::Init => Some(WatchEvent::ListStarted),
-            Event::InitApply(pod) => seen(&pod).map(WatchEvent::ListItem),
+            Event::InitApply(pod) => observed(&pod).map(WatchEvent::ListItem),
             Event::InitDone => {
                 let closed = State::Closed { open_at: Instant::now() };
                 self.state = match std::mem::replace(&mut self.state, closed) {
@@ -156,8 +156,8 @@ impl Watch {
                 };
                 Some(WatchEvent::ListDone)
             }
-            Event::Apply(pod) => seen(&pod).map(WatchEvent::Applied),
-            Event::Delete(pod) => seen(&pod).map(WatchEvent::Deleted),
+            Event::Apply(pod) => observed(&pod).map(WatchEvent::Applied),
+            Event::Delete(pod) => observed(&pod).map(WatchEvent::Deleted),
         }
     }
 

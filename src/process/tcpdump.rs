@@ -288,17 +288,17 @@ fn trial_arguments(options: &[String], trial: &Trial) -> Vec<OsString> {
 
 /// The command line behind `tcpdump`. A user's filter goes last and behind `--`, in one argument: it cannot become an option.
 fn arguments(options: &[String], run: &Invocation, path: &Path) -> Vec<OsString> {
-    let Invocation { capture, .. } = run;
+    let Invocation { spec, .. } = run;
     let fixed = ["-i", "any", "-C", "1", "-W"].map(OsString::from);
     let mut arguments: Vec<OsString> = options.iter().map(OsString::from).chain(fixed).collect();
-    arguments.push(capture.files.to_string().into());
-    let snaplen = capture.snaplen.map(|bytes| snaplen(options, bytes));
-    for (option, number) in [("-s", snaplen), ("-c", capture.packets)] {
+    arguments.push(spec.files.to_string().into());
+    let snaplen = spec.snaplen.map(|bytes| snaplen(options, bytes));
+    for (option, number) in [("-s", snaplen), ("-c", spec.packets)] {
         arguments.extend(number.iter().flat_map(|number| [option.into(), number.to_string().into()]));
     }
     arguments.extend(["-w".into(), path.into()]);
     let expression = run.expression();
-    match capture.filter {
+    match spec.filter {
         Some(_) => arguments.extend(["--".into(), expression.into()]),
         None => arguments.extend(expression.split(' ').map(OsString::from)),
     }
@@ -328,20 +328,20 @@ fn how(status: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::request::Capture;
+    use crate::core::request::CaptureSpec;
 
     const BARE: &str = "-i any -C 1 -W 5 -w /captures/captres-web.pcap host 10.0.0.1";
 
-    fn arguments_for(options: &str, ips: &[&str], capture: Capture) -> Vec<String> {
+    fn arguments_for(options: &str, ips: &[&str], spec: CaptureSpec) -> Vec<String> {
         let options: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
-        let run = Invocation { capture, ips: ips.iter().map(|ip| ip.parse().unwrap()).collect() };
+        let run = Invocation { spec, ips: ips.iter().map(|ip| ip.parse().unwrap()).collect() };
         let arguments = arguments(&options, &run, Path::new("/captures/captres-web.pcap"));
         arguments.into_iter().map(|argument| argument.into_string().unwrap()).collect()
     }
 
     #[test]
     fn the_command_line_is_the_promised_one() {
-        let plain = Capture { files: 5, filter: None, packets: None, snaplen: None };
+        let plain = CaptureSpec { files: 5, filter: None, packets: None, snaplen: None };
         let arguments = |options, ips: &[&str]| arguments_for(options, ips, plain.clone());
         assert_eq!(arguments("", &["10.0.0.1"]), BARE.split(' ').collect::<Vec<_>>());
         assert_eq!(arguments(" -U  -B 16384 ", &["10.0.0.1"]).join(" "), format!("-U -B 16384 {BARE}"));
@@ -361,8 +361,8 @@ mod tests {
     #[test]
     fn a_filter_is_the_last_argument_behind_the_options_and_in_brackets_of_its_own() {
         let filter = Some("tcp port 80 or -w".to_owned());
-        let capture = Capture { files: 5, filter, packets: Some(9), snaplen: Some(100) };
-        let arguments = arguments_for("", &["10.0.0.1", "fd00::1"], capture);
+        let spec = CaptureSpec { files: 5, filter, packets: Some(9), snaplen: Some(100) };
+        let arguments = arguments_for("", &["10.0.0.1", "fd00::1"], spec);
         let options = "-i any -C 1 -W 5 -s 120 -c 9 -w /captures/captres-web.pcap --";
         let (last, before) = arguments.split_last().unwrap();
         assert_eq!(before.join(" "), options);
@@ -372,8 +372,8 @@ mod tests {
     #[test]
     fn what_is_kept_is_counted_without_the_header_of_the_link_type() {
         let snaplen = |options: &str, bytes| {
-            let capture = Capture { files: 1, filter: None, packets: None, snaplen: Some(bytes) };
-            let arguments = arguments_for(options, &["10.0.0.1"], capture);
+            let spec = CaptureSpec { files: 1, filter: None, packets: None, snaplen: Some(bytes) };
+            let arguments = arguments_for(options, &["10.0.0.1"], spec);
             arguments.iter().skip_while(|argument| *argument != "-s").nth(1).unwrap().parse::<u32>().unwrap()
         };
         assert_eq!(snaplen("-U -B 16384", 100), 120);

@@ -13,7 +13,7 @@ pub use reason::{Notice, Reason};
 
 use crate::core::{
     annotations::ANNOTATION,
-    captures::{End, Ended, Slot, Standing, StopReason},
+    captures::{Capture, Condition, End, Ended, StopReason},
     disk::Disk,
     name::PodName,
     request::{Counts, Exit, Invocation, Request},
@@ -36,13 +36,13 @@ const WAITING: &str = "the API server knows no IP address of the pod yet: the ca
 
 /// tcpdump runs, and found so many files of before.
 #[must_use]
-pub fn started(run: &Invocation, slot: &Slot, node: &str, path: &Path, kept: usize) -> String {
-    let files = run.capture.files;
+pub fn started(run: &Invocation, capture: &Capture, node: &str, path: &Path, kept: usize) -> String {
+    let files = run.spec.files;
     let mut text = format!(
         "tcpdump captures {} into {}* of the packet-capture pod on node {node}{}, {}",
         run.expression(),
         path.display(),
-        narrowed(slot),
+        narrowed(capture),
         counted(files.into(), "file of 1 MB", "files of 1 MB"),
     );
     match (files, kept) {
@@ -58,24 +58,24 @@ pub fn started(run: &Invocation, slot: &Slot, node: &str, path: &Path, kept: usi
     if kept > 0 {
         let _ = write!(text, "; kept: {}", counted(number(kept), "older file", "older files"));
     }
-    if slot.told == Some(Standing::Waiting) {
+    if capture.notified == Some(Condition::Waiting) {
         text.push_str("; packets from before the API server knew the pod's address were not captured");
     }
-    if let Some(bytes) = run.capture.snaplen {
+    if let Some(bytes) = run.spec.snaplen {
         let _ = write!(text, "; {bytes} bytes of each packet");
     }
-    if let Some(accepted) = &slot.admitted {
-        text.push_str(&ends(&accepted.request, slot));
+    if let Some(valid) = &capture.admitted {
+        text.push_str(&ends(&valid.request, capture));
     }
-    if files > 1 || slot.packets_left().is_some() {
+    if files > 1 || capture.packets_left().is_some() {
         let _ = write!(text, "; {COPIES}");
     }
     text
 }
 
 /// Which annotations narrow the capture: one that was left behind by an earlier capture is not to go unnoticed.
-fn narrowed(slot: &Slot) -> String {
-    let annotations = slot.admitted.iter().flat_map(|accepted| accepted.annotations.keys());
+fn narrowed(capture: &Capture) -> String {
+    let annotations = capture.admitted.iter().flat_map(|valid| valid.annotations.keys());
     let keys: Vec<&str> = annotations.filter_map(|key| key.strip_prefix(ANNOTATION)?.strip_prefix('/')).collect();
     match keys[..] {
         [] => String::new(),
@@ -84,8 +84,8 @@ fn narrowed(slot: &Slot) -> String {
     }
 }
 
-fn ends(request: &Request, slot: &Slot) -> String {
-    let packets = slot
+fn ends(request: &Request, capture: &Capture) -> String {
+    let packets = capture
         .packets_left()
         .map(|left| format!("after {}", counted(left.into(), "copy of a packet", "copies of packets")));
     let time = request.duration.map(|duration| format!("{} after its beginning", time(duration)));
@@ -95,10 +95,10 @@ fn ends(request: &Request, slot: &Slot) -> String {
 
 /// tcpdump was stopped as it was asked to, and the files stay.
 #[must_use]
-pub fn stopped(why: StopReason, slot: &Slot, disk: Disk) -> (Reason, String) {
+pub fn stopped(why: StopReason, capture: &Capture, disk: Disk) -> (Reason, String) {
     let reason = match why {
-        StopReason::Ended(by) => return (Reason::Finished, ended(by, slot)),
-        StopReason::LowDisk => return (Reason::LowDisk, low_disk(slot, disk)),
+        StopReason::Ended(by) => return (Reason::Finished, ended(by, capture)),
+        StopReason::LowDisk => return (Reason::LowDisk, low_disk(capture, disk)),
         StopReason::Finished => Reason::Finished,
         StopReason::Gone
         | StopReason::Changed
@@ -112,7 +112,7 @@ pub fn stopped(why: StopReason, slot: &Slot, disk: Disk) -> (Reason, String) {
         | StopReason::Shutdown => Reason::Stopped,
     };
     let (because, next) = halted(why);
-    (reason, format!("{because}; {}; kept: {}; {next}", packets(slot), files_counted(slot.files)))
+    (reason, format!("{because}; {}; kept: {}; {next}", packets(capture), files_counted(capture.files)))
 }
 
 /// Why there is no tcpdump, and what is next.
@@ -139,8 +139,8 @@ pub(super) fn halted(why: StopReason) -> (&'static str, &'static str) {
     }
 }
 
-fn ended(by: End, slot: &Slot) -> String {
-    let request = slot.admitted.as_ref().map(|accepted| &accepted.request);
+fn ended(by: End, capture: &Capture) -> String {
+    let request = capture.admitted.as_ref().map(|valid| &valid.request);
     let because = match by {
         End::Duration => match request.and_then(|request| request.duration) {
             Some(duration) => format!("{} have passed since it began", time(duration)),
@@ -150,26 +150,26 @@ fn ended(by: End, slot: &Slot) -> String {
     };
     format!(
         "{because}; {}; kept: {}; they stay until the annotation or the pod goes; a change of the annotations begins anew",
-        packets(slot),
-        files_counted(slot.files)
+        packets(capture),
+        files_counted(capture.files)
     )
 }
 
-fn low_disk(slot: &Slot, disk: Disk) -> String {
-    let Disk { free_mb, floor_mb, .. } = disk;
+fn low_disk(capture: &Capture, disk: Disk) -> String {
+    let Disk { free_mb, low_watermark_mb, .. } = disk;
     format!(
-        "the node's disk ran low: it has {free_mb} MB free, and {floor_mb} MB must be (MIN_FREE_MB, MIN_FREE_PERCENT); {}; kept: {}; goes on \
+        "the node's disk ran low: it has {free_mb} MB free, and {low_watermark_mb} MB must be (MIN_FREE_MB, MIN_FREE_PERCENT); {}; kept: {}; goes on \
          when {} MB are free",
-        packets(slot),
-        files_counted(slot.files),
-        disk.plenty_mb()
+        packets(capture),
+        files_counted(capture.files),
+        disk.high_watermark_mb()
     )
 }
 
 /// The capture's end, now that its files are gone.
 #[must_use]
-pub fn removed(slot: &Slot, files: usize) -> String {
-    format!("the annotation or the pod is gone; {}; {} deleted", packets(slot), files_counted(files))
+pub fn removed(capture: &Capture, files: usize) -> String {
+    format!("the annotation or the pod is gone; {}; {} deleted", packets(capture), files_counted(files))
 }
 
 /// tcpdump ended by itself.
@@ -202,18 +202,18 @@ fn retried(what: &str, ended: Ended, kept: usize) -> String {
 
 /// How things stand, and what is kept meanwhile: the running capture's number of files, or the files that there are.
 #[must_use]
-pub fn standing(standing: &Standing, running: Option<u16>, kept: usize) -> (Reason, String) {
+pub fn condition(condition: &Condition, running: Option<u16>, kept: usize) -> (Reason, String) {
     let kept = match (running, kept) {
         (Some(files), _) => format!("kept: the capture with {}", files_counted(files.into())),
         (None, 0) => "nothing is captured".to_owned(),
         (None, kept) => format!("nothing is captured; kept: {}", files_counted(kept)),
     };
-    match standing {
-        Standing::Refused(refusal) => (Reason::Refused, format!("{}; {kept}", refusal::refused(refusal))),
-        Standing::Shortage(no_room) => (Reason::Refused, format!("{}; {kept}", refusal::lacking(no_room))),
-        Standing::Waiting => (Reason::Waiting, WAITING.to_owned()),
-        Standing::Missed => (Reason::Missed, format!("the pod finished before its packets could be captured; {kept}")),
-        Standing::Paused(PodName { namespace, name }) => {
+    match condition {
+        Condition::Refused(refusal) => (Reason::Refused, format!("{}; {kept}", refusal::refused(refusal))),
+        Condition::Shortage(shortage) => (Reason::Refused, format!("{}; {kept}", refusal::lacking(shortage))),
+        Condition::Waiting => (Reason::Waiting, WAITING.to_owned()),
+        Condition::Missed => (Reason::Missed, format!("the pod finished before its packets could be captured; {kept}")),
+        Condition::Paused(PodName { namespace, name }) => {
             let text = format!(
                 "the capture is paused by annotation {ANNOTATION}/pause=\"true\"; {kept}; remove that annotation to start it: \
                  kubectl -n {namespace} annotate pod {name} {ANNOTATION}/pause-"
@@ -231,7 +231,7 @@ pub fn captures(running: usize) -> String {
 
 /// What is asked is no longer refused, and this is the running capture's number of files.
 #[must_use]
-pub fn accepted(running: Option<u16>) -> String {
+pub fn accepted_again(running: Option<u16>) -> String {
     match running {
         Some(files) => {
             format!("the annotations are accepted again; the capture with {} goes on", files_counted(files.into()))
@@ -259,16 +259,16 @@ pub fn not_removed(error: &str, failures: u32) -> String {
     format!("cannot delete the files: {error}; trying again (failure {failures})")
 }
 
-fn packets(slot: &Slot) -> String {
-    let Counts { captured, dropped } = slot.counts;
+fn packets(capture: &Capture) -> String {
+    let Counts { captured, dropped } = capture.counts;
     let mut text = format!(
         "{}, {dropped} dropped by the kernel",
         counted(captured, "copy of a packet captured", "copies of packets captured")
     );
-    if slot.uncounted > 0 {
-        let killed = counted(slot.uncounted.into(), "tcpdump that could not say", "tcpdumps that could not say");
+    if capture.uncounted > 0 {
+        let killed = counted(capture.uncounted.into(), "tcpdump that could not say", "tcpdumps that could not say");
         let _ = write!(text, ", not counting those of {killed}");
-    } else if captured == 0 && slot.began.is_some() {
+    } else if captured == 0 && capture.began.is_some() {
         text.push_str(" (docs/user.md, \"Nothing captured?\", says why that may be)");
     }
     text
@@ -282,22 +282,27 @@ fn files_counted(files: usize) -> String {
 mod tests {
     use super::*;
     use crate::core::{
-        annotations::Accepted,
+        annotations::ValidRequest,
         name::{PodName, Stem},
         refusal::Refusal,
-        request::Capture,
+        request::CaptureSpec,
     };
 
     #[test]
     fn when_a_long_event_is_cut_to_1024_bytes_only_the_explanation_goes() {
-        let capture =
-            Capture { files: 100, filter: Some("x".repeat(512)), packets: Some(1_000_000_000), snaplen: Some(262_144) };
+        let spec = CaptureSpec {
+            files: 100,
+            filter: Some("x".repeat(512)),
+            packets: Some(1_000_000_000),
+            snaplen: Some(262_144),
+        };
         let ips = vec!["2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(); 2];
-        let request = Request { capture: capture.clone(), duration: Some(Duration::from_secs(86_399)), paused: false };
-        let slot = Slot { admitted: Some(Accepted { annotations: [].into(), request }), ..Slot::default() };
+        let request = Request { spec: spec.clone(), duration: Some(Duration::from_secs(86_399)), paused: false };
+        let capture =
+            Capture { admitted: Some(ValidRequest { annotations: [].into(), request }), ..Capture::default() };
         let stem = Stem::of(&PodName { namespace: "n".repeat(12), name: "p".repeat(50) });
         let path = Path::new("/captures").join(stem.base());
-        let text = started(&Invocation { capture, ips }, &slot, &"n".repeat(40), &path, 100);
+        let text = started(&Invocation { spec, ips }, &capture, &"n".repeat(40), &path, 100);
         let explained = text.find(&format!("; {COPIES}")).unwrap();
         assert!(
             text[..explained].ends_with("; ends after 1000000000 copies of packets or 86399s after its beginning"),
@@ -308,9 +313,9 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_was_wrong_what_is_allowed_and_what_was_kept() {
-        let refusal = Standing::Refused(Refusal::FileCount { value: "x5".into(), max: 100 });
+        let refusal = Condition::Refused(Refusal::FileCount { value: "x5".into(), max: 100 });
         assert_eq!(
-            standing(&refusal, Some(5), 3),
+            condition(&refusal, Some(5), 3),
             (
                 Reason::Refused,
                 "annotation tcpdump.antrea.io=\"x5\" is not a number of files from 1 to 100, written in digits without a \
@@ -318,19 +323,20 @@ mod tests {
                     .to_owned()
             )
         );
-        assert!(standing(&refusal, None, 0).1.ends_with("; nothing is captured"));
-        assert!(standing(&refusal, None, 1).1.ends_with("; nothing is captured; kept: 1 file"));
+        assert!(condition(&refusal, None, 0).1.ends_with("; nothing is captured"));
+        assert!(condition(&refusal, None, 1).1.ends_with("; nothing is captured; kept: 1 file"));
     }
 
     #[test]
     fn who_waited_for_an_address_is_told_before_and_after_what_is_missed() {
-        assert!(standing(&Standing::Waiting, None, 0).1.contains("Packets before that are not captured"));
-        let capture = Capture { files: 5, filter: None, packets: None, snaplen: None };
-        let run = Invocation { capture, ips: vec![[10, 0, 0, 1].into()] };
-        let missed = |told| {
-            let text = started(&run, &Slot { told, ..Slot::default() }, "node", Path::new("/captures/x.pcap"), 0);
+        assert!(condition(&Condition::Waiting, None, 0).1.contains("Packets before that are not captured"));
+        let spec = CaptureSpec { files: 5, filter: None, packets: None, snaplen: None };
+        let run = Invocation { spec, ips: vec![[10, 0, 0, 1].into()] };
+        let missed = |notified| {
+            let text =
+                started(&run, &Capture { notified, ..Capture::default() }, "node", Path::new("/captures/x.pcap"), 0);
             text.contains("before the API server knew the pod's address were not captured")
         };
-        assert!(missed(Some(Standing::Waiting)) && !missed(None) && !missed(Some(Standing::Missed)));
+        assert!(missed(Some(Condition::Waiting)) && !missed(None) && !missed(Some(Condition::Missed)));
     }
 }

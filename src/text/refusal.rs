@@ -6,8 +6,8 @@ use crate::core::{
 };
 use crate::text::format::{counted, quoted, time};
 
-pub(super) fn lacking(no_room: &Shortage) -> String {
-    match no_room {
+pub(super) fn lacking(shortage: &Shortage) -> String {
+    match shortage {
         Shortage::NamespaceCaptures { namespace, captures, max } => format!(
             "{} in namespace {namespace} on this node already, and {max} may (MAX_CAPTURES_PER_NAMESPACE); it starts by itself as soon \
              as one of them ends or is paused",
@@ -46,8 +46,8 @@ pub(super) fn lacking(no_room: &Shortage) -> String {
              (NODE_BUDGET_MB); done as soon as there is room",
             needs_mb.saturating_add(*used_mb)
         ),
-        Shortage::Disk { needs_mb, free_mb, floor_mb } => format!(
-            "{needs_mb} MB are needed, and of the {free_mb} MB that the node's disk has free {floor_mb} MB must stay so \
+        Shortage::Disk { needs_mb, free_mb, low_watermark_mb } => format!(
+            "{needs_mb} MB are needed, and of the {free_mb} MB that the node's disk has free {low_watermark_mb} MB must stay so \
              (MIN_FREE_MB, MIN_FREE_PERCENT); done as soon as there is room"
         ),
     }
@@ -88,8 +88,8 @@ pub(super) fn refused(refusal: &Refusal) -> String {
         Refusal::Filter(FilterFault { word, problem, .. }) if word.is_empty() => {
             format!("annotation {ANNOTATION}/filter cannot be used: it {problem}")
         }
-        Refusal::Filter(FilterFault { word, place, problem }) => {
-            format!("annotation {ANNOTATION}/filter cannot be used: {} at character {place} {problem}", quoted(word))
+        Refusal::Filter(FilterFault { word, position, problem }) => {
+            format!("annotation {ANNOTATION}/filter cannot be used: {} at character {position} {problem}", quoted(word))
         }
         Refusal::FilterRejected { said } => {
             format!("annotation {ANNOTATION}/filter cannot be used: tcpdump says {}", quoted(said))

@@ -3,7 +3,7 @@
 use packet_capture::core::{
     annotations::{ANNOTATION, Annotations},
     refusal::Refusal,
-    request::Place,
+    request::Target,
 };
 
 use crate::server::Random;
@@ -14,8 +14,8 @@ pub fn asking(files: &str, others: &[(&str, &str)]) -> Annotations {
     others.chain([(ANNOTATION.to_owned(), files.to_owned())]).collect()
 }
 
-pub fn at(ip: &str) -> Place {
-    Place::At(vec![ip.parse().unwrap()])
+pub fn at(ip: &str) -> Target {
+    Target::At(vec![ip.parse().unwrap()])
 }
 
 /// Any annotations, readable or not.
@@ -45,13 +45,13 @@ pub fn annotations(random: &mut Random) -> Annotations {
 }
 
 /// Any place.
-pub fn place(random: &mut Random) -> Place {
+pub fn target(random: &mut Random) -> Target {
     match random.below(16) {
-        0..=2 => Place::NoAddress,
-        3 => Place::Forbidden(Refusal::HostNetwork),
-        4 => Place::Finished,
+        0..=2 => Target::NoAddress,
+        3 => Target::Forbidden(Refusal::HostNetwork),
+        4 => Target::Finished,
         5..=7 => at("10.0.0.2"),
-        8 => Place::At(["10.0.0.1", "fd00::1"].map(|ip| ip.parse().unwrap()).into()),
+        8 => Target::At(["10.0.0.1", "fd00::1"].map(|ip| ip.parse().unwrap()).into()),
         _ => at("10.0.0.1"),
     }
 }

@@ -6,7 +6,7 @@
 
 mod asks;
 mod ends;
-mod heard;
+mod expected_desired;
 mod node;
 mod restarts;
 mod rooms;
@@ -34,7 +34,7 @@ fn sequence(seed: u64, trace: bool) {
         node.shut_down();
     }
     node.repair();
-    node.hear(WatchEvent::Disconnected);
+    node.observe(WatchEvent::Disconnected);
     node.server.list();
     node.listen();
     node.pass_until_quiet();

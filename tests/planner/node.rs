@@ -2,10 +2,10 @@
 //! only, on a clock that is set by hand. Each action, and each state in which nothing is left to do, is held against the contract.
 
 mod act;
-mod book;
 mod check;
 mod converged;
 mod disk;
+mod expected;
 mod process;
 mod restart;
 mod room;
@@ -20,7 +20,7 @@ use std::{
 
 use packet_capture::{
     core::{
-        captures::{Moment, Slots},
+        captures::{Captures, Moment},
         condition::State,
         desired::{Check, Desired, WatchEvent},
         disk::Disk,
@@ -36,12 +36,12 @@ use packet_capture::{
 };
 
 use crate::{
-    heard::{Fate, Heard},
+    expected_desired::{ExpectedDesired, Fate},
     server::{Random, Server},
 };
-use book::{Book, Saved};
 pub use disk::FLOOR_MB;
 use disk::Space;
+use expected::{ExpectedCapture, Saved};
 use process::{Files, Process};
 use room::Verdicts;
 
@@ -60,7 +60,7 @@ pub struct Node {
     wall_shift_s: u64,
     pub limits: Limits,
     pub server: Server,
-    slots: Slots,
+    captures: Captures,
     processes: BTreeMap<PodUid, Process>,
     files: BTreeMap<Stem, Files>,
     space: Space,
@@ -76,14 +76,14 @@ pub struct Node {
     /// What the last plan that left nothing to do was made of.
     settled: Option<(u64, u64, Disk, bool)>,
     faults: bool,
-    heard: Heard,
+    expected_desired: ExpectedDesired,
     desired: Desired,
     stopping: bool,
-    books: BTreeMap<Stem, Book>,
+    expected_captures: BTreeMap<Stem, ExpectedCapture>,
     /// What the contract says of those that ask for more than is done, as of the plan that is carried out.
     verdicts: Verdicts,
     /// Whether files were about to go then.
-    is_coming: bool,
+    space_is_being_freed: bool,
     dir: PathBuf,
     state: StateFile,
     saved: BTreeMap<Stem, Saved>,
@@ -111,7 +111,7 @@ impl Node {
             wall_shift_s: 100 * 3600,
             server: Server::new(&limits),
             limits,
-            slots: Slots::default(),
+            captures: Captures::default(),
             processes: BTreeMap::new(),
             files: BTreeMap::new(),
             space: Space::default(),
@@ -123,12 +123,12 @@ impl Node {
             wake_at: None,
             settled: None,
             faults: true,
-            heard: Heard::default(),
+            expected_desired: ExpectedDesired::default(),
             desired: Desired::default(),
             stopping: false,
-            books: BTreeMap::new(),
+            expected_captures: BTreeMap::new(),
             verdicts: Verdicts::new(),
-            is_coming: false,
+            space_is_being_freed: false,
             state: StateFile::at(&dir),
             dir,
             saved: BTreeMap::new(),
@@ -168,12 +168,12 @@ impl Node {
     pub fn step(&mut self) {
         match self.random.below(22) {
             0..=5 => self.server.change(&mut self.random),
-            6..=10 => return self.hear_some(),
+            6..=10 => return self.observe_some(),
             11 if self.server.is_connected() && self.random.one_in(3) => {
                 self.server.hang_up();
-                self.hear(WatchEvent::Disconnected);
+                self.observe(WatchEvent::Disconnected);
             }
-            11 | 12 => return if self.server.is_connected() { self.hear_some() } else { self.server.list() },
+            11 | 12 => return if self.server.is_connected() { self.observe_some() } else { self.server.list() },
             13 if self.random.one_in(4) => self.server.list(),
             13..=17 => self.wait(),
             18 => {
@@ -189,7 +189,7 @@ impl Node {
                 if self.random.one_in(3) {
                     self.crash_in = Some(self.random.below(5));
                     self.save();
-                    self.hear_some();
+                    self.observe_some();
                     return self.crash();
                 }
             }
@@ -197,30 +197,30 @@ impl Node {
         self.turn();
     }
 
-    fn hear_some(&mut self) {
+    fn observe_some(&mut self) {
         for _ in 0..=self.random.below(4) {
-            let Some(word) = self.server.next_word() else { return };
-            self.hear(word);
+            let Some(event) = self.server.next_event() else { return };
+            self.observe(event);
             self.turn();
         }
     }
 
     /// Hears all that the server has to say.
     pub fn listen(&mut self) {
-        while let Some(word) = self.server.next_word() {
-            self.hear(word);
+        while let Some(event) = self.server.next_event() {
+            self.observe(event);
             self.turn();
         }
     }
 
-    pub fn hear(&mut self, word: WatchEvent) {
-        self.say(|| format!("hears {word:?}"));
-        self.heard.hear(&word, self.now);
-        self.desired.hear(word, self.now);
+    pub fn observe(&mut self, event: WatchEvent) {
+        self.say(|| format!("observes {event:?}"));
+        self.expected_desired.observe(&event, self.now);
+        self.desired.observe(event, self.now);
         for (stem, files) in &mut self.files {
-            let began = self.books.get(stem).is_some_and(|book| book.began.is_some());
+            let began = self.expected_captures.get(stem).is_some_and(|expected| expected.began.is_some());
             let has_captured = began || files.count > 0;
-            files.must_go |= match self.heard.fate(stem, files.owner.as_ref()) {
+            files.must_go |= match self.expected_desired.fate(stem, files.owner.as_ref()) {
                 Fate::Asked => false,
                 Fate::PodGone => self.limits.keep_after_pod.is_zero() || !has_captured,
                 Fate::MustGo => true,
@@ -289,15 +289,15 @@ impl Node {
             now: self.now,
             limits: &self.limits,
             desired: &self.desired,
-            slots: &self.slots,
+            captures: &self.captures,
             disk: self.space.seen,
             stopping: self.stopping,
         }
     }
 
     /// How many slots there are.
-    pub fn slots(&self) -> usize {
-        self.slots.len()
+    pub fn captures(&self) -> usize {
+        self.captures.len()
     }
 
     /// Those whose owners were told why they get no slot, in turn.
@@ -308,13 +308,13 @@ impl Node {
     /// What `status` shows of a pod's capture.
     pub fn state(&self, pod: &PodName) -> (State, String) {
         let stem = Stem::of(pod);
-        let (state, reason) = situation(self.slots.get(&stem).unwrap(), &plan(&self.world()).outlooks[&stem]);
+        let (state, reason) = situation(self.captures.get(&stem).unwrap(), &plan(&self.world()).outlooks[&stem]);
         (state, reason.unwrap_or_default())
     }
 
     /// As `run` has them: all that a plan depends on, but for the time.
     fn facts(&self) -> (u64, u64, Disk, bool) {
-        (self.desired.changes(), self.slots.changes(), self.space.seen, self.stopping)
+        (self.desired.changes(), self.captures.changes(), self.space.seen, self.stopping)
     }
 
     /// Whether it came to an end, and was not killed on the way.
@@ -341,7 +341,7 @@ impl Node {
                 }
                 self.crash_in = self.crash_in.map(|actions| actions - 1);
                 self.say(|| format!("  {stem} {action:?}"));
-                if matches!(action, Action::Tell(_)) {
+                if matches!(action, Action::Notify(_)) {
                     let tells = tells.entry(stem.clone()).or_default();
                     *tells += 1;
                     assert!(*tells <= TELLS_MAX, "talks too much of {stem}");

@@ -35,7 +35,7 @@ fn captured() -> (Node, PodName) {
 }
 
 pub fn started(node: &Node) -> Vec<u16> {
-    node.starts.iter().map(|(_, run)| run.capture.files).collect()
+    node.starts.iter().map(|(_, run)| run.spec.files).collect()
 }
 
 fn change_quickly(node: &mut Node, web: &PodName, values: &[&str]) {
@@ -52,12 +52,12 @@ fn nothing_is_begun_before_the_first_list_is_complete() {
     let (mut node, web) = (node(roomy()), pod("web"));
     node.server.create(&web, asking("5", &[]), at("10.0.0.1"));
     let seen = node.server.pods().remove(0);
-    for word in [WatchEvent::Applied(seen.clone()), WatchEvent::ListStarted, WatchEvent::ListItem(seen)] {
-        node.hear(word);
+    for event in [WatchEvent::Applied(seen.clone()), WatchEvent::ListStarted, WatchEvent::ListItem(seen)] {
+        node.observe(event);
         node.turn();
         assert!(node.starts.is_empty());
     }
-    node.hear(WatchEvent::ListDone);
+    node.observe(WatchEvent::ListDone);
     node.turn();
     assert_eq!(started(&node), [5]);
 }

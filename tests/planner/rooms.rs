@@ -7,8 +7,8 @@ use packet_capture::core::{
     condition::State,
     limits::Limits,
     name::PodName,
-    request::Place,
-    world::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE},
+    request::Target,
+    world::{RECORDS_MAX, RECORDS_MAX_PER_NAMESPACE},
 };
 
 use crate::{
@@ -204,8 +204,8 @@ fn a_pod_without_an_address_holds_no_room_and_starts_in_its_turn_when_it_has_one
     let mut node = node(Limits { budget_mb: 8, ..roomy() });
     node.server.list();
     for name in ["a", "b"] {
-        node.server.create(&pod(name), asking("7", &[]), Place::NoAddress);
-        node.server.create(&pod(&format!("{name}-2")), paused("7"), Place::NoAddress);
+        node.server.create(&pod(name), asking("7", &[]), Target::NoAddress);
+        node.server.create(&pod(&format!("{name}-2")), paused("7"), Target::NoAddress);
     }
     node.server.create(&pod("c"), asking("5", &[]), at("10.0.0.1"));
     node.listen();
@@ -214,7 +214,7 @@ fn a_pod_without_an_address_holds_no_room_and_starts_in_its_turn_when_it_has_one
     node.listen();
     node.pass(Duration::from_secs(1));
     assert_eq!(node.state(&pod("b")).0, State::Refused);
-    node.server.move_to(&pod("c"), Place::Finished);
+    node.server.move_to(&pod("c"), Target::Finished);
     node.listen();
     node.pass(Duration::from_secs(1));
     assert_eq!(started(&node), [5, 7]);
@@ -223,7 +223,7 @@ fn a_pod_without_an_address_holds_no_room_and_starts_in_its_turn_when_it_has_one
 #[test]
 fn what_runs_keeps_its_room_when_it_loses_its_address_for_a_while() {
     let (mut node, pods) = asked(Limits { captures_max: 1, ..roomy() }, &["3", "2"]);
-    node.server.move_to(&pods[0], Place::NoAddress);
+    node.server.move_to(&pods[0], Target::NoAddress);
     node.listen();
     node.pass(Duration::from_secs(60));
     assert_eq!((started(&node), node.running()), (vec![3], 0));
@@ -252,17 +252,17 @@ fn a_namespace_has_no_more_than_its_share_and_the_others_are_served() {
 #[test]
 fn nothing_is_kept_for_a_pod_that_had_finished_and_its_owner_is_told_once_if_that_is_news() {
     let mut node = node(roomy());
-    node.server.create(&pod("old"), asking("5", &[]), Place::Finished);
+    node.server.create(&pod("old"), asking("5", &[]), Target::Finished);
     node.server.list();
     node.listen();
-    node.server.create(&pod("late"), asking("5", &[]), Place::Finished);
+    node.server.create(&pod("late"), asking("5", &[]), Target::Finished);
     node.listen();
-    assert_eq!((node.slots(), node.declined()), (0, vec![pod("late")]));
+    assert_eq!((node.captures(), node.declined()), (0, vec![pod("late")]));
     node.server.annotate(&pod("late"), asking("5", &[]));
     node.server.list();
     node.listen();
     node.start_anew();
-    assert_eq!((node.slots(), node.declined()), (0, vec![pod("late")]));
+    assert_eq!((node.captures(), node.declined()), (0, vec![pod("late")]));
 }
 
 #[test]
@@ -270,13 +270,13 @@ fn more_pods_than_can_be_remembered_are_told_once_and_those_that_finished_unseen
     let mut node = node(Limits { captures_max: 1, ..roomy() });
     node.server.list();
     let name = |n: usize| PodName { namespace: format!("namespace-{}", n % 3), name: format!("web-{n}") };
-    create_at_once(&mut node, (0..=SLOTS_MAX).map(name));
-    assert_eq!((node.slots(), node.declined()), (SLOTS_MAX, vec![name(SLOTS_MAX)]));
-    node.server.move_to(&name(5), Place::Finished);
+    create_at_once(&mut node, (0..=RECORDS_MAX).map(name));
+    assert_eq!((node.captures(), node.declined()), (RECORDS_MAX, vec![name(RECORDS_MAX)]));
+    node.server.move_to(&name(5), Target::Finished);
     node.listen();
     node.turn();
-    assert_eq!((node.slots(), node.declined()), (SLOTS_MAX, vec![name(SLOTS_MAX), name(5)]));
-    assert_eq!(node.state(&name(SLOTS_MAX)).0, State::Refused);
+    assert_eq!((node.captures(), node.declined()), (RECORDS_MAX, vec![name(RECORDS_MAX), name(5)]));
+    assert_eq!(node.state(&name(RECORDS_MAX)).0, State::Refused);
 }
 
 #[test]
@@ -284,15 +284,15 @@ fn no_namespace_takes_more_than_its_share_of_what_can_be_remembered() {
     let mut node = node(Limits { captures_max: 1, ..roomy() });
     node.server.list();
     let name = |n: usize| pod(&format!("web-{n}"));
-    create_at_once(&mut node, (0..=SLOTS_MAX_PER_NAMESPACE).map(name));
-    assert_eq!((node.slots(), node.declined()), (SLOTS_MAX_PER_NAMESPACE, vec![name(SLOTS_MAX_PER_NAMESPACE)]));
+    create_at_once(&mut node, (0..=RECORDS_MAX_PER_NAMESPACE).map(name));
+    assert_eq!((node.captures(), node.declined()), (RECORDS_MAX_PER_NAMESPACE, vec![name(RECORDS_MAX_PER_NAMESPACE)]));
     let other = PodName { namespace: "other".into(), name: "web".into() };
     create_at_once(&mut node, [other]);
-    assert_eq!(node.slots(), SLOTS_MAX_PER_NAMESPACE + 1);
-    node.server.move_to(&name(5), Place::Finished);
+    assert_eq!(node.captures(), RECORDS_MAX_PER_NAMESPACE + 1);
+    node.server.move_to(&name(5), Target::Finished);
     node.listen();
     node.turn();
-    assert_eq!(node.state(&name(SLOTS_MAX_PER_NAMESPACE)).0, State::Refused);
+    assert_eq!(node.state(&name(RECORDS_MAX_PER_NAMESPACE)).0, State::Refused);
 }
 
 /// Creates pods that ask, all of them heard of in one turn.
@@ -300,8 +300,8 @@ fn create_at_once(node: &mut Node, pods: impl IntoIterator<Item = PodName>) {
     for pod in pods {
         node.server.create(&pod, asking("1", &[]), at("10.0.0.1"));
     }
-    while let Some(word) = node.server.next_word() {
-        node.hear(word);
+    while let Some(event) = node.server.next_event() {
+        node.observe(event);
     }
     node.turn();
 }

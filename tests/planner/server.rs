@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use packet_capture::core::{
-    annotations::{Annotations, asked},
+    annotations::{Annotations, parse},
     desired::WatchEvent,
     limits::Limits,
     name::{PodName, PodUid},
     observed_pod::ObservedPod,
-    request::Place,
+    request::Target,
 };
 
-use crate::asks::{annotations, place};
+use crate::asks::{annotations, target};
 
 /// Marsaglia's xorshift: the same sequence for the same seed, on every machine.
 pub struct Random(u64);
@@ -44,7 +44,7 @@ struct Pod {
     uid: PodUid,
     created_s: i64,
     annotations: Annotations,
-    place: Place,
+    target: Target,
 }
 
 /// The pods of one node, and what of them an open watch has yet to tell.
@@ -52,35 +52,36 @@ pub struct Server {
     limits: Limits,
     pods: BTreeMap<PodName, Pod>,
     uids: u64,
-    untold: Option<VecDeque<WatchEvent>>,
+    defer_notice: Option<VecDeque<WatchEvent>>,
 }
 
 impl Server {
     pub fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), pods: BTreeMap::new(), uids: 0, untold: None }
+        Self { limits: limits.clone(), pods: BTreeMap::new(), uids: 0, defer_notice: None }
     }
 
     pub fn pods(&self) -> Vec<ObservedPod> {
-        self.pods.keys().map(|name| self.seen(name)).collect()
+        self.pods.keys().map(|name| self.observed(name)).collect()
     }
 
     /// Begins a list, of the pods as they are now; what happens from now on follows it.
     pub fn list(&mut self) {
         let pods = self.pods().into_iter().map(WatchEvent::ListItem);
-        self.untold = Some([WatchEvent::ListStarted].into_iter().chain(pods).chain([WatchEvent::ListDone]).collect());
+        self.defer_notice =
+            Some([WatchEvent::ListStarted].into_iter().chain(pods).chain([WatchEvent::ListDone]).collect());
     }
 
     /// Breaks the connection: what was not told yet never will be.
     pub fn hang_up(&mut self) {
-        self.untold = None;
+        self.defer_notice = None;
     }
 
     pub fn is_connected(&self) -> bool {
-        self.untold.is_some()
+        self.defer_notice.is_some()
     }
 
-    pub fn next_word(&mut self) -> Option<WatchEvent> {
-        self.untold.as_mut()?.pop_front()
+    pub fn next_event(&mut self) -> Option<WatchEvent> {
+        self.defer_notice.as_mut()?.pop_front()
     }
 
     /// Lets something happen to one of the pods.
@@ -100,7 +101,7 @@ impl Server {
                 0..=2 => self.delete(&name),
                 3 => {
                     self.delete(&name);
-                    self.create(&name, annotations(random), place(random));
+                    self.create(&name, annotations(random), target(random));
                 }
                 4..=10 => self.annotate(&name, annotations(random)),
                 11 => {
@@ -109,20 +110,20 @@ impl Server {
                     self.annotate(&name, Annotations::new());
                     self.annotate(&name, before);
                 }
-                12..=17 => self.move_to(&name, place(random)),
+                12..=17 => self.move_to(&name, target(random)),
                 _ => self.tell(&name),
             }
         } else {
-            self.create(&name, annotations(random), place(random));
+            self.create(&name, annotations(random), target(random));
         }
     }
 
-    pub fn create(&mut self, name: &PodName, annotations: Annotations, place: Place) {
+    pub fn create(&mut self, name: &PodName, annotations: Annotations, target: Target) {
         self.uids += 1;
         let uid = PodUid(format!("uid-{}", self.uids));
         // Two in a second, and UIDs that do not tell which of them was the first.
         let created_s = i64::try_from(self.uids / 2).unwrap();
-        self.pods.insert(name.clone(), Pod { uid, created_s, annotations, place });
+        self.pods.insert(name.clone(), Pod { uid, created_s, annotations, target });
         self.tell(name);
     }
 
@@ -131,34 +132,34 @@ impl Server {
         self.tell(name);
     }
 
-    pub fn move_to(&mut self, name: &PodName, to: Place) {
+    pub fn move_to(&mut self, name: &PodName, to: Target) {
         let pod = self.pods.get_mut(name).unwrap();
-        if pod.place != Place::Finished {
-            pod.place = to;
+        if pod.target != Target::Finished {
+            pod.target = to;
         }
         self.tell(name);
     }
 
     pub fn delete(&mut self, name: &PodName) {
-        let seen = self.seen(name);
+        let observed = self.observed(name);
         self.pods.remove(name);
-        self.say(WatchEvent::Deleted(seen));
+        self.say(WatchEvent::Deleted(observed));
     }
 
     fn tell(&mut self, name: &PodName) {
-        self.say(WatchEvent::Applied(self.seen(name)));
+        self.say(WatchEvent::Applied(self.observed(name)));
     }
 
-    fn say(&mut self, word: WatchEvent) {
-        if let Some(untold) = &mut self.untold {
-            untold.push_back(word);
+    fn say(&mut self, event: WatchEvent) {
+        if let Some(defer_notice) = &mut self.defer_notice {
+            defer_notice.push_back(event);
         }
     }
 
-    fn seen(&self, name: &PodName) -> ObservedPod {
-        let Pod { uid, created_s, annotations, place } = self.pods[name].clone();
-        let asked = asked(&annotations, &self.limits);
+    fn observed(&self, name: &PodName) -> ObservedPod {
+        let Pod { uid, created_s, annotations, target } = self.pods[name].clone();
+        let parsed = parse(&annotations, &self.limits);
         // Two may well report the same address: who of them has it is for a test of its own (`addresses`).
-        ObservedPod { uid, pod: name.clone(), created_s, annotations, asked, place, claims: Vec::new() }
+        ObservedPod { uid, name: name.clone(), created_s, annotations, parsed, target, claims: Vec::new() }
     }
 }

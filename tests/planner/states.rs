@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use packet_capture::core::{condition::State, name::PodName, request::Place};
+use packet_capture::core::{condition::State, name::PodName, request::Target};
 
 use crate::{
     asks::{asking, at},
@@ -43,7 +43,7 @@ fn a_pod_that_has_finished_is_finished_whatever_came_before() {
             }
             node.server.annotate(&web, asking("5", others));
             state(&mut node, &web);
-            node.server.move_to(&web, Place::Finished);
+            node.server.move_to(&web, Target::Finished);
             if restarts {
                 // The pod finishes while there is no controller.
                 node.start_anew();
@@ -81,7 +81,7 @@ fn a_refusal_is_shown_for_as_long_as_it_holds() {
     assert_eq!(state(&mut node, &web), State::Capturing);
     assert_eq!(node.state(&web).1, "");
     let (mut node, web) = (node, pod("other"));
-    node.server.create(&web, asking("x5", &[]), Place::NoAddress);
+    node.server.create(&web, asking("x5", &[]), Target::NoAddress);
     assert_eq!(state(&mut node, &web), State::Refused);
     node.server.annotate(&web, asking("5", &[]));
     assert_eq!(state(&mut node, &web), State::Waiting);

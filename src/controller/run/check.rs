@@ -56,8 +56,8 @@ impl Controller {
                     return at;
                 }
             };
-            let run = Invocation { capture: check.accepted.request.capture.clone(), ips: check.ips.clone() };
-            let alone = run.capture.filter.clone().unwrap_or_default();
+            let run = Invocation { spec: check.valid.request.spec.clone(), ips: check.ips.clone() };
+            let alone = run.spec.filter.clone().unwrap_or_default();
             let trials = [Trial::Compile(alone), Trial::Compile(run.expression()), Trial::Attach(run.expression())];
             if let Err(error) = self.tcpdumps.compile(trials.into()) {
                 return Some(self.check_later(&error));

@@ -6,7 +6,7 @@ use super::Controller;
 use crate::{
     core::{
         name::Stem,
-        request::{Invocation, Place},
+        request::{Invocation, Target},
     },
     kernel::netlink,
 };
@@ -49,6 +49,6 @@ impl Controller {
     /// Whether a pod is where it is about to be captured, now that the node's addresses have been looked at again.
     pub(super) fn is_still_at(&mut self, stem: &Stem, run: &Invocation) -> bool {
         self.look_at_addresses(Duration::ZERO);
-        self.desired.wish_for(stem).is_some_and(|wish| matches!(&wish.place, Place::At(ips) if *ips == run.ips))
+        self.desired.request_of(stem).is_some_and(|pod| matches!(&pod.target, Target::At(ips) if *ips == run.ips))
     }
 }

@@ -18,7 +18,7 @@ const PASSES_MAX: usize = 16;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Facts {
     desired: u64,
-    slots: u64,
+    captures: u64,
     disk: Disk,
     stopping: bool,
 }
@@ -27,7 +27,7 @@ impl Controller {
     fn facts(&self) -> Facts {
         Facts {
             desired: self.desired.changes(),
-            slots: self.slots.changes(),
+            captures: self.captures.changes(),
             disk: self.disk,
             stopping: self.stopping_since.is_some(),
         }
@@ -77,6 +77,6 @@ impl Controller {
 
     /// Before the first complete list the state file says more than this process knows.
     pub(super) fn save(&mut self) -> io::Result<()> {
-        if self.desired.is_complete() { self.state.save(&self.slots, &self.outlooks, situation) } else { Ok(()) }
+        if self.desired.has_listed() { self.state.save(&self.captures, &self.outlooks, situation) } else { Ok(()) }
     }
 }

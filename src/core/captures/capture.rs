@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
-    annotations::Accepted,
+    annotations::ValidRequest,
     name::{PodName, PodUid},
     refusal::{Refusal, Shortage},
-    request::{Capture, Counts, Invocation},
+    request::{CaptureSpec, Counts, Invocation},
 };
 
 /// How much of what was captured in turn is remembered. A pod's address changes rarely, and a filter is found in a few attempts.
@@ -76,7 +76,7 @@ pub enum StopReason {
 
 /// What a pod's owner must know for as long as it holds; told when it begins to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Condition {
     /// What the pod asks now is not done.
     Refused(Refusal),
     /// It will be done when there is room.
@@ -89,18 +89,21 @@ pub enum Standing {
     Paused(PodName),
 }
 
-/// Whether a capture has room on the node: only what it holds counts as the files that it may still write.
+/// Whether a capture has room reserved on the node. Only with a reservation its ring counts as the size that it may grow to.
+/// The words in the state file are those of version 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Claim {
-    /// It rests, and counts as the files that it has. When it is to go on it needs room as a new one does, and stands behind
-    /// those that waited meanwhile.
+pub enum Reservation {
+    /// None is wanted for now: the capture counts as the files that it has. Before it continues it needs a reservation as a new
+    /// capture does, behind those that are queued already.
     #[default]
-    Rests,
-    /// It has its place in the order of those that want room.
-    Waits,
-    /// It has its room until it rests: that is never taken back.
-    Holds,
+    #[serde(rename = "rests")]
+    Released,
+    /// The capture has its place in the queue for room.
+    #[serde(rename = "waits")]
+    Queued,
+    /// The capture has its room, which is never taken back from it, only released.
+    #[serde(rename = "holds")]
+    Held,
 }
 
 /// Where the process of a slot is in its life.
@@ -156,15 +159,15 @@ pub struct HistoryEntry {
 
 /// One stem's files, and who writes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Slot {
+pub struct Capture {
     /// The pod that they belong to; `None` where that is not known.
     pub owner: Option<PodUid>,
     /// The place in the order of all slots.
     pub sequence: u64,
     /// The last request that there was room for: what is done.
-    pub admitted: Option<Accepted>,
+    pub admitted: Option<ValidRequest>,
     /// Whether it has its room.
-    pub claim: Claim,
+    pub reservation: Reservation,
     /// What was last started, or tried to.
     pub last: Option<Invocation>,
     /// When `last` was.
@@ -190,14 +193,14 @@ pub struct Slot {
     /// The files are to go, whatever is asked from now on.
     pub doomed: bool,
     /// What its pod's owner was last told.
-    pub told: Option<Standing>,
+    pub notified: Option<Condition>,
     /// When there may be more to tell, where there has been too much already.
-    pub quiet_until: Option<Instant>,
+    pub notify_after: Option<Instant>,
     /// Where its process is.
     pub phase: Phase,
 }
 
-impl Slot {
+impl Capture {
     /// Whether a process writes the files, or may still do so.
     #[must_use]
     pub fn has_process(&self) -> bool {
@@ -222,13 +225,13 @@ impl Slot {
     /// Whether it waits for free space on the disk.
     #[must_use]
     pub fn waits_for_disk(&self) -> bool {
-        matches!(self.told, Some(Standing::Shortage(Shortage::Disk { .. })))
+        matches!(self.notified, Some(Condition::Shortage(Shortage::Disk { .. })))
     }
 
     /// Takes note of what is captured from now on, if it is something else than before.
     pub fn remember(&mut self, run: &Invocation, now: Moment) {
         // How many are still to come is no other capture.
-        let run = Invocation { capture: Capture { packets: None, ..run.capture.clone() }, ips: run.ips.clone() };
+        let run = Invocation { spec: CaptureSpec { packets: None, ..run.spec.clone() }, ips: run.ips.clone() };
         if self.history.last().is_some_and(|past| past.run == run) {
             return;
         }
@@ -243,7 +246,7 @@ impl Slot {
     /// How many packets it was to have and has not.
     #[must_use]
     pub fn packets_left(&self) -> Option<u32> {
-        let packets = self.admitted.as_ref()?.request.capture.packets?;
+        let packets = self.admitted.as_ref()?.request.spec.packets?;
         Some(packets.saturating_sub(u32::try_from(self.counts.captured).unwrap_or(u32::MAX)))
     }
 
@@ -256,7 +259,7 @@ impl Slot {
     /// Whether the last tcpdump was to end after so many packets as there are by now; more may have been asked for meanwhile.
     #[must_use]
     pub fn has_what_it_was_started_for(&self) -> bool {
-        let packets = self.last.as_ref().and_then(|run| run.capture.packets);
+        let packets = self.last.as_ref().and_then(|run| run.spec.packets);
         packets.is_some_and(|packets| self.counts.captured >= packets.into())
     }
 

@@ -10,7 +10,7 @@ use std::{
     net::IpAddr,
 };
 
-use crate::core::{name::Stem, refusal::Refusal, request::Place};
+use crate::core::{name::Stem, refusal::Refusal, request::Target};
 
 /// When an address was reported: the number of the word that told it. What one list tells came at the same time.
 pub type Order = u64;
@@ -56,12 +56,12 @@ impl Claims {
     }
 
     /// Where a pod is that reports to be there: nowhere, if one of the addresses is not its own.
-    pub fn place(&self, pod: &Stem, reported: &Place, node: &BTreeSet<IpAddr>) -> Place {
-        let Place::At(ips) = reported else { return reported.clone() };
+    pub fn target(&self, pod: &Stem, reported_target: &Target, node: &BTreeSet<IpAddr>) -> Target {
+        let Target::At(ips) = reported_target else { return reported_target.clone() };
         let foreign = ips.iter().find_map(|ip| Some((ip, self.whose(pod, *ip, node)?)));
         match foreign {
-            None => reported.clone(),
-            Some((ip, what)) => Place::Forbidden(Refusal::ForeignAddress { address: ip.to_string(), what }),
+            None => reported_target.clone(),
+            Some((ip, what)) => Target::Forbidden(Refusal::ForeignAddress { address: ip.to_string(), what }),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::Desired;
-use crate::core::{annotations::Accepted, name::Stem, refusal::Refusal, request::Place};
+use crate::core::{annotations::ValidRequest, name::Stem, refusal::Refusal, request::Target};
 
 /// The shortest time between two compilations for one pod: who changes a filter again and again is not to keep a core busy. The
 /// first filter is compiled at once, and of those that come meanwhile the last one.
@@ -23,7 +23,7 @@ pub struct Check {
     /// Whose it is.
     pub stem: Stem,
     /// The request that it belongs to.
-    pub accepted: Accepted,
+    pub valid: ValidRequest,
     /// The pod's addresses.
     pub ips: Vec<IpAddr>,
 }
@@ -36,25 +36,25 @@ impl Desired {
     /// # Errors
     /// If there is none to be compiled now: when there will be one, if any waits.
     pub fn next_check(&self, now: Instant) -> Result<Check, Option<Instant>> {
-        let waiting = self.wishes().filter_map(|(stem, wish)| match (&wish.unchecked, &wish.place) {
-            (Some((accepted, since)), Place::At(ips)) => Some((since, stem, accepted, ips)),
+        let waiting = self.requests().filter_map(|(stem, pod)| match (&pod.unchecked, &pod.target) {
+            (Some((valid, since)), Target::At(ips)) => Some((since, stem, valid, ips)),
             (Some(_) | None, _) => None,
         });
         let waiting = waiting.map(|waiting| (self.checked.get(waiting.1).map(|at| *at + CHECK_INTERVAL), waiting));
         let (later, due): (Vec<_>, Vec<_>) = waiting.partition(|(at, _)| at.is_some_and(|at| at > now));
-        let (_, (_, stem, accepted, ips)) = due
+        let (_, (_, stem, valid, ips)) = due
             .into_iter()
             .min_by_key(|(_, (since, stem, ..))| (self.served.get(stem.namespace()), **since))
             .ok_or_else(|| later.into_iter().filter_map(|(at, _)| at).min())?;
-        Ok(Check { stem: stem.clone(), accepted: accepted.clone(), ips: ips.clone() })
+        Ok(Check { stem: stem.clone(), valid: valid.clone(), ips: ips.clone() })
     }
 
     /// tcpdump did not come to say anything of a filter: it waits behind all others.
     pub fn postpone(&mut self, check: &Check, now: Instant) {
         self.serve(&check.stem, now);
         let lists = [Some(&mut self.pods), self.list.as_mut()];
-        for wish in lists.into_iter().flatten().filter_map(|pods| pods.wishes.get_mut(&check.stem)) {
-            wish.postpone(now);
+        for pod in lists.into_iter().flatten().filter_map(|pods| pods.requests.get_mut(&check.stem)) {
+            pod.postpone(now);
         }
     }
 
@@ -71,15 +71,15 @@ impl Desired {
     /// something else by now.
     pub fn checked(&mut self, check: &Check, verdict: &Result<(), Refusal>, now: Instant) {
         self.serve(&check.stem, now);
-        let Some(wish) = self.pods.wishes.get_mut(&check.stem) else { return };
-        let before = wish.accepted.clone();
-        wish.judge(&check.accepted, verdict, now);
-        let listed = self.list.as_mut().and_then(|list| list.wishes.get_mut(&check.stem));
-        if let Some(listed) = listed.filter(|listed| listed.uid == wish.uid) {
-            listed.judge(&check.accepted, verdict, now);
+        let Some(pod) = self.pods.requests.get_mut(&check.stem) else { return };
+        let before = pod.valid.clone();
+        pod.judge(&check.valid, verdict, now);
+        let listed = self.list.as_mut().and_then(|list| list.requests.get_mut(&check.stem));
+        if let Some(listed) = listed.filter(|listed| listed.uid == pod.uid) {
+            listed.judge(&check.valid, verdict, now);
             // What stands until the newer annotations of the list can be read has changed meanwhile.
-            if listed.accepted == before && !listed.is_accepted() {
-                listed.accepted.clone_from(&wish.accepted);
+            if listed.valid == before && !listed.is_in_force() {
+                listed.valid.clone_from(&pod.valid);
             }
         }
     }
@@ -94,22 +94,22 @@ mod tests {
         annotations,
         desired::{
             WatchEvent,
-            tests::{after, files, seen},
+            tests::{after, files, observed},
         },
         limits::Limits,
         observed_pod::ObservedPod,
-        request::Asked,
+        request::Parsed,
     };
 
     const FILTER: &str = "tcpdump.antrea.io/filter";
 
     fn filtering(name: &str, files: &str, filter: &str) -> ObservedPod {
-        let mut seen = seen(name, name, Some(files));
-        seen.annotations.insert(FILTER.into(), filter.into());
-        seen.asked = annotations::asked(&seen.annotations, &Limits::default());
-        seen.place = Place::At(vec![IpAddr::from([10, 0, 0, name.as_bytes()[0]])]);
-        seen.claims = vec![IpAddr::from([10, 0, 0, name.as_bytes()[0]])];
-        seen
+        let mut observed = observed(name, name, Some(files));
+        observed.annotations.insert(FILTER.into(), filter.into());
+        observed.parsed = annotations::parse(&observed.annotations, &Limits::default());
+        observed.target = Target::At(vec![IpAddr::from([10, 0, 0, name.as_bytes()[0]])]);
+        observed.claims = vec![IpAddr::from([10, 0, 0, name.as_bytes()[0]])];
+        observed
     }
 
     /// The next one, however long each pod has to wait for its turn.
@@ -123,64 +123,66 @@ mod tests {
     }
 
     fn is_refused(desired: &Desired) -> bool {
-        matches!(desired.wishes().next().unwrap().1.asked, Asked::Unreadable(Refusal::FilterRejected { .. }))
+        matches!(desired.requests().next().unwrap().1.parsed, Parsed::Invalid(Refusal::FilterRejected { .. }))
     }
 
     #[test]
     fn a_filter_counts_when_tcpdump_has_compiled_it_and_the_request_before_it_stands_until_then() {
         let change = |files, filter| WatchEvent::Applied(filtering("a", files, filter));
-        let mut desired = after([WatchEvent::Applied(seen("a", "a", Some("5"))), change("6", "tcp")]);
+        let mut desired = after([WatchEvent::Applied(observed("a", "a", Some("5"))), change("6", "tcp")]);
         assert_eq!(files(&desired, "a"), Some(5));
         let check = next(&desired).unwrap();
         desired.checked(&check, &Ok(()), Instant::now());
         assert_eq!((files(&desired, "a"), next(&desired)), (Some(6), None));
         // what is proven is not asked again
-        desired.hear(change("7", "tcp"), Instant::now());
+        desired.observe(change("7", "tcp"), Instant::now());
         assert_eq!((files(&desired, "a"), next(&desired)), (Some(7), None));
-        desired.hear(change("8", "udp"), Instant::now());
+        desired.observe(change("8", "udp"), Instant::now());
         reject(&mut desired);
         assert_eq!((files(&desired, "a"), is_refused(&desired)), (Some(7), true));
         // nor is what was rejected, also by a list
-        for word in [WatchEvent::ListStarted, WatchEvent::ListItem(filtering("a", "8", "udp")), WatchEvent::ListDone] {
-            desired.hear(word, Instant::now());
+        for event in [WatchEvent::ListStarted, WatchEvent::ListItem(filtering("a", "8", "udp")), WatchEvent::ListDone] {
+            desired.observe(event, Instant::now());
         }
         assert_eq!((next(&desired), is_refused(&desired)), (None, true));
-        desired.hear(change("8", "arp"), Instant::now());
+        desired.observe(change("8", "arp"), Instant::now());
         assert!(next(&desired).is_some() && !is_refused(&desired));
     }
 
     #[test]
     fn a_verdict_that_comes_amid_a_list_outlives_it() {
         let mut desired = after([WatchEvent::Applied(filtering("a", "5", "tcp")), WatchEvent::ListStarted]);
-        desired.hear(WatchEvent::ListItem(filtering("a", "5", "tcp")), Instant::now());
+        desired.observe(WatchEvent::ListItem(filtering("a", "5", "tcp")), Instant::now());
         let check = next(&desired).unwrap();
         desired.checked(&check, &Ok(()), Instant::now());
-        desired.hear(WatchEvent::ListDone, Instant::now());
+        desired.observe(WatchEvent::ListDone, Instant::now());
         assert_eq!((files(&desired, "a"), next(&desired)), (Some(5), None));
     }
 
     #[test]
     fn a_verdict_that_comes_amid_a_list_stands_until_what_is_listed_can_be_read() {
-        for listed in [filtering("a", "5", "arp"), seen("a", "a", Some("x"))] {
+        for listed in [filtering("a", "5", "arp"), observed("a", "a", Some("x"))] {
             let mut desired = after([
-                WatchEvent::Applied(seen("a", "a", Some("3"))),
+                WatchEvent::Applied(observed("a", "a", Some("3"))),
                 WatchEvent::Applied(filtering("a", "4", "tcp")),
             ]);
             let check = next(&desired).unwrap();
             [WatchEvent::ListStarted, WatchEvent::ListItem(listed)]
                 .into_iter()
-                .for_each(|word| desired.hear(word, Instant::now()));
+                .for_each(|event| desired.observe(event, Instant::now()));
             desired.checked(&check, &Ok(()), Instant::now());
-            desired.hear(WatchEvent::ListDone, Instant::now());
+            desired.observe(WatchEvent::ListDone, Instant::now());
             assert_eq!(files(&desired, "a"), Some(4));
         }
-        let mut desired =
-            after([WatchEvent::Applied(seen("a", "a", Some("3"))), WatchEvent::Applied(filtering("a", "4", "tcp"))]);
+        let mut desired = after([
+            WatchEvent::Applied(observed("a", "a", Some("3"))),
+            WatchEvent::Applied(filtering("a", "4", "tcp")),
+        ]);
         let check = next(&desired).unwrap();
-        let listed = [WatchEvent::ListStarted, WatchEvent::ListItem(seen("a", "a", Some("3")))];
-        listed.into_iter().for_each(|word| desired.hear(word, Instant::now()));
+        let listed = [WatchEvent::ListStarted, WatchEvent::ListItem(observed("a", "a", Some("3")))];
+        listed.into_iter().for_each(|event| desired.observe(event, Instant::now()));
         desired.checked(&check, &Ok(()), Instant::now());
-        desired.hear(WatchEvent::ListDone, Instant::now());
+        desired.observe(WatchEvent::ListDone, Instant::now());
         assert_eq!(files(&desired, "a"), Some(3), "what is listed can be read");
     }
 
@@ -188,24 +190,24 @@ mod tests {
     fn a_verdict_on_what_is_no_longer_asked_changes_nothing() {
         let mut desired = after([WatchEvent::Applied(filtering("a", "5", "tcp"))]);
         let check = next(&desired).unwrap();
-        desired.hear(WatchEvent::Applied(filtering("a", "5", "udp")), Instant::now());
+        desired.observe(WatchEvent::Applied(filtering("a", "5", "udp")), Instant::now());
         desired.checked(&check, &Ok(()), Instant::now());
         assert_eq!(files(&desired, "a"), None);
-        desired.hear(WatchEvent::Deleted(filtering("a", "5", "udp")), Instant::now());
+        desired.observe(WatchEvent::Deleted(filtering("a", "5", "udp")), Instant::now());
         desired.checked(&check, &Ok(()), Instant::now());
-        assert!(desired.wishes().next().is_none());
+        assert!(desired.requests().next().is_none());
     }
 
     #[test]
     fn filters_are_compiled_in_the_order_of_their_coming_and_only_where_there_is_an_address() {
         let (start, mut desired) = (Instant::now(), Desired::default());
         let mut homeless = filtering("a", "5", "tcp");
-        homeless.place = Place::NoAddress;
-        for (after_s, seen) in [(0, homeless), (1, filtering("c", "5", "tcp")), (2, filtering("b", "5", "tcp"))] {
-            desired.hear(WatchEvent::Applied(seen), start + Duration::from_secs(after_s));
+        homeless.target = Target::NoAddress;
+        for (after_s, observed) in [(0, homeless), (1, filtering("c", "5", "tcp")), (2, filtering("b", "5", "tcp"))] {
+            desired.observe(WatchEvent::Applied(observed), start + Duration::from_secs(after_s));
         }
         // one that changes again keeps its place
-        desired.hear(WatchEvent::Applied(filtering("c", "6", "udp")), start + Duration::from_secs(3));
+        desired.observe(WatchEvent::Applied(filtering("c", "6", "udp")), start + Duration::from_secs(3));
         let mut order = Vec::new();
         while let Some(check) = next(&desired) {
             order.push(check.stem.pod().name);
@@ -214,13 +216,13 @@ mod tests {
         assert_eq!(order, ["c", "b"]);
         // and one that changes while it is being compiled waits behind the others
         for (after_s, name) in [(4, "c"), (5, "b")] {
-            desired.hear(WatchEvent::Applied(filtering(name, "5", "arp")), start + Duration::from_secs(after_s));
+            desired.observe(WatchEvent::Applied(filtering(name, "5", "arp")), start + Duration::from_secs(after_s));
         }
         let check = next(&desired).unwrap();
-        desired.hear(WatchEvent::Applied(filtering("c", "5", "sctp")), start + Duration::from_secs(6));
+        desired.observe(WatchEvent::Applied(filtering("c", "5", "sctp")), start + Duration::from_secs(6));
         desired.checked(&check, &Ok(()), start + Duration::from_secs(7));
         assert_eq!(next(&desired).unwrap().stem.pod().name, "b");
-        desired.hear(WatchEvent::Applied(filtering("a", "5", "tcp")), start);
+        desired.observe(WatchEvent::Applied(filtering("a", "5", "tcp")), start);
         assert_eq!(next(&desired).unwrap().stem.pod().name, "a");
     }
 
@@ -231,20 +233,20 @@ mod tests {
         let mut compiled = Vec::new();
         for tick in 0..100 {
             let now = at(tick * 100);
-            desired.hear(WatchEvent::Applied(filtering("a", "5", &format!("tcp port {}", tick + 1))), now);
+            desired.observe(WatchEvent::Applied(filtering("a", "5", &format!("tcp port {}", tick + 1))), now);
             if let Ok(check) = desired.next_check(now) {
-                compiled.push((tick * 100, check.accepted.request.capture.filter.clone().unwrap()));
+                compiled.push((tick * 100, check.valid.request.spec.filter.clone().unwrap()));
                 desired.checked(&check, &Ok(()), now);
             }
         }
         let expected = [0, 2000, 4000, 6000, 8000].map(|ms: u64| (ms, format!("tcp port {}", ms / 100 + 1)));
         assert_eq!(compiled, expected, "the last wish of those that came meanwhile");
         assert_eq!(desired.next_check(at(9999)), Err(Some(at(10_000))));
-        desired.hear(WatchEvent::Applied(filtering("b", "5", "udp")), at(9999));
+        desired.observe(WatchEvent::Applied(filtering("b", "5", "udp")), at(9999));
         assert_eq!(desired.next_check(at(9999)).unwrap().stem.pod().name, "b");
         // Nor does it help to take the annotation away, or the pod, and to ask anew.
-        for word in [WatchEvent::Applied(seen("a", "a", None)), WatchEvent::Applied(filtering("a", "5", "arp"))] {
-            desired.hear(word, at(9000));
+        for event in [WatchEvent::Applied(observed("a", "a", None)), WatchEvent::Applied(filtering("a", "5", "arp"))] {
+            desired.observe(event, at(9000));
         }
         let check = desired.next_check(at(9999)).unwrap();
         desired.checked(&check, &Ok(()), at(9999));
@@ -257,12 +259,12 @@ mod tests {
         let start = Instant::now();
         let mut desired = Desired::default();
         for n in 0..10 {
-            let mut seen = filtering(&char::from(b'a' + n).to_string(), "5", "tcp");
-            seen.pod.namespace = "greedy".into();
-            desired.hear(WatchEvent::Applied(seen), start);
+            let mut observed = filtering(&char::from(b'a' + n).to_string(), "5", "tcp");
+            observed.name.namespace = "greedy".into();
+            desired.observe(WatchEvent::Applied(observed), start);
         }
         let check = desired.next_check(start).unwrap();
-        desired.hear(WatchEvent::Applied(filtering("web", "5", "udp")), start + Duration::from_millis(1));
+        desired.observe(WatchEvent::Applied(filtering("web", "5", "udp")), start + Duration::from_millis(1));
         desired.checked(&check, &Ok(()), start);
         let check = desired.next_check(start).unwrap();
         assert_eq!(check.stem.pod().name, "web");

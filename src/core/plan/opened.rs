@@ -5,25 +5,25 @@ use std::collections::BTreeMap;
 use super::Action;
 use crate::core::{
     admission,
-    captures::Standing,
-    desired::Wish,
+    captures::Condition,
+    desired::PodRequest,
     name::Stem,
     refusal::Shortage,
-    request::{Asked, Place},
-    world::{SLOTS_MAX, SLOTS_MAX_PER_NAMESPACE, World},
+    request::{Parsed, Target},
+    world::{RECORDS_MAX, RECORDS_MAX_PER_NAMESPACE, World},
 };
 
 /// How many slots there are, for the node and for each namespace.
 #[derive(Default)]
-pub(super) struct SlotCounts<'a> {
+pub(super) struct CaptureCounts<'a> {
     node: usize,
     namespaces: BTreeMap<&'a str, usize>,
 }
 
-impl<'a> SlotCounts<'a> {
+impl<'a> CaptureCounts<'a> {
     pub(super) fn of(world: &World<'a>) -> Self {
         let mut counts = Self::default();
-        world.slots.iter().for_each(|(stem, _)| counts.add(stem));
+        world.captures.iter().for_each(|(stem, _)| counts.add(stem));
         counts
     }
 
@@ -35,31 +35,31 @@ impl<'a> SlotCounts<'a> {
     /// Why there is no slot for one more pod; `None` if there is one.
     pub(super) fn lacking(&self, stem: &Stem) -> Option<Shortage> {
         let namespace = stem.namespace();
-        if self.namespaces.get(namespace).is_some_and(|slots| *slots >= SLOTS_MAX_PER_NAMESPACE) {
-            return Some(Shortage::Pods { namespace: Some(namespace.to_owned()), max: SLOTS_MAX_PER_NAMESPACE });
+        if self.namespaces.get(namespace).is_some_and(|captures| *captures >= RECORDS_MAX_PER_NAMESPACE) {
+            return Some(Shortage::Pods { namespace: Some(namespace.to_owned()), max: RECORDS_MAX_PER_NAMESPACE });
         }
-        (self.node >= SLOTS_MAX).then_some(Shortage::Pods { namespace: None, max: SLOTS_MAX })
+        (self.node >= RECORDS_MAX).then_some(Shortage::Pods { namespace: None, max: RECORDS_MAX })
     }
 }
 
 /// Who gets a slot, or a new place in the order; and who gets none.
 pub(super) fn opened<'a>(world: &'a World) -> impl Iterator<Item = (Stem, Action)> + use<'a> {
-    let is_new = |(stem, wish): &(&Stem, &Wish)| match world.slots.get(stem) {
+    let is_new = |(stem, pod): &(&Stem, &PodRequest)| match world.captures.get(stem) {
         // Nothing is kept for a pod that has finished: there is nothing to capture any more.
-        None => wish.place != Place::Finished || declined(wish, None).is_some(),
-        Some(slot) => (slot.owner.is_none() && !slot.doomed) || admission::rejoins(world, stem, slot),
+        None => pod.target != Target::Finished || declined(pod, None).is_some(),
+        Some(capture) => (capture.owner.is_none() && !capture.doomed) || admission::rejoins(world, stem, capture),
     };
-    let mut new: Vec<(&Stem, &Wish)> = world.desired.wishes().filter(is_new).collect();
+    let mut new: Vec<(&Stem, &PodRequest)> = world.desired.requests().filter(is_new).collect();
     // Who opens first keeps the place: where nothing else tells who came first, the older pod did.
-    new.sort_by_key(|(_, wish)| (wish.created_s, &wish.uid));
-    let mut counts = SlotCounts::of(world);
-    new.into_iter().filter_map(move |(stem, wish)| {
-        let is_there = world.slots.get(stem).is_some();
+    new.sort_by_key(|(_, pod)| (pod.created_s, &pod.uid));
+    let mut counts = CaptureCounts::of(world);
+    new.into_iter().filter_map(move |(stem, pod)| {
+        let is_there = world.captures.get(stem).is_some();
         let lacking = counts.lacking(stem).filter(|_| !is_there);
-        let action = if is_there || (wish.place != Place::Finished && lacking.is_none()) {
-            Action::Open(wish.uid.clone())
+        let action = if is_there || (pod.target != Target::Finished && lacking.is_none()) {
+            Action::Open(pod.uid.clone())
         } else {
-            Action::Decline(wish.uid.clone(), declined(wish, lacking)?)
+            Action::Decline(pod.uid.clone(), declined(pod, lacking)?)
         };
         if !is_there && matches!(action, Action::Open(_)) {
             counts.add(stem);
@@ -69,14 +69,14 @@ pub(super) fn opened<'a>(world: &'a World) -> impl Iterator<Item = (Stem, Action
 }
 
 /// What is still to be said to the owner of a pod that gets no slot, because slots are lacking or because the pod has finished.
-fn declined(wish: &Wish, lacking: Option<Shortage>) -> Option<Standing> {
-    let standing = match (&wish.asked, &wish.place) {
-        (_, Place::Finished) if !wish.is_news => return None,
-        (Asked::Unreadable(refusal), _) => Standing::Refused(refusal.clone()),
-        (Asked::Nothing | Asked::Request(_), Place::Finished) => Standing::Missed,
-        (Asked::Nothing | Asked::Request(_), Place::NoAddress | Place::At(_) | Place::Forbidden(_)) => {
-            Standing::Shortage(lacking?)
+fn declined(pod: &PodRequest, lacking: Option<Shortage>) -> Option<Condition> {
+    let condition = match (&pod.parsed, &pod.target) {
+        (_, Target::Finished) if !pod.is_news => return None,
+        (Parsed::Invalid(refusal), _) => Condition::Refused(refusal.clone()),
+        (Parsed::None | Parsed::Valid(_), Target::Finished) => Condition::Missed,
+        (Parsed::None | Parsed::Valid(_), Target::NoAddress | Target::At(_) | Target::Forbidden(_)) => {
+            Condition::Shortage(lacking?)
         }
     };
-    (wish.told.as_ref() != Some(&standing)).then_some(standing)
+    (pod.notified.as_ref() != Some(&condition)).then_some(condition)
 }

@@ -6,11 +6,11 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
-    annotations::{Accepted, Annotations},
-    captures::{Claim, End, HistoryEntry, Moment, Slot},
+    annotations::{Annotations, ValidRequest},
+    captures::{Capture, End, HistoryEntry, Moment, Reservation},
     condition::State,
     name::{PodName, PodUid, Stem},
-    request::{Capture, Counts, Invocation},
+    request::{CaptureSpec, Counts, Invocation},
 };
 
 /// The longest reason that is remembered, in bytes: as long as an Event.
@@ -37,9 +37,9 @@ pub struct Entry {
     /// The annotations that are carried out, word for word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Annotations>,
-    /// Whether it has its room. Before version 1.3 whatever was admitted had.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub claim: Option<Claim>,
+    /// Whether room is reserved for it. Absent in files of before version 1.3, where whatever was admitted had room.
+    #[serde(default, rename = "claim", skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<Reservation>,
     /// What has been captured in turn, the newest last.
     #[serde(default)]
     pub history: Vec<HistoryRecord>,
@@ -88,8 +88,8 @@ pub struct HistoryRecord {
 
 impl HistoryRecord {
     fn of(past: &HistoryEntry) -> Self {
-        let Invocation { capture, ips } = &past.run;
-        let Capture { files, filter, packets: _, snaplen } = capture.clone();
+        let Invocation { spec, ips } = &past.run;
+        let CaptureSpec { files, filter, packets: _, snaplen } = spec.clone();
         Self {
             since: time(past.since_s).unwrap_or(Time(Timestamp::UNIX_EPOCH)),
             addresses: ips.clone(),
@@ -101,16 +101,16 @@ impl HistoryRecord {
 
     fn past(&self) -> HistoryEntry {
         let Self { since, addresses, files, filter, snaplen } = self.clone();
-        let capture = Capture { files, filter, packets: None, snaplen };
-        HistoryEntry { since_s: seconds(&since), run: Invocation { capture, ips: addresses } }
+        let spec = CaptureSpec { files, filter, packets: None, snaplen };
+        HistoryEntry { since_s: seconds(&since), run: Invocation { spec, ips: addresses } }
     }
 }
 
 impl Entry {
     /// A slot as it is remembered; one without an owner is not.
-    pub(super) fn of(stem: &Stem, slot: &Slot, (state, reason): (State, Option<String>)) -> Option<Self> {
+    pub(super) fn of(stem: &Stem, capture: &Capture, (state, reason): (State, Option<String>)) -> Option<Self> {
         let PodName { namespace, name } = stem.pod();
-        let owner = slot.owner.as_ref()?;
+        let owner = capture.owner.as_ref()?;
         let reason = reason.map(|mut reason| {
             reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
             reason
@@ -121,18 +121,18 @@ impl Entry {
             uid: owner.0.clone(),
             state,
             reason,
-            sequence: slot.sequence,
-            annotations: slot.admitted.as_ref().map(|accepted| accepted.annotations.clone()),
-            claim: Some(slot.claim),
-            history: slot.history.iter().map(HistoryRecord::of).collect(),
-            began: slot.began.and_then(|began| time(began.unix_s)),
-            ended: slot.ended,
-            retired: slot.retired.and_then(|retired| time(retired.unix_s)),
-            captured: slot.counts.captured,
-            dropped: slot.counts.dropped,
-            uncounted: slot.uncounted,
-            running: slot.has_process(),
-            doomed: slot.doomed,
+            sequence: capture.sequence,
+            annotations: capture.admitted.as_ref().map(|valid| valid.annotations.clone()),
+            reservation: Some(capture.reservation),
+            history: capture.history.iter().map(HistoryRecord::of).collect(),
+            began: capture.began.and_then(|began| time(began.unix_s)),
+            ended: capture.ended,
+            retired: capture.retired.and_then(|retired| time(retired.unix_s)),
+            captured: capture.counts.captured,
+            dropped: capture.counts.dropped,
+            uncounted: capture.uncounted,
+            running: capture.has_process(),
+            doomed: capture.doomed,
         })
     }
 
@@ -154,18 +154,18 @@ impl Entry {
 
     /// The slot as it was, without a process, and with what its annotations are read as.
     #[must_use]
-    pub fn slot(&self, admitted: Option<Accepted>, now: Moment) -> Slot {
-        let claim = match (self.claim, &admitted) {
-            (None | Some(Claim::Holds), None) => Claim::Waits,
-            (None, Some(accepted)) if accepted.request.paused => Claim::Rests,
-            (None, Some(_)) => Claim::Holds,
-            (Some(claim), _) => claim,
+    pub fn capture(&self, admitted: Option<ValidRequest>, now: Moment) -> Capture {
+        let reservation = match (self.reservation, &admitted) {
+            (None | Some(Reservation::Held), None) => Reservation::Queued,
+            (None, Some(valid)) if valid.request.paused => Reservation::Released,
+            (None, Some(_)) => Reservation::Held,
+            (Some(reservation), _) => reservation,
         };
-        Slot {
+        Capture {
             owner: Some(PodUid(self.uid.clone())),
             sequence: self.sequence,
             admitted,
-            claim,
+            reservation,
             history: self.history.iter().map(HistoryRecord::past).collect(),
             began: self.began.as_ref().map(|began| now.recall(seconds(began))),
             ended: self.ended,
@@ -174,7 +174,7 @@ impl Entry {
             // What a tcpdump counted died with the process that it would have told.
             uncounted: self.uncounted.saturating_add(self.running.into()),
             doomed: self.doomed,
-            ..Slot::default()
+            ..Capture::default()
         }
     }
 }

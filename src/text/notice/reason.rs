@@ -1,7 +1,7 @@
 //! A piece of news for a pod's owner, and what kind of news there is.
 
 use crate::core::{
-    captures::Slot,
+    captures::Capture,
     name::{PodName, PodUid, Stem},
 };
 
@@ -91,7 +91,7 @@ impl Reason {
 impl Notice {
     /// A note to the owner of a slot's pod; `None` where that is not known, or gone.
     #[must_use]
-    pub fn to_owner(stem: &Stem, slot: &Slot, reason: Reason, text: String) -> Option<Self> {
-        Some(Self { pod: stem.pod(), uid: slot.owner.clone()?, reason, text })
+    pub fn to_owner(stem: &Stem, capture: &Capture, reason: Reason, text: String) -> Option<Self> {
+        Some(Self { pod: stem.pod(), uid: capture.owner.clone()?, reason, text })
     }
 }

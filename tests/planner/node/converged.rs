@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use packet_capture::core::{
     name::Stem,
-    request::{Asked, Place},
+    request::{Parsed, Target},
 };
 
 use super::Node;
@@ -14,20 +14,24 @@ impl Node {
     pub fn check_converged(&self) {
         let (mut running, mut stems, verdicts) = (Vec::new(), BTreeSet::new(), self.verdicts());
         for pod in self.server.pods() {
-            let stem = Stem::of(&pod.pod);
-            if pod.asked == Asked::Nothing {
+            let stem = Stem::of(&pod.name);
+            if pod.parsed == Parsed::None {
                 continue;
             }
-            assert_eq!(self.heard.asking(&stem), Some(&pod), "did not hear of {stem}");
-            if pod.place == Place::Finished && self.slots.get(&stem).is_none() {
-                assert_eq!((self.heard.declined(&stem), self.files.contains_key(&stem)), (None, false));
+            assert_eq!(self.expected_desired.asking(&stem), Some(&pod), "did not hear of {stem}");
+            if pod.target == Target::Finished && self.captures.get(&stem).is_none() {
+                assert_eq!((self.expected_desired.declined(&stem), self.files.contains_key(&stem)), (None, false));
                 continue;
             }
-            let (slot, book) = (self.slots.get(&stem).expect("a pod that asks has a slot"), &self.books[&stem]);
-            assert_eq!((slot.owner.as_ref(), slot.doomed), (Some(&pod.uid), false));
-            let has_room = self.lacks_disk(&stem, book.files()).is_none();
+            let (capture, expected) =
+                (self.captures.get(&stem).expect("a pod that asks has a slot"), &self.expected_captures[&stem]);
+            assert_eq!((capture.owner.as_ref(), capture.doomed), (Some(&pod.uid), false));
+            let has_room = self.lacks_disk(&stem, expected.files()).is_none();
             running.extend(self.wanted(&stem).filter(|_| has_room).map(|run| (pod.uid.clone(), run)));
-            assert!(self.expected(&stem, &verdicts).is_like(slot.told.as_ref()), "{stem} does not know how it stands");
+            assert!(
+                self.expected_condition(&stem, &verdicts).is_like(capture.notified.as_ref()),
+                "{stem} does not know how it stands"
+            );
             stems.insert(stem);
         }
         running.sort_by(|one, other| one.0.cmp(&other.0));
@@ -35,9 +39,9 @@ impl Node {
             self.processes.iter().map(|(uid, process)| (uid.clone(), process.run.clone())).collect();
         assert_eq!(processes, running);
         assert!(verdicts.values().all(Result::is_err), "one that has room waits");
-        assert!(self.slots.iter().map(|(stem, _)| stem).eq(&stems), "a slot is left that nobody asks for");
+        assert!(self.captures.iter().map(|(stem, _)| stem).eq(&stems), "a slot is left that nobody asks for");
         for (stem, files) in &self.files {
-            assert_eq!(files.owner, self.books[stem].owner, "{stem} was left behind");
+            assert_eq!(files.owner, self.expected_captures[stem].owner, "{stem} was left behind");
         }
         assert!(self.processes.values().all(|process| self.files.contains_key(&process.stem)));
         assert!(self.checking.is_none());

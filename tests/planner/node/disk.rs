@@ -51,12 +51,15 @@ impl Node {
     /// What so many files of a stem would lack.
     pub(super) fn lacks_disk(&self, stem: &Stem, files: u16) -> Option<Shortage> {
         // What it was started with was reckoned with then.
-        let started =
-            self.books.get(stem).and_then(|book| book.started.as_ref()).map_or(0, |(_, run)| run.capture.files);
+        let started = self
+            .expected_captures
+            .get(stem)
+            .and_then(|expected| expected.started.as_ref())
+            .map_or(0, |(_, run)| run.spec.files);
         let written = self.files.get(stem).map_or(0, |files| files.count).max(started);
         let (needs_mb, free_mb) = (u64::from(files.saturating_sub(written)), self.space.free_mb);
-        let floor_mb = if self.space.low { 2 * FLOOR_MB } else { FLOOR_MB };
-        let lacks = self.space.low || free_mb < FLOOR_MB + needs_mb;
-        lacks.then_some(Shortage::Disk { needs_mb, free_mb, floor_mb })
+        let low_watermark_mb = if self.space.low { 2 * FLOOR_MB } else { FLOOR_MB };
+        let missing_mb = self.space.low || free_mb < FLOOR_MB + needs_mb;
+        missing_mb.then_some(Shortage::Disk { needs_mb, free_mb, low_watermark_mb })
     }
 }

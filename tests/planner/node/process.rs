@@ -6,14 +6,14 @@ use std::{
 };
 
 use packet_capture::core::{
-    captures::{End, Ended, Standing, StopReason},
+    captures::{Condition, End, Ended, StopReason},
     desired::CHECK_INTERVAL,
     name::{PodName, PodUid, Stem},
     refusal::Refusal,
     request::{Counts, Invocation},
 };
 
-use super::{Node, book::backoff};
+use super::{Node, expected::backoff};
 
 /// A tcpdump.
 #[derive(Clone)]
@@ -60,44 +60,44 @@ impl Process {
 
 impl Node {
     pub(super) fn start(&mut self, stem: &Stem, run: Invocation) {
-        assert!(!self.stopping && self.heard.is_complete(), "starts {stem} out of time");
+        assert!(!self.stopping && self.expected_desired.has_listed(), "starts {stem} out of time");
         assert_eq!(Some(&run), self.wanted(stem).as_ref(), "starts {stem}, which is halted by {:?}", self.halts(stem));
-        assert_eq!(self.lacks_disk(stem, run.capture.files), None, "starts {stem} although the floor would be crossed");
+        assert_eq!(self.lacks_disk(stem, run.spec.files), None, "starts {stem} although the floor would be crossed");
         let (now, moment) = (self.now, self.moment());
-        let book = self.books.get_mut(stem).unwrap();
-        let uid = book.owner.clone().unwrap();
-        assert_eq!(self.heard.asking(stem).unwrap().uid, uid);
+        let expected = self.expected_captures.get_mut(stem).unwrap();
+        let uid = expected.owner.clone().unwrap();
+        assert_eq!(self.expected_desired.asking(stem).unwrap().uid, uid);
         assert!(!self.processes.values().any(|process| process.stem == *stem), "a second writer for {stem}");
         let kept = self.files.get(stem);
         assert!(
             kept.is_none_or(|files| !files.must_go && files.owner.as_ref() == Some(&uid)),
             "goes on with old files"
         );
-        assert!(book.startable_at(&run).is_none_or(|at| now >= at), "starts {stem} too often");
-        if book.started.as_ref().is_none_or(|(_, before)| *before != run) {
-            book.failures = 0;
+        assert!(expected.startable_at(&run).is_none_or(|at| now >= at), "starts {stem} too often");
+        if expected.started.as_ref().is_none_or(|(_, before)| *before != run) {
+            expected.failures = 0;
         }
-        (book.started, book.failed_at, book.lives) = (Some((now, run.clone())), None, true);
-        let (began, packets) = (*book.began.get_or_insert(moment), book.packets_left());
-        self.slots.starting(stem, run.clone(), moment);
-        let slot = self.slots.get(stem).unwrap();
-        assert_eq!((slot.began, slot.packets_left()), (Some(began), packets));
+        (expected.started, expected.failed_at, expected.lives) = (Some((now, run.clone())), None, true);
+        let (began, packets) = (*expected.began.get_or_insert(moment), expected.packets_left());
+        self.captures.starting(stem, run.clone(), moment);
+        let capture = self.captures.get(stem).unwrap();
+        assert_eq!((capture.began, capture.packets_left()), (Some(began), packets));
         assert_ne!(packets, Some(0), "starts {stem}, which has its packets");
         self.save();
-        let kept = self.files.get(stem).map_or(0, |files| files.count.min(run.capture.files));
+        let kept = self.files.get(stem).map_or(0, |files| files.count.min(run.spec.files));
         if self.faults && self.random.one_in(6) {
             if let Some(files) = self.files.get_mut(stem).filter(|_| self.random.one_in(2)) {
                 files.count = kept;
             }
-            self.slots.counted(stem, self.count(stem));
-            let ended = self.slots.ended(stem, self.now);
+            self.captures.counted(stem, self.count(stem));
+            let ended = self.captures.ended(stem, self.now);
             return self.fail(stem, ended);
         }
-        self.slots.counted(stem, kept.into());
-        let book = self.books.get_mut(stem).unwrap();
-        if matches!(book.told, Some(Standing::Shortage(_))) {
-            (book.told, book.quiet_until) = (None, None);
-            self.slots.told(stem, None);
+        self.captures.counted(stem, kept.into());
+        let expected = self.expected_captures.get_mut(stem).unwrap();
+        if matches!(expected.notified, Some(Condition::Shortage(_))) {
+            (expected.notified, expected.notify_after) = (None, None);
+            self.captures.notified(stem, None);
         }
         self.starts.push((stem.clone(), run.clone()));
         let new = Files { owner: Some(uid.clone()), count: 0, must_go: false, saved: false };
@@ -133,49 +133,49 @@ impl Node {
 
     pub(super) fn take_exit(&mut self, uid: &PodUid, process: &Process) {
         let stem = &process.stem;
-        assert_eq!(self.slots.capturing(uid), Some(stem), "the exit of {uid} is nobody's");
+        assert_eq!(self.captures.capturing(uid), Some(stem), "the exit of {uid} is nobody's");
         let (in_order, counts) = process.exit(self);
-        self.slots.counted(stem, self.count(stem));
-        let ended = self.slots.exited(stem, in_order, counts, self.now);
+        self.captures.counted(stem, self.count(stem));
+        let ended = self.captures.exited(stem, in_order, counts, self.now);
         self.say(|| format!("{uid} ended in order: {in_order}, with {counts:?}: {ended:?}"));
-        let book = self.books.get_mut(stem).unwrap();
-        book.lives = false;
+        let expected = self.expected_captures.get_mut(stem).unwrap();
+        expected.lives = false;
         match counts {
             Some(Counts { captured, dropped }) => {
-                book.counts.captured += captured;
-                book.counts.dropped += dropped;
+                expected.counts.captured += captured;
+                expected.counts.dropped += dropped;
             }
-            None => book.uncounted += 1,
+            None => expected.uncounted += 1,
         }
         let captured = counts.map(|counts| counts.captured);
         let has_all = in_order && process.packets.is_some() && process.packets.map(u64::from) == captured;
         let why = match process.term_at {
-            Some(_) if book.doomed => StopReason::Gone,
+            Some(_) if expected.doomed => StopReason::Gone,
             Some((_, why)) => why,
-            None if has_all && book.packets_left() == Some(0) => StopReason::Ended(End::Packets),
+            None if has_all && expected.packets_left() == Some(0) => StopReason::Ended(End::Packets),
             // More is asked for by now.
             None if has_all => StopReason::Changed,
             None => return self.fail(stem, ended),
         };
         assert_eq!(ended, Ended::Stopped(why), "{stem} stopped for another reason");
         if let Some(StopReason::Ended(by)) = process.term_at.map(|(_, why)| why).or(Some(why)) {
-            book.ended = Some(by);
+            expected.ended = Some(by);
         }
         if why == StopReason::LowDisk && !self.stopping && !self.is_refused() {
-            let files = self.books[stem].files();
-            if let Some(no_room) = self.lacks_disk(stem, files).map(Standing::Shortage) {
-                let book = self.books.get_mut(stem).unwrap();
-                (book.told, book.quiet_until) = (Some(no_room.clone()), None);
-                self.slots.told(stem, Some(no_room));
+            let files = self.expected_captures[stem].files();
+            if let Some(shortage) = self.lacks_disk(stem, files).map(Condition::Shortage) {
+                let expected = self.expected_captures.get_mut(stem).unwrap();
+                (expected.notified, expected.notify_after) = (Some(shortage.clone()), None);
+                self.captures.notified(stem, Some(shortage));
             }
         }
     }
 
     fn fail(&mut self, stem: &Stem, ended: Ended) {
-        let book = self.books.get_mut(stem).unwrap();
-        book.lives = false;
-        book.fail(self.now);
-        let failures = book.failures;
+        let expected = self.expected_captures.get_mut(stem).unwrap();
+        expected.lives = false;
+        expected.fail(self.now);
+        let failures = expected.failures;
         assert_eq!(ended, Ended::Failed { failures, retry_in: backoff(failures) }, "{stem}");
     }
 
@@ -209,7 +209,7 @@ impl Node {
         for process in self.processes.values() {
             let files = self.files.get_mut(&process.stem).unwrap();
             if self.random.one_in(2) {
-                files.count = (files.count + 1).min(process.run.capture.files);
+                files.count = (files.count + 1).min(process.run.spec.files);
             }
         }
     }
@@ -220,7 +220,7 @@ impl Node {
             match self.checking.take() {
                 Some((check, at, verdict)) if at <= self.now => {
                     self.say(|| format!("compiled for {}: {verdict:?}", check.stem));
-                    self.heard.checked(&check, &verdict, self.now);
+                    self.expected_desired.checked(&check, &verdict, self.now);
                     self.desired.checked(&check, &verdict, self.now);
                     self.checked_at.insert(check.stem, self.now);
                 }
@@ -231,7 +231,7 @@ impl Node {
                 return;
             }
             self.check_at = None;
-            let waiting = self.heard.to_check();
+            let waiting = self.expected_desired.to_check();
             // Who had a turn just now waits for the next one.
             let later =
                 |stem: &Stem| self.checked_at.get(stem).map(|at| *at + CHECK_INTERVAL).filter(|at| *at > self.now);
@@ -245,8 +245,8 @@ impl Node {
                 }
             };
             let due: BTreeMap<_, _> = due.into_iter().collect();
-            let (accepted, since) = due.get(&check.stem).expect("one that has its turn");
-            assert_eq!(*accepted, check.accepted);
+            let (valid, since) = due.get(&check.stem).expect("one that has its turn");
+            assert_eq!(*valid, check.valid);
             assert!(due.values().all(|(_, other)| since <= other), "another filter waited longer");
             let at = self.now + Duration::from_millis(self.random.below(3000));
             let rejected = Refusal::FilterRejected { said: "no".into() };

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use packet_capture::{
     core::{
-        captures::{Slot, Slots},
+        captures::{Capture, Captures},
         desired::Desired,
         name::PodUid,
         plan::plan,
@@ -15,22 +15,22 @@ use packet_capture::{
 
 use super::{
     Node,
-    book::{Book, Saved},
+    expected::{ExpectedCapture, Saved},
 };
-use crate::heard::Heard;
+use crate::expected_desired::ExpectedDesired;
 
 impl Node {
     /// As `run` does it: not before the first complete list, and to the real file.
     pub(super) fn save(&mut self) {
-        if !self.heard.is_complete() || self.crash_in.is_none() {
+        if !self.expected_desired.has_listed() || self.crash_in.is_none() {
             return;
         }
-        let owned = self.books.iter().filter(|(_, book)| book.owner.is_some());
-        self.saved = owned.map(|(stem, book)| (stem.clone(), Saved::of(book))).collect();
+        let owned = self.expected_captures.iter().filter(|(_, expected)| expected.owner.is_some());
+        self.saved = owned.map(|(stem, expected)| (stem.clone(), Saved::of(expected))).collect();
         for (stem, files) in &mut self.files {
-            files.saved = files.must_go && self.books.get(stem).is_some_and(|book| book.doomed);
+            files.saved = files.must_go && self.expected_captures.get(stem).is_some_and(|expected| expected.doomed);
         }
-        self.state.save(&self.slots, &plan(&self.world()).outlooks, situation).unwrap();
+        self.state.save(&self.captures, &plan(&self.world()).outlooks, situation).unwrap();
     }
 
     /// The controller's end, and with it that of its container's processes; then what `run` does when it begins.
@@ -50,27 +50,29 @@ impl Node {
             self.wall_shift_s += self.random.below(7200);
             self.wall_shift_s -= 3600;
         }
-        self.heard = Heard::after_restart(self.saved.values().filter_map(Saved::admitted).collect());
+        self.expected_desired =
+            ExpectedDesired::after_restart(self.saved.values().filter_map(Saved::admitted).collect());
         self.processes.clear();
         self.server.hang_up();
-        (self.slots, self.desired) = (Slots::default(), Desired::default());
+        (self.captures, self.desired) = (Captures::default(), Desired::default());
         (self.crash_in, self.stopping, self.wake_at, self.checking) = (None, false, None, None);
         (self.checked_at, self.check_at, self.settled) = Default::default();
         let moment = self.moment();
-        self.books = self.saved.iter().map(|(stem, saved)| (stem.clone(), saved.book(moment))).collect();
+        self.expected_captures = self.saved.iter().map(|(stem, saved)| (stem.clone(), saved.capture(moment))).collect();
         for entry in entries.ok().flatten().unwrap_or_default() {
             let annotations = entry.annotations.clone().filter(|_| !entry.doomed).unwrap_or_default();
             let admitted = self.desired.recall(PodUid(entry.uid.clone()), annotations, &self.limits);
-            self.slots.restore(entry.stem(), entry.slot(admitted, moment));
+            self.captures.restore(entry.stem(), entry.capture(admitted, moment));
         }
         for (stem, files) in &mut self.files {
             files.must_go = readable && files.saved;
-            if self.slots.get(stem).is_none() {
+            if self.captures.get(stem).is_none() {
                 files.owner = None;
-                self.books.insert(stem.clone(), Book { doomed: readable, ..Book::default() });
-                self.slots.restore(stem.clone(), Slot { doomed: readable, ..Slot::default() });
+                self.expected_captures
+                    .insert(stem.clone(), ExpectedCapture { doomed: readable, ..ExpectedCapture::default() });
+                self.captures.restore(stem.clone(), Capture { doomed: readable, ..Capture::default() });
             }
-            self.slots.counted(stem, files.count.into());
+            self.captures.counted(stem, files.count.into());
         }
         self.turn();
     }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use packet_capture::core::{
-    annotations::Accepted, captures::StopReason, name::Stem, plan::Action, refusal::Shortage, request::Place,
+    annotations::ValidRequest, captures::StopReason, name::Stem, plan::Action, refusal::Shortage, request::Target,
 };
 
 use super::{FLOOR_MB, Node, process::Process};
-use crate::heard::Fate;
+use crate::expected_desired::Fate;
 
 /// Who asks for something that is not done, and either that it has room, or all reasons why it has none.
-pub type Verdicts = BTreeMap<Stem, Result<Accepted, Vec<Shortage>>>;
+pub type Verdicts = BTreeMap<Stem, Result<ValidRequest, Vec<Shortage>>>;
 
 /// What a stem takes of what there is for all.
 #[derive(Debug, Default)]
@@ -26,37 +26,39 @@ impl Node {
 
     /// Whether an admitted capture may still write more.
     fn goes_on(&self, stem: &Stem) -> bool {
-        let Some(book) = self.books.get(stem).filter(|book| book.admitted.is_some()) else { return false };
-        let over = book.ended.is_some() || book.retired.is_some() || book.doomed;
-        book.holds
+        let Some(expected) = self.expected_captures.get(stem).filter(|expected| expected.admitted.is_some()) else {
+            return false;
+        };
+        let over = expected.ended.is_some() || expected.retired.is_some() || expected.doomed;
+        expected.holds
             && !self.is_idle(stem)
             && !over
-            && self.heard.asking(stem).is_some_and(|pod| pod.place != Place::Finished)
+            && self.expected_desired.asking(stem).is_some_and(|pod| pod.target != Target::Finished)
     }
 
     /// Whether it was given room that it cannot use.
     pub(super) fn is_idle(&self, stem: &Stem) -> bool {
-        let book = &self.books[stem];
-        let pod = self.heard.asking(stem).filter(|pod| Some(&pod.uid) == book.owner.as_ref());
-        let is_kept_out = pod.is_some_and(|pod| match pod.place {
-            Place::NoAddress => book.began.is_none(),
-            Place::Forbidden(_) => true,
-            Place::At(_) | Place::Finished => false,
+        let expected = &self.expected_captures[stem];
+        let pod = self.expected_desired.asking(stem).filter(|pod| Some(&pod.uid) == expected.owner.as_ref());
+        let is_kept_out = pod.is_some_and(|pod| match pod.target {
+            Target::NoAddress => expected.began.is_none(),
+            Target::Forbidden(_) => true,
+            Target::At(_) | Target::Finished => false,
         });
-        book.holds && is_kept_out && !self.has_process(stem)
+        expected.holds && is_kept_out && !self.has_process(stem)
     }
 
     /// Whether it rested, and its pod wants it to go on.
     pub(super) fn rejoins(&self, stem: &Stem) -> bool {
-        let wants = self.could_ask(stem).is_some_and(|(accepted, _)| !accepted.request.paused);
-        wants && self.books[stem].rests
+        let wants = self.could_ask(stem).is_some_and(|(valid, _)| !valid.request.paused);
+        wants && self.expected_captures[stem].rests
     }
 
     pub(super) fn takes(&self) -> BTreeMap<&Stem, Takes> {
         let mut all: BTreeMap<&Stem, Takes> = BTreeMap::new();
-        for (stem, book) in &self.books {
+        for (stem, expected) in &self.expected_captures {
             if self.goes_on(stem) {
-                all.insert(stem, Takes { mb: book.files().into(), is_capture: true });
+                all.insert(stem, Takes { mb: expected.files().into(), is_capture: true });
             }
         }
         let mut also = |stem, mb: u64, is_capture: bool| {
@@ -65,66 +67,68 @@ impl Node {
             takes.is_capture |= is_capture;
         };
         self.files.iter().for_each(|(stem, files)| also(stem, files.count.into(), false));
-        self.processes.values().for_each(|process| also(&process.stem, process.run.capture.files.into(), true));
+        self.processes.values().for_each(|process| also(&process.stem, process.run.spec.files.into(), true));
         all
     }
 
     /// What a pod asks for that is not done, and whether it waits for its filter to be compiled.
-    fn asks(&self, stem: &Stem) -> Option<(&Accepted, bool)> {
-        self.could_ask(stem).filter(|(accepted, _)| accepted.request.paused || !self.books[stem].rests)
+    fn asks(&self, stem: &Stem) -> Option<(&ValidRequest, bool)> {
+        self.could_ask(stem).filter(|(valid, _)| valid.request.paused || !self.expected_captures[stem].rests)
     }
 
-    fn could_ask(&self, stem: &Stem) -> Option<(&Accepted, bool)> {
-        let book = self.books.get(stem).filter(|book| !book.doomed && book.retired.is_none())?;
-        let pod = self.heard.asking(stem).filter(|pod| Some(&pod.uid) == book.owner.as_ref())?;
+    fn could_ask(&self, stem: &Stem) -> Option<(&ValidRequest, bool)> {
+        let expected =
+            self.expected_captures.get(stem).filter(|expected| !expected.doomed && expected.retired.is_none())?;
+        let pod = self.expected_desired.asking(stem).filter(|pod| Some(&pod.uid) == expected.owner.as_ref())?;
         let ends = |process: &Process| matches!(process.term_at, Some((_, StopReason::Ended(_))));
-        let had_address = book.holds && book.began.is_some();
-        let somewhere = matches!(pod.place, Place::At(_)) || (pod.place == Place::NoAddress && had_address);
+        let had_address = expected.holds && expected.began.is_some();
+        let somewhere = matches!(pod.target, Target::At(_)) || (pod.target == Target::NoAddress && had_address);
         if !somewhere || self.processes.get(&pod.uid).is_some_and(ends) {
             return None;
         }
-        if let Some(pending) = self.heard.pending(&pod.uid) {
+        if let Some(pending) = self.expected_desired.pending(&pod.uid) {
             return Some((pending, true));
         }
-        let accepted = self.heard.accepted.get(&pod.uid)?;
-        let needs_room = !accepted.request.paused && !book.holds && book.ended.is_none();
-        (needs_room || book.admitted.as_ref() != Some(accepted)).then_some((accepted, false))
+        let valid = self.expected_desired.valid.get(&pod.uid)?;
+        let needs_room = !valid.request.paused && !expected.holds && expected.ended.is_none();
+        (needs_room || expected.admitted.as_ref() != Some(valid)).then_some((valid, false))
     }
 
     /// The verdicts on all that is asked: who came first is served first.
     pub(super) fn verdicts(&self) -> Verdicts {
-        if !self.heard.is_complete() {
+        if !self.expected_desired.has_listed() {
             return Verdicts::new();
         }
         let mut takes = self.takes();
-        let mut asking: Vec<(u64, &Stem)> = self.books.iter().map(|(stem, book)| (book.place, stem)).collect();
+        let mut asking: Vec<(u64, &Stem)> =
+            self.expected_captures.iter().map(|(stem, expected)| (expected.target, stem)).collect();
         asking.sort();
         let mut verdicts = Verdicts::new();
         for (_, stem) in asking {
-            let Some((accepted, is_pending)) = self.asks(stem) else { continue };
-            let reasons = self.reasons(stem, accepted, &takes);
+            let Some((valid, is_pending)) = self.asks(stem) else { continue };
+            let reasons = self.reasons(stem, valid, &takes);
             if !reasons.is_empty() && is_pending {
                 continue;
             } else if !reasons.is_empty() {
                 verdicts.insert(stem.clone(), Err(reasons));
                 continue;
             }
-            if !accepted.request.paused {
+            if !valid.request.paused {
                 let takes = takes.entry(stem).or_default();
-                takes.mb = takes.mb.max(accepted.request.capture.files.into());
+                takes.mb = takes.mb.max(valid.request.spec.files.into());
                 takes.is_capture = true;
             }
             if !is_pending {
-                verdicts.insert(stem.clone(), Ok(accepted.clone()));
+                verdicts.insert(stem.clone(), Ok(valid.clone()));
             }
         }
         verdicts
     }
 
     /// All reasons why there is no room.
-    fn reasons(&self, stem: &Stem, accepted: &Accepted, takes: &BTreeMap<&Stem, Takes>) -> Vec<Shortage> {
-        let (book, files) = (&self.books[stem], accepted.request.capture.files);
-        if accepted.request.paused || (book.holds && book.ended.is_none() && book.files() >= files) {
+    fn reasons(&self, stem: &Stem, valid: &ValidRequest, takes: &BTreeMap<&Stem, Takes>) -> Vec<Shortage> {
+        let (expected, files) = (&self.expected_captures[stem], valid.request.spec.files);
+        if valid.request.paused || (expected.holds && expected.ended.is_none() && expected.files() >= files) {
             // It needs nothing, or no more than there is.
             return Vec::new();
         }
@@ -144,7 +148,7 @@ impl Node {
     fn lacks_share(&self, stem: &Stem, needs_mb: u64, takes: &BTreeMap<&Stem, Takes>) -> Vec<Shortage> {
         let namespace = stem.pod().namespace;
         // The files of pods that are gone are in nobody's way.
-        let is_gone = |stem: &Stem| self.books.get(stem).is_some_and(|book| book.retired.is_some());
+        let is_gone = |stem: &Stem| self.expected_captures.get(stem).is_some_and(|expected| expected.retired.is_some());
         let others = takes.iter().filter(|(other, _)| **other != stem && other.pod().namespace == namespace);
         let others: Vec<&Takes> = others.filter(|(other, _)| !is_gone(other)).map(|(_, takes)| takes).collect();
         let (max, share_mb) = (self.limits.captures_max_per_namespace, self.limits.budget_mb_per_namespace);
@@ -159,52 +163,57 @@ impl Node {
     }
 
     /// Files that are about to go, as far as can be foreseen.
-    fn goes_soon(&self, stem: &Stem) -> bool {
-        let book = &self.books[stem];
+    fn is_being_removed(&self, stem: &Stem) -> bool {
+        let expected = &self.expected_captures[stem];
         let killed = self.processes.values().any(|process| process.stem == *stem && process.kill_at.is_some());
-        book.doomed && book.unremoved.is_none() && !killed
+        expected.doomed && expected.unremoved.is_none() && !killed
     }
 
-    pub(super) fn is_coming(&self) -> bool {
-        self.books.keys().any(|stem| self.goes_soon(stem))
+    pub(super) fn space_is_being_freed(&self) -> bool {
+        self.expected_captures.keys().any(|stem| self.is_being_removed(stem))
     }
 
     /// How many megabytes would have to go, at the least and at the most; nothing is given for what would not have room then.
     pub(super) fn missing_mb(&self, verdicts: &Verdicts) -> (u64, u64) {
         let mb = |stem: &Stem| u64::try_from(self.count(stem)).unwrap();
-        let all =
-            self.books.iter().filter(|(_, book)| book.retired.is_some() && !book.doomed).map(|(stem, _)| mb(stem));
+        let all = self
+            .expected_captures
+            .iter()
+            .filter(|(_, expected)| expected.retired.is_some() && !expected.doomed)
+            .map(|(stem, _)| mb(stem));
         let all: u64 = all.sum();
-        let lacks = |no_room: &Shortage| match *no_room {
+        let missing_mb = |shortage: &Shortage| match *shortage {
             Shortage::Captures { .. }
             | Shortage::NamespaceCaptures { .. }
             | Shortage::NamespaceBudget { .. }
             | Shortage::Pods { .. } => u64::MAX,
             Shortage::Budget { needs_mb, used_mb, budget_mb } => used_mb + needs_mb - u64::from(budget_mb),
-            Shortage::Disk { needs_mb, free_mb, floor_mb } => (floor_mb + needs_mb).saturating_sub(free_mb),
+            Shortage::Disk { needs_mb, free_mb, low_watermark_mb } => {
+                (low_watermark_mb + needs_mb).saturating_sub(free_mb)
+            }
         };
         let asking = verdicts.values().filter_map(|verdict| verdict.as_ref().err().cloned());
-        let waiting = self.books.iter().filter(|(stem, _)| self.waits_for_disk(stem));
-        let waiting = waiting.filter_map(|(stem, book)| Some(vec![self.lacks_disk(stem, book.files())?]));
+        let waiting = self.expected_captures.iter().filter(|(stem, _)| self.waits_for_disk(stem));
+        let waiting = waiting.filter_map(|(stem, expected)| Some(vec![self.lacks_disk(stem, expected.files())?]));
         let low = if self.space.low { 2 * FLOOR_MB - self.space.free_mb } else { 0 };
         let (mut least, mut most) = (low, low);
         for reasons in asking.chain(waiting) {
-            let all_lacks = || reasons.iter().map(lacks);
+            let all_lacks = || reasons.iter().map(missing_mb);
             let fits = |mb: &u64| *mb <= all;
             least = least.max(all_lacks().max().filter(fits).unwrap_or_default());
             if all_lacks().all(|mb| mb != u64::MAX) {
                 most = most.max(all_lacks().filter(fits).max().unwrap_or_default());
             }
         }
-        let coming: u64 = self.books.keys().filter(|stem| self.goes_soon(stem)).map(mb).sum();
+        let coming: u64 = self.expected_captures.keys().filter(|stem| self.is_being_removed(stem)).map(mb).sum();
         (least.saturating_sub(coming), most.saturating_sub(coming))
     }
 
     /// What is decided over all stems at once.
     pub(super) fn check_plan(&mut self, actions: &[(Stem, Action)]) {
-        (self.verdicts, self.is_coming) = (self.verdicts(), self.is_coming());
+        (self.verdicts, self.space_is_being_freed) = (self.verdicts(), self.space_is_being_freed());
         let admitted = actions.iter().filter_map(|(stem, action)| match action {
-            Action::Admit(accepted) => Some((stem, accepted)),
+            Action::Admit(valid) => Some((stem, valid)),
             _ => None,
         });
         let fits = self.verdicts.iter().filter_map(|(stem, verdict)| Some((stem, verdict.as_ref().ok()?)));
@@ -212,19 +221,24 @@ impl Node {
         assert_eq!(admitted.collect::<BTreeMap<_, _>>(), fits.collect(), "admits others than those that have room");
 
         let opened = actions.iter().filter(|(_, action)| matches!(action, Action::Open(_)));
-        let opened = opened.filter_map(|(stem, _)| self.heard.asking(stem)).map(|pod| (pod.created_s, &pod.uid));
+        let opened =
+            opened.filter_map(|(stem, _)| self.expected_desired.asking(stem)).map(|pod| (pod.created_s, &pod.uid));
         assert!(opened.collect::<Vec<_>>().is_sorted(), "the younger pod comes first");
 
         let (_, most) = self.missing_mb(&self.verdicts);
         let keep = self.limits.keep_after_pod;
-        let kept = self.books.iter().filter(|(_, book)| !book.doomed).filter_map(|(stem, book)| {
-            // What has no file is not kept.
-            let is_kept = self.heard.fate(stem, book.owner.as_ref()) == Fate::PodGone
-                && (self.count(stem) > 0 || self.has_process(stem));
-            book.retired.filter(|retired| is_kept && self.now < retired.at + keep).map(|retired| (retired.at, stem))
-        });
+        let kept =
+            self.expected_captures.iter().filter(|(_, expected)| !expected.doomed).filter_map(|(stem, expected)| {
+                // What has no file is not kept.
+                let is_kept = self.expected_desired.fate(stem, expected.owner.as_ref()) == Fate::PodGone
+                    && (self.count(stem) > 0 || self.has_process(stem));
+                expected
+                    .retired
+                    .filter(|retired| is_kept && self.now < retired.at + keep)
+                    .map(|retired| (retired.at, stem))
+            });
         let (gone, kept): (Vec<_>, Vec<_>) =
-            kept.partition(|(_, stem)| actions.contains(&((*stem).clone(), Action::Doom)));
+            kept.partition(|(_, stem)| actions.contains(&((*stem).clone(), Action::MarkForRemoval)));
         let last = gone.iter().max();
         assert!(
             last.is_none_or(|(last, _)| kept.iter().all(|(at, _)| at >= last)),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 use super::*;
 use crate::core::{
     annotations,
-    desired::{Desired, WatchEvent, tests::seen},
+    desired::{Desired, WatchEvent, tests::observed},
     limits::Limits,
     name::{PodUid, Stem},
     observed_pod::ObservedPod,
@@ -18,24 +18,24 @@ fn ip(text: &str) -> IpAddr {
 /// A pod that asks for a capture, at these addresses.
 fn at(name: &str, ips: &[&str]) -> ObservedPod {
     let ips: Vec<IpAddr> = ips.iter().map(|text| ip(text)).collect();
-    let place = if ips.is_empty() { Place::NoAddress } else { Place::At(ips.clone()) };
-    ObservedPod { place, claims: ips, ..seen(name, name, Some("5")) }
+    let target = if ips.is_empty() { Target::NoAddress } else { Target::At(ips.clone()) };
+    ObservedPod { target, claims: ips, ..observed(name, name, Some("5")) }
 }
 
 /// The same, but it asks for nothing.
 fn silent(name: &str, ips: &[&str]) -> ObservedPod {
-    let asked = annotations::asked(&annotations::Annotations::new(), &Limits::default());
-    ObservedPod { annotations: annotations::Annotations::new(), asked, ..at(name, ips) }
+    let parsed = annotations::parse(&annotations::Annotations::new(), &Limits::default());
+    ObservedPod { annotations: annotations::Annotations::new(), parsed, ..at(name, ips) }
 }
 
-fn desired(words: impl IntoIterator<Item = WatchEvent>) -> Desired {
+fn desired(events: impl IntoIterator<Item = WatchEvent>) -> Desired {
     let mut desired = Desired::default();
-    hear(&mut desired, words);
+    observe(&mut desired, events);
     desired
 }
 
-fn hear(desired: &mut Desired, words: impl IntoIterator<Item = WatchEvent>) {
-    words.into_iter().for_each(|word| desired.hear(word, Instant::now()));
+fn observe(desired: &mut Desired, events: impl IntoIterator<Item = WatchEvent>) {
+    events.into_iter().for_each(|event| desired.observe(event, Instant::now()));
 }
 
 fn list(pods: &[ObservedPod]) -> Vec<WatchEvent> {
@@ -45,9 +45,9 @@ fn list(pods: &[ObservedPod]) -> Vec<WatchEvent> {
 
 /// Whether a pod may be captured where it says that it is.
 fn has(desired: &Desired, name: &str) -> bool {
-    match &desired.wish_for(&Stem::of(&at(name, &[]).pod)).unwrap().place {
-        Place::At(_) => true,
-        Place::Forbidden(Refusal::ForeignAddress { .. }) => false,
+    match &desired.request_of(&Stem::of(&at(name, &[]).name)).unwrap().target {
+        Target::At(_) => true,
+        Target::Forbidden(Refusal::ForeignAddress { .. }) => false,
         other => panic!("{other:?}"),
     }
 }
@@ -57,17 +57,17 @@ fn who_copies_an_address_gets_nothing_and_takes_nothing() {
     for victim in [at("victim", &["10.0.0.5", "fd00::5"]), silent("victim", &["10.0.0.5", "fd00::5"])] {
         for copied in [&["10.0.0.5"][..], &["fd00::5"], &["10.0.0.9", "fd00::5"]] {
             let mut desired = desired(list(std::slice::from_ref(&victim)));
-            hear(&mut desired, [WatchEvent::Applied(at("thief", copied))]);
+            observe(&mut desired, [WatchEvent::Applied(at("thief", copied))]);
             assert!(!has(&desired, "thief"), "{copied:?}");
             let asks = !victim.annotations.is_empty();
             assert!(!asks || has(&desired, "victim"));
             // Nor by a list, however often it comes.
             for _ in 0..2 {
-                hear(&mut desired, list(&[at("thief", copied), victim.clone()]));
+                observe(&mut desired, list(&[at("thief", copied), victim.clone()]));
                 assert!(!has(&desired, "thief") && (!asks || has(&desired, "victim")), "{copied:?}");
             }
             // With another address it is as good as any other.
-            hear(&mut desired, [WatchEvent::Applied(at("thief", &["10.0.0.77"]))]);
+            observe(&mut desired, [WatchEvent::Applied(at("thief", &["10.0.0.77"]))]);
             assert!(has(&desired, "thief"));
         }
     }
@@ -75,19 +75,19 @@ fn who_copies_an_address_gets_nothing_and_takes_nothing() {
 
 #[test]
 fn an_address_that_is_handed_on_is_the_next_pods_as_soon_as_the_one_before_is_gone_or_has_finished() {
-    let finished = ObservedPod { place: Place::Finished, claims: Vec::new(), ..at("old", &[]) };
+    let finished = ObservedPod { target: Target::Finished, claims: Vec::new(), ..at("old", &[]) };
     for end in [
         WatchEvent::Deleted(at("old", &["10.0.0.5"])),
         WatchEvent::Applied(finished),
         WatchEvent::Applied(at("old", &["10.0.0.6"])),
     ] {
         let mut both = desired(list(&[at("old", &["10.0.0.5"])]));
-        hear(&mut both, [WatchEvent::Applied(at("new", &[])), WatchEvent::Applied(at("new", &["10.0.0.5"]))]);
+        observe(&mut both, [WatchEvent::Applied(at("new", &[])), WatchEvent::Applied(at("new", &["10.0.0.5"]))]);
         assert!(!has(&both, "new") && has(&both, "old"));
-        hear(&mut both, [end.clone()]);
+        observe(&mut both, [end.clone()]);
         assert!(has(&both, "new"), "{end:?}");
         let mut before = desired(list(&[at("old", &["10.0.0.5"])]));
-        hear(&mut before, [end.clone(), WatchEvent::Applied(at("new", &["10.0.0.5"]))]);
+        observe(&mut before, [end.clone(), WatchEvent::Applied(at("new", &["10.0.0.5"]))]);
         assert!(has(&before, "new"), "{end:?}");
     }
 }
@@ -96,11 +96,14 @@ fn an_address_that_is_handed_on_is_the_next_pods_as_soon_as_the_one_before_is_go
 fn a_pod_that_is_made_anew_under_its_name_begins_as_the_last() {
     let anew = || ObservedPod { uid: PodUid("anew".into()), ..at("old", &["10.0.0.5"]) };
     let mut desired = desired(list(&[at("old", &["10.0.0.5"])]));
-    hear(&mut desired, [WatchEvent::Applied(anew())]);
+    observe(&mut desired, [WatchEvent::Applied(anew())]);
     assert!(has(&desired, "old"), "its own earlier one is in nobody's way");
-    hear(&mut desired, [WatchEvent::Applied(at("next", &["10.0.0.5"])), WatchEvent::Deleted(at("old", &["10.0.0.5"]))]);
+    observe(
+        &mut desired,
+        [WatchEvent::Applied(at("next", &["10.0.0.5"])), WatchEvent::Deleted(at("old", &["10.0.0.5"]))],
+    );
     assert!(has(&desired, "old") && !has(&desired, "next"), "the end of the earlier one is not its end");
-    hear(&mut desired, list(&[at("next", &["10.0.0.5"]), ObservedPod { uid: PodUid("again".into()), ..anew() }]));
+    observe(&mut desired, list(&[at("next", &["10.0.0.5"]), ObservedPod { uid: PodUid("again".into()), ..anew() }]));
     assert!(!has(&desired, "old") && has(&desired, "next"));
 }
 
@@ -109,17 +112,17 @@ fn where_it_is_not_known_who_was_first_nobody_has_it_unless_one_was_captured_the
     let pods = [at("a", &["10.0.0.5"]), at("b", &["10.0.0.5"]), at("c", &["10.0.0.6"])];
     let mut desired = desired(list(&pods));
     assert!(!has(&desired, "a") && !has(&desired, "b") && has(&desired, "c"));
-    hear(&mut desired, [WatchEvent::Applied(at("d", &["10.0.0.5"])), WatchEvent::Deleted(pods[0].clone())]);
+    observe(&mut desired, [WatchEvent::Applied(at("d", &["10.0.0.5"])), WatchEvent::Deleted(pods[0].clone())]);
     assert!(has(&desired, "b") && !has(&desired, "d"));
 
     let mut desired = Desired::default();
     desired.recall_at(PodUid("b".into()), vec![ip("10.0.0.5")]);
-    hear(&mut desired, list(&pods));
+    observe(&mut desired, list(&pods));
     assert!(!has(&desired, "a") && has(&desired, "b"));
     // What it was captured at says nothing of what it reports by now.
     let mut desired = Desired::default();
     desired.recall_at(PodUid("b".into()), vec![ip("10.0.0.4")]);
-    hear(&mut desired, list(&pods));
+    observe(&mut desired, list(&pods));
     assert!(!has(&desired, "a") && !has(&desired, "b"));
 }
 
@@ -131,7 +134,7 @@ fn the_nodes_own_addresses_are_no_pods_but_of_those_on_its_network_also_when_it_
     assert!(has(&desired, "a") && !has(&desired, "liar"), "the node's addresses are not known yet");
     assert!(desired.node_has([ip("192.0.2.1")].into()) && !desired.node_has([ip("192.0.2.1")].into()));
     assert!(!has(&desired, "a") && has(&desired, "host"));
-    hear(&mut desired, [WatchEvent::Applied(at("a", &["10.0.0.5"]))]);
+    observe(&mut desired, [WatchEvent::Applied(at("a", &["10.0.0.5"]))]);
     assert!(has(&desired, "a"));
     desired.node_has([ip("192.0.2.1"), ip("10.0.0.5")].into());
     assert!(!has(&desired, "a"));
@@ -156,19 +159,19 @@ fn whatever_changes_where_a_pod_is_counts_as_a_change() {
     let (mut desired, mut below, now) = (desired(list(&[])), random(), Instant::now());
     let mut of_others = 0;
     for _ in 0..5000 {
-        let before: BTreeMap<Stem, _> = desired.wishes().map(|(stem, wish)| (stem.clone(), wish.clone())).collect();
+        let before: BTreeMap<Stem, _> = desired.requests().map(|(stem, pod)| (stem.clone(), pod.clone())).collect();
         let (changes, name) = (desired.changes(), below(5).to_string());
         let ips: Vec<&str> = ["10.0.0.1", "10.0.0.2"].into_iter().filter(|_| below(2) == 0).collect();
         match below(6) {
             0 => drop(desired.node_has(ips.iter().map(|text| ip(text)).collect())),
-            1 => desired.hear(WatchEvent::Deleted(at(&name, &[])), now),
-            2 => desired.hear(WatchEvent::Applied(silent(&name, &ips)), now),
-            _ => desired.hear(WatchEvent::Applied(at(&name, &ips)), now),
+            1 => desired.observe(WatchEvent::Deleted(at(&name, &[])), now),
+            2 => desired.observe(WatchEvent::Applied(silent(&name, &ips)), now),
+            _ => desired.observe(WatchEvent::Applied(at(&name, &ips)), now),
         }
-        let after: BTreeMap<Stem, _> = desired.wishes().map(|(stem, wish)| (stem.clone(), wish.clone())).collect();
+        let after: BTreeMap<Stem, _> = desired.requests().map(|(stem, pod)| (stem.clone(), pod.clone())).collect();
         assert!(before == after || desired.changes() != changes, "{name} {ips:?}");
-        let own = Stem::of(&at(&name, &[]).pod);
-        of_others += usize::from(before.iter().any(|(stem, wish)| *stem != own && after.get(stem) != Some(wish)));
+        let own = Stem::of(&at(&name, &[]).name);
+        of_others += usize::from(before.iter().any(|(stem, pod)| *stem != own && after.get(stem) != Some(pod)));
     }
     assert!(of_others > 99, "{of_others}");
 }
@@ -177,22 +180,22 @@ fn whatever_changes_where_a_pod_is_counts_as_a_change() {
 #[test]
 fn of_any_sequence_the_first_has_it_and_what_is_kept_is_what_is_reported() {
     let (mut claims, mut below) = (Claims::default(), random());
-    let mut reported: Vec<(Stem, IpAddr)> = Vec::new();
+    let mut reported_target: Vec<(Stem, IpAddr)> = Vec::new();
     for order in 1..5000 {
-        let pod = Stem::of(&at(&format!("{}", below(9)), &[]).pod);
+        let pod = Stem::of(&at(&format!("{}", below(9)), &[]).name);
         let ips: Vec<IpAddr> = (0..3_u8).filter(|_| below(3) == 0).map(|n| IpAddr::from([10, 0, 0, n])).collect();
         claims.set(&pod, &ips, |_| order);
-        reported.retain(|(other, ip)| *other != pod || ips.contains(ip));
+        reported_target.retain(|(other, ip)| *other != pod || ips.contains(ip));
         for ip in ips {
-            if !reported.contains(&(pod.clone(), ip)) {
-                reported.push((pod.clone(), ip));
+            if !reported_target.contains(&(pod.clone(), ip)) {
+                reported_target.push((pod.clone(), ip));
             }
         }
-        for (pod, ip) in &reported {
-            let first = reported.iter().find(|(_, other)| other == ip).map(|(pod, _)| pod);
+        for (pod, ip) in &reported_target {
+            let first = reported_target.iter().find(|(_, other)| other == ip).map(|(pod, _)| pod);
             assert_eq!(claims.whose(pod, *ip, &BTreeSet::new()).is_none(), first == Some(pod));
         }
-        assert_eq!(claims.by_ip.values().map(BTreeSet::len).sum::<usize>(), reported.len());
+        assert_eq!(claims.by_ip.values().map(BTreeSet::len).sum::<usize>(), reported_target.len());
         assert!(claims.by_pod.values().all(|all| !all.is_empty()));
     }
 }

@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::{super::Pod, ADDRESSES_MAX};
 use crate::{
     core::{
-        annotations::{self, ANNOTATION, asked},
+        annotations::{self, ANNOTATION},
         limits::Limits,
         refusal::Refusal,
-        request::{Asked, Place},
+        request::{Parsed, Target},
     },
-    k8s::pod::seen,
+    k8s::pod::observed,
 };
 
 /// Random texts in one run.
@@ -171,42 +171,42 @@ fn pod(metadata: &str, spec: &str, status: &str) -> String {
     )
 }
 
-fn place(text: &str) -> Place {
+fn target(text: &str) -> Target {
     let pod: Pod = serde_json::from_str(text).unwrap();
-    let seen = seen(&pod, &Limits::default()).unwrap();
-    assert!(matches!(seen.asked, Asked::Request(_)));
-    seen.place
+    let observed = observed(&pod, &Limits::default()).unwrap();
+    assert!(matches!(observed.parsed, Parsed::Valid(_)));
+    observed.target
 }
 
 #[test]
 fn neither_depth_nor_length_nor_a_key_that_stands_twice_fails_a_pod() {
-    let here = Place::At(vec!["10.0.0.1".parse::<IpAddr>().unwrap()]);
+    let here = Target::At(vec!["10.0.0.1".parse::<IpAddr>().unwrap()]);
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(10_000), close.repeat(10_000));
     for deep in [deep("[", "]"), format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000))] {
         let fields = [format!("\"managedFields\": {deep},"), format!("\"namespace\": {deep},"), String::new()];
         for metadata in &fields {
-            assert_eq!(place(&pod(metadata, &format!("\"x\": {deep}"), &format!("\"podIPs\": {deep},"))), here);
+            assert_eq!(target(&pod(metadata, &format!("\"x\": {deep}"), &format!("\"podIPs\": {deep},"))), here);
         }
     }
     let twice =
         pod("\"name\": [5],\"name\": \"web\",", "\"nodeName\": {}, \"nodeName\": \"n\"", "\"podIP\": \"127.0.0.1\",");
-    assert_eq!(place(&twice), here);
+    assert_eq!(target(&twice), here);
 }
 
 #[test]
 fn more_addresses_than_a_pod_can_have_are_refused_and_not_kept() {
     let many = |count| vec![r#"{"ip": "10.0.0.1"}"#; count].join(",");
     let text = |key, count| pod("", "", &format!("\"{key}\": [{}],", many(count)));
-    let refused = Place::Forbidden(Refusal::TooManyAddresses { max: 2 });
+    let refused = Target::Forbidden(Refusal::TooManyAddresses { max: 2 });
     for key in ["podIPs", "hostIPs"] {
-        assert_eq!(place(&text(key, 20_000)), refused);
-        assert_eq!(place(&text(key, 9)), refused);
+        assert_eq!(target(&text(key, 20_000)), refused);
+        assert_eq!(target(&text(key, 9)), refused);
         let read: Pod = serde_json::from_str(&text(key, 20_000)).unwrap();
         assert!(read.ips.len() <= 9 && read.host_ips.len() <= 9);
     }
-    assert!(matches!(place(&text("podIPs", 8)), Place::At(_)));
+    assert!(matches!(target(&text("podIPs", 8)), Target::At(_)));
     let long = pod("", "", &format!("\"podIPs\": [{{\"ip\": \"10.0.0.1{}\"}}],", "0".repeat(100_000)));
-    assert!(matches!(place(&long), Place::Forbidden(Refusal::ForeignAddress { address, .. }) if address.len() == 64));
+    assert!(matches!(target(&long), Target::Forbidden(Refusal::ForeignAddress { address, .. }) if address.len() == 64));
 }
 
 #[test]
@@ -219,9 +219,13 @@ fn annotations_beyond_any_that_can_be_read_are_refused_as_all_of_them_would_be_a
     let long = |key: &str| vec![(format!("{ANNOTATION}{key}"), "−udp or ".repeat(30_000))];
     for all in [ours(many), ours(known_too), ours(long("/filter")), ours(long("/duration")), ours(long(""))] {
         let text = serde_json::json!({"metadata": {"name": "web", "uid": "u1", "annotations": all}}).to_string();
-        let seen = seen(&serde_json::from_str(&text).unwrap(), &limits).unwrap();
-        assert!(matches!(&seen.asked, Asked::Unreadable(_)) && seen.asked == asked(&all, &limits), "{:?}", seen.asked);
-        let kept: usize = seen.annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let observed = observed(&serde_json::from_str(&text).unwrap(), &limits).unwrap();
+        assert!(
+            matches!(&observed.parsed, Parsed::Invalid(_)) && observed.parsed == annotations::parse(&all, &limits),
+            "{:?}",
+            observed.parsed
+        );
+        let kept: usize = observed.annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
         assert!(kept < 20_000, "{kept}");
     }
 }

@@ -7,32 +7,32 @@ use std::{
 };
 
 use packet_capture::core::{
-    annotations::{Accepted, Annotations},
-    captures::Standing,
+    annotations::{Annotations, ValidRequest},
+    captures::Condition,
     desired::{Check, WatchEvent},
     limits::Limits,
     name::{PodUid, Stem},
     observed_pod::ObservedPod,
     refusal::Refusal,
-    request::{Asked, Place},
+    request::{Parsed, Target},
 };
 
 /// All pods as they were last heard of, whether they ask for something or not.
 #[derive(Default)]
-pub struct Heard {
+pub struct ExpectedDesired {
     pods: BTreeMap<Stem, ObservedPod>,
     list: Option<BTreeMap<Stem, (ObservedPod, Instant)>>,
     complete: bool,
     lost_since: Option<Instant>,
     waits_since: BTreeMap<PodUid, Instant>,
     /// The last readable request of each pod that has asked ever since.
-    pub accepted: BTreeMap<PodUid, Accepted>,
+    pub valid: BTreeMap<PodUid, ValidRequest>,
     /// Requests with a filter that tcpdump has not compiled, and since when they wait for that.
-    unchecked: BTreeMap<PodUid, (Accepted, Instant)>,
+    unchecked: BTreeMap<PodUid, (ValidRequest, Instant)>,
     /// Those that were seen before they finished, or whose finish the watch told.
     news: BTreeSet<PodUid>,
     /// What their owners were last told.
-    told: BTreeMap<PodUid, Standing>,
+    notified: BTreeMap<PodUid, Condition>,
     /// Annotations with a filter that tcpdump does not compile.
     rejected: BTreeMap<PodUid, (Annotations, Refusal)>,
 }
@@ -48,23 +48,23 @@ pub enum Fate {
     MustGo,
 }
 
-impl Heard {
+impl ExpectedDesired {
     /// What a controller that begins knows: the requests that an earlier one wrote down.
-    pub fn after_restart(accepted: BTreeMap<PodUid, Accepted>) -> Self {
-        Self { accepted, ..Self::default() }
+    pub fn after_restart(valid: BTreeMap<PodUid, ValidRequest>) -> Self {
+        Self { valid, ..Self::default() }
     }
 
-    pub fn hear(&mut self, word: &WatchEvent, now: Instant) {
-        match word {
+    pub fn observe(&mut self, event: &WatchEvent, now: Instant) {
+        match event {
             WatchEvent::ListStarted => self.list = Some(BTreeMap::new()),
-            WatchEvent::ListItem(seen) => {
+            WatchEvent::ListItem(observed) => {
                 let list = self.list.as_mut().expect("a list has begun");
-                list.insert(Stem::of(&seen.pod), (seen.clone(), now));
+                list.insert(Stem::of(&observed.name), (observed.clone(), now));
             }
             WatchEvent::ListDone => {
                 self.pods.clear();
-                for (seen, at) in self.list.take().expect("a list has begun").into_values() {
-                    self.look(&seen, at, true);
+                for (observed, at) in self.list.take().expect("a list has begun").into_values() {
+                    self.look(&observed, at, true);
                 }
                 let there = |uid: &PodUid| self.pods.values().any(|pod| pod.uid == *uid);
                 self.unchecked.retain(|uid, _| there(uid));
@@ -72,12 +72,12 @@ impl Heard {
                 self.complete = true;
                 self.lost_since = None;
             }
-            WatchEvent::Applied(seen) => self.look(seen, now, false),
-            WatchEvent::Deleted(seen) => {
-                self.unchecked.remove(&seen.uid);
-                self.news.remove(&seen.uid);
-                if self.pod(&Stem::of(&seen.pod)).is_some_and(|pod| pod.uid == seen.uid) {
-                    self.pods.remove(&Stem::of(&seen.pod));
+            WatchEvent::Applied(observed) => self.look(observed, now, false),
+            WatchEvent::Deleted(observed) => {
+                self.unchecked.remove(&observed.uid);
+                self.news.remove(&observed.uid);
+                if self.pod(&Stem::of(&observed.name)).is_some_and(|pod| pod.uid == observed.uid) {
+                    self.pods.remove(&Stem::of(&observed.name));
                 }
             }
             WatchEvent::Disconnected => {
@@ -87,29 +87,29 @@ impl Heard {
         }
     }
 
-    fn look(&mut self, seen: &ObservedPod, at: Instant, is_listed: bool) {
-        let uid = &seen.uid;
-        if seen.asked == Asked::Nothing {
+    fn look(&mut self, observed: &ObservedPod, at: Instant, is_listed: bool) {
+        let uid = &observed.uid;
+        if observed.parsed == Parsed::None {
             self.news.remove(uid);
-            self.told.remove(uid);
-        } else if !is_listed || seen.place != Place::Finished {
+            self.notified.remove(uid);
+        } else if !is_listed || observed.target != Target::Finished {
             self.news.insert(uid.clone());
         }
-        match &seen.asked {
-            Asked::Nothing => {
-                self.accepted.remove(uid);
+        match &observed.parsed {
+            Parsed::None => {
+                self.valid.remove(uid);
                 self.waits_since.remove(uid);
                 self.unchecked.remove(uid);
                 self.rejected.remove(uid);
             }
-            Asked::Request(request) => {
-                let new = Accepted { annotations: seen.annotations.clone(), request: request.clone() };
-                let filter = new.request.capture.filter.as_ref();
-                let before = self.accepted.get(uid).and_then(|accepted| accepted.request.capture.filter.as_ref());
+            Parsed::Valid(request) => {
+                let new = ValidRequest { annotations: observed.annotations.clone(), request: request.clone() };
+                let filter = new.request.spec.filter.as_ref();
+                let before = self.valid.get(uid).and_then(|valid| valid.request.spec.filter.as_ref());
                 if filter.is_none() || filter == before {
                     self.unchecked.remove(uid);
                     self.rejected.remove(uid);
-                    self.accepted.insert(uid.clone(), new);
+                    self.valid.insert(uid.clone(), new);
                 } else if self.rejected.get(uid).is_some_and(|(rejected, _)| *rejected == new.annotations) {
                     self.unchecked.remove(uid);
                 } else {
@@ -117,19 +117,19 @@ impl Heard {
                     self.unchecked.entry(uid.clone()).or_insert_with(|| (new.clone(), at)).0 = new.clone();
                 }
             }
-            Asked::Unreadable(_) => {
+            Parsed::Invalid(_) => {
                 self.unchecked.remove(uid);
             }
         }
-        if seen.place != Place::NoAddress {
+        if observed.target != Target::NoAddress {
             self.waits_since.remove(uid);
-        } else if seen.asked != Asked::Nothing {
+        } else if observed.parsed != Parsed::None {
             self.waits_since.entry(uid.clone()).or_insert(at);
         }
-        self.pods.insert(Stem::of(&seen.pod), seen.clone());
+        self.pods.insert(Stem::of(&observed.name), observed.clone());
     }
 
-    pub fn is_complete(&self) -> bool {
+    pub fn has_listed(&self) -> bool {
         self.complete
     }
 
@@ -138,16 +138,16 @@ impl Heard {
     }
 
     pub fn asking(&self, stem: &Stem) -> Option<&ObservedPod> {
-        self.pod(stem).filter(|pod| pod.asked != Asked::Nothing)
+        self.pod(stem).filter(|pod| pod.parsed != Parsed::None)
     }
 
     /// What the words so far say of the capture of `owner`.
     pub fn fate(&self, stem: &Stem, owner: Option<&PodUid>) -> Fate {
         match (self.pod(stem), owner) {
             _ if !self.complete => Fate::Asked,
-            (Some(pod), None) if pod.asked != Asked::Nothing => Fate::Asked,
+            (Some(pod), None) if pod.parsed != Parsed::None => Fate::Asked,
             (_, None) => Fate::MustGo,
-            (Some(pod), Some(owner)) => match (pod.asked != Asked::Nothing, pod.uid == *owner) {
+            (Some(pod), Some(owner)) => match (pod.parsed != Parsed::None, pod.uid == *owner) {
                 (true, true) => Fate::Asked,
                 (true, false) | (false, true) => Fate::MustGo,
                 (false, false) => Fate::PodGone,
@@ -165,25 +165,25 @@ impl Heard {
     pub fn refusal(&self, stem: &Stem) -> Option<&Refusal> {
         let pod = self.asking(stem)?;
         let rejected = self.rejected.get(&pod.uid).filter(|(annotations, _)| *annotations == pod.annotations);
-        match (&pod.asked, &pod.place) {
-            (Asked::Unreadable(refusal), _) => Some(refusal),
-            (_, place) => match (rejected, place) {
-                (Some((_, refusal)), _) | (None, Place::Forbidden(refusal)) => Some(refusal),
+        match (&pod.parsed, &pod.target) {
+            (Parsed::Invalid(refusal), _) => Some(refusal),
+            (_, target) => match (rejected, target) {
+                (Some((_, refusal)), _) | (None, Target::Forbidden(refusal)) => Some(refusal),
                 (None, _) => None,
             },
         }
     }
 
     /// What is still to be said to the owner of a pod that finished and gets no slot.
-    pub fn declined(&self, stem: &Stem) -> Option<Standing> {
-        let pod = self.asking(stem).filter(|pod| pod.place == Place::Finished && self.news.contains(&pod.uid))?;
-        let refused = self.refusal(stem).map(|refusal| Standing::Refused(refusal.clone()));
-        let standing = refused.unwrap_or(Standing::Missed);
-        (self.told.get(&pod.uid) != Some(&standing)).then_some(standing)
+    pub fn declined(&self, stem: &Stem) -> Option<Condition> {
+        let pod = self.asking(stem).filter(|pod| pod.target == Target::Finished && self.news.contains(&pod.uid))?;
+        let refused = self.refusal(stem).map(|refusal| Condition::Refused(refusal.clone()));
+        let condition = refused.unwrap_or(Condition::Missed);
+        (self.notified.get(&pod.uid) != Some(&condition)).then_some(condition)
     }
 
-    pub fn told(&mut self, uid: &PodUid, standing: Standing) {
-        self.told.insert(uid.clone(), standing);
+    pub fn notified(&mut self, uid: &PodUid, condition: Condition) {
+        self.notified.insert(uid.clone(), condition);
     }
 
     /// When a pod that has no address is to be told that it waits.
@@ -193,33 +193,33 @@ impl Heard {
     }
 
     /// Those whose filter can be compiled now, and since when they wait for it.
-    pub fn to_check(&self) -> BTreeMap<Stem, (Accepted, Instant)> {
-        let at = |pod: &&ObservedPod| matches!(pod.place, Place::At(_));
+    pub fn to_check(&self) -> BTreeMap<Stem, (ValidRequest, Instant)> {
+        let at = |pod: &&ObservedPod| matches!(pod.target, Target::At(_));
         let pods = self.pods.values().filter(at);
-        pods.filter_map(|pod| Some((Stem::of(&pod.pod), self.unchecked.get(&pod.uid)?.clone()))).collect()
+        pods.filter_map(|pod| Some((Stem::of(&pod.name), self.unchecked.get(&pod.uid)?.clone()))).collect()
     }
 
     /// What a pod asks that tcpdump has not compiled.
-    pub fn pending(&self, uid: &PodUid) -> Option<&Accepted> {
-        self.unchecked.get(uid).map(|(accepted, _)| accepted)
+    pub fn pending(&self, uid: &PodUid) -> Option<&ValidRequest> {
+        self.unchecked.get(uid).map(|(valid, _)| valid)
     }
 
     pub fn checked(&mut self, check: &Check, verdict: &Result<(), Refusal>, now: Instant) {
         let Some(pod) = self.pods.get(&check.stem) else { return };
         let uid = pod.uid.clone();
         match self.unchecked.get_mut(&uid) {
-            Some((accepted, _)) if *accepted == check.accepted => (),
+            Some((valid, _)) if *valid == check.valid => (),
             // It had its turn, and asks for something else by now.
             Some((_, since)) => return *since = now,
             None => return,
         }
-        let (accepted, _) = self.unchecked.remove(&uid).unwrap();
+        let (valid, _) = self.unchecked.remove(&uid).unwrap();
         match verdict {
             Ok(()) => {
-                self.accepted.insert(uid, accepted);
+                self.valid.insert(uid, valid);
             }
             Err(refusal) => {
-                self.rejected.insert(uid, (accepted.annotations, refusal.clone()));
+                self.rejected.insert(uid, (valid.annotations, refusal.clone()));
             }
         }
     }
