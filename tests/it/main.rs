@@ -1,41 +1,52 @@
 //! The controller as a process: the real binary against a scripted API server, with real scripts in tcpdump's place.
 //!
-//! `api` is that server, `node` a node of its own for each test, `pod` a pod on it. Nothing waits for a fixed time: what is to
-//! happen is polled for with a deadline, and what must not happen is looked at once something later has been seen to happen.
+//! `support::api` is that server, `support::node` a node of its own for each test, `support::pod` a pod on it. No test waits for a
+//! fixed time: a test polls with a deadline for what must happen, and looks at what must not happen after something later has
+//! been seen to happen.
 
-mod api;
-mod controller;
-mod hostile;
-mod http;
-mod node;
-mod packets;
-mod pod;
-mod process;
+/// The controller: what it does with pods, tcpdump, the API server and the disk.
+mod controller {
+    mod addresses;
+    mod changes;
+    mod command_line;
+    mod events;
+    mod failures;
+    mod fairness;
+    mod hostile;
+    mod kernel_filter;
+    mod lifecycle;
+    mod limits;
+    mod node_lock;
+    mod optional;
+    mod outage;
+    mod real_tcpdump;
+    mod restart;
+    mod shutdown;
+    mod state_file;
+}
 
-mod addresses;
-mod capture;
-mod changes;
-mod command_line;
-mod copies;
-mod damage;
-mod elsewhere;
-mod events;
-mod fair;
-mod follow;
-mod instance;
-mod interfaces;
-mod kernel;
-mod limits;
-mod memory;
-mod optional;
-mod outage;
-mod processes;
-mod racing;
-mod readers;
-mod reading;
-mod real;
-mod restart;
-mod shutdown;
-mod situations;
-mod state;
-mod status;
+/// `status`, `get` and `follow`.
+mod readers {
+    mod conditions;
+    mod damage;
+    mod dedup;
+    mod follow;
+    mod get;
+    mod interfaces;
+    mod limits;
+    mod memory;
+    mod no_capture;
+    mod races;
+    mod status;
+}
+
+/// What the tests run on.
+mod support {
+    pub mod api;
+    pub mod child;
+    pub mod http;
+    pub mod node;
+    pub mod packets;
+    pub mod pod;
+    pub mod process;
+}

@@ -1,0 +1,113 @@
+//! Each packet once: of the copies that `-i any` makes of a packet, that of the pod's own interface, where it can be told.
+
+use std::fs;
+
+use crate::{
+    readers::get::{entry, get, leave_state, node_with},
+    support::packets::{GONE, GONE_TOO, IN, OUT, PEER, POD, arp, numbers, record, udp},
+};
+
+const OTHER: [u8; 4] = [10, 0, 0, 77];
+
+/// An interface of this machine that is no end of a pair: `lo`, which every network namespace has as its first.
+fn loopback() -> u32 {
+    fs::read_to_string("/sys/class/net/lo/ifindex").unwrap().trim().parse().unwrap()
+}
+
+/// Records in turn, a second apart; the number of each tells which copy it is.
+fn records(copies: &[(u32, u8, [u8; 4], [u8; 4])]) -> Vec<u8> {
+    let numbered = (1_u32..).zip(copies);
+    numbered
+        .flat_map(|(n, (interface, way, from, to))| {
+            record([n, 0], &udp(*interface, *way, *from, *to, &n.to_be_bytes()))
+        })
+        .collect()
+}
+
+/// What is shown of these records, with what warnings; and that `--all` shows all of them without one.
+fn shown(records: Vec<u8>, in_all: u32) -> (Vec<u32>, Vec<String>) {
+    let node = node_with(&[("0", records)]);
+    let (out, warnings) = get(&node, &["web", "--all"]);
+    assert_eq!((numbers(&out), warnings), (Vec::from_iter(1..=in_all), vec![]));
+    let (out, warnings) = get(&node, &["default/web"]);
+    (numbers(&out), warnings)
+}
+
+#[test]
+fn a_packet_is_shown_once_as_the_pods_own_interface_saw_it() {
+    let lo = loopback();
+    let routed = records(&[(GONE, IN, POD, PEER), (lo, OUT, POD, PEER), (lo, IN, PEER, POD), (GONE, OUT, PEER, POD)]);
+    assert_eq!(shown(routed, 4), (vec![1, 4], vec![]));
+}
+
+#[test]
+fn two_pods_of_one_node_each_see_their_own_end() {
+    let bridged = records(&[
+        (GONE, IN, POD, OTHER),
+        (GONE_TOO, OUT, POD, OTHER),
+        (GONE_TOO, IN, OTHER, POD),
+        (GONE, OUT, OTHER, POD),
+    ]);
+    assert_eq!(shown(bridged, 4), (vec![1, 4], vec![]));
+}
+
+#[test]
+fn packets_without_an_address_are_shown_where_they_are_the_pods() {
+    let lo = loopback();
+    let mut bytes = records(&[(GONE, IN, POD, PEER)]);
+    bytes.extend(record([2, 0], &arp(lo, 2)));
+    bytes.extend(record([3, 0], &arp(GONE, 3)));
+    assert_eq!(shown(bytes, 3), (vec![1, 3], vec![]));
+}
+
+#[test]
+fn where_the_pods_interface_cannot_be_told_all_copies_are_shown_with_a_warning() {
+    let lo = loopback();
+    let as_with_all = "packets are shown as often as tcpdump saw them, once for each interface (as with --all)";
+    // Only where they pass on.
+    let far = records(&[(lo, OUT, POD, PEER), (lo, IN, PEER, POD)]);
+    let warning = format!("warning: it cannot be told which interface is the pod's own: {as_with_all}");
+    assert_eq!(shown(far, 2), (vec![1, 2], vec![warning.clone()]));
+    // Of an address that the pod is not known to have had.
+    assert_eq!(shown(records(&[(GONE, IN, OTHER, PEER)]), 1), (vec![1], vec![warning]));
+    // One direction passes it by.
+    let by = records(&[(GONE, IN, POD, PEER), (lo, IN, PEER, POD), (lo, IN, PEER, POD), (GONE, IN, POD, PEER)]);
+    let warning =
+        format!("warning: 2 packets of the pod did not pass the interface that seems to be its own: {as_with_all}");
+    assert_eq!(shown(by, 4), (vec![1, 2, 3, 4], vec![warning]));
+}
+
+#[test]
+fn what_never_came_to_the_pod_is_told_in_a_number() {
+    let lo = loopback();
+    let mut bytes = records(&[[(GONE, IN, POD, PEER)].as_slice(), &[(GONE, OUT, PEER, POD); 4]].concat());
+    for number in 6..9_u32 {
+        let mut dropped = udp(lo, IN, PEER, POD, &number.to_be_bytes());
+        dropped[43] = 22; // to another port
+        bytes.extend(record([number, 0], &dropped));
+    }
+    bytes.extend(record([9, 0], &udp(GONE, IN, POD, PEER, &9_u32.to_be_bytes())));
+    let (numbers, warnings) = shown(bytes, 9);
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 9]);
+    let told = "warning: at least 3 packets were seen on other interfaces, and none like them on the pod's own: ";
+    assert!(warnings.len() == 1 && warnings[0].starts_with(told), "{warnings:?}");
+}
+
+#[test]
+fn what_is_from_before_the_nodes_start_is_shown_as_it_is() {
+    let mut bytes = records(&[(GONE, IN, POD, PEER), (loopback(), OUT, POD, PEER)]);
+    bytes[..4].copy_from_slice(&1_u32.to_ne_bytes());
+    let (numbers, warnings) = shown(bytes, 2);
+    assert!(numbers == [1, 2] && warnings[0].contains("from before the node was restarted"), "{warnings:?}");
+}
+
+#[test]
+fn a_pod_is_known_by_all_addresses_that_it_has_had() {
+    let node = node_with(&[("0", records(&[(GONE, IN, POD, PEER), (1, OUT, POD, PEER), (GONE_TOO, IN, OTHER, PEER)]))]);
+    let mut moved = entry();
+    let now = serde_json::json!({"since": "2026-01-02T03:04:06Z", "addresses": ["fd00::1", "10.0.0.77"], "files": 5});
+    moved["history"].as_array_mut().unwrap().push(now);
+    leave_state(&node, &[moved]);
+    let (out, warnings) = get(&node, &["web"]);
+    assert_eq!((numbers(&out), warnings), (vec![1, 3], vec![]));
+}

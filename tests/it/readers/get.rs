@@ -1,0 +1,217 @@
+//! `get`: what is in a capture's files, whole, in order, and told apart from what could not be read.
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use packet_capture::{
+    core::name::{PodName, Stem},
+    files::capture_dir::CaptureDir,
+};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::{Value, json};
+
+use crate::support::{
+    node::Node,
+    packets::{HEADER_BYTES, SLL2, append, header, numbered, numbers, read, record, set_written, write},
+};
+
+/// The state file's entry of `web`, which is at the address of the packets' pod.
+pub fn entry() -> Value {
+    json!({
+        "namespace": "default", "pod": "web", "uid": "1", "sequence": 1, "state": "capturing", "running": true,
+        "history": [{"since": "2026-01-02T03:04:05Z", "addresses": ["10.0.0.1"], "files": 5}],
+    })
+}
+
+/// Leaves a state file with these entries, at once as the controller does it.
+pub fn leave_state(node: &Node, entries: &[Value]) {
+    node.leave(".state.json.new", &json!({"version": 2, "captures": entries}).to_string());
+    fs::rename(node.capture(".state.json.new"), node.capture(".state.json")).unwrap();
+}
+
+/// A node on which `web` is captured, into these files.
+pub fn node_with(files: &[(&str, Vec<u8>)]) -> Node {
+    let node = Node::new();
+    leave_state(&node, &[entry()]);
+    for (end, records) in files {
+        write(&node.capture(&format!("captres-web.pcap{end}")), records);
+    }
+    node
+}
+
+/// Runs `get`, which must succeed and count what it gives. Returns that, and its warnings.
+pub fn get(node: &Node, arguments: &[&str]) -> (Vec<u8>, Vec<String>) {
+    let (code, out, error) = node.run_bytes(&[&["get"], arguments].concat());
+    assert_eq!(code, 0, "{error}");
+    let mut said: Vec<String> = error.lines().map(str::to_owned).collect();
+    let (packets, bytes) = (read(&out).1.len(), out.len());
+    let word = if packets == 1 { "packet" } else { "packets" };
+    assert_eq!(said.pop(), Some(format!("{packets} {word}, {bytes} bytes")));
+    (out, said)
+}
+
+/// The numbers of the packets that `get web` gives, and what it warns of.
+fn got(node: &Node) -> (Vec<u32>, Vec<String>) {
+    let (out, warnings) = get(node, &["web"]);
+    assert_eq!(read(&out).0, SLL2);
+    (numbers(&out), warnings)
+}
+
+fn quiet(numbers: impl IntoIterator<Item = u32>) -> (Vec<u32>, Vec<String>) {
+    (numbers.into_iter().collect(), vec![])
+}
+
+#[test]
+fn packets_come_in_the_order_of_time_whatever_the_files_are_named() {
+    // A ring that wrapped: index 1 holds the oldest.
+    let node = node_with(&[("0", numbered(7..10)), ("1", numbered(1..4)), ("2", numbered(4..7))]);
+    assert_eq!(got(&node), quiet(1..10));
+    // Nor does it matter when they were written.
+    set_written(&node.capture("captres-web.pcap1"), 4_000_000_000).unwrap();
+    assert_eq!(got(&node), quiet(1..10));
+    // With two digits, and those of another pod beside them.
+    let node = node_with(&[("09", numbered(1..4)), ("10", numbered(4..7)), ("00", numbered(7..8))]);
+    write(&node.capture("captres-web.pcap0.pcap0"), &numbered(1..100));
+    write(&node.capture("captres-web_prod.pcap0"), &numbered(11..12));
+    assert_eq!(got(&node), quiet(1..8));
+    assert_eq!(numbers(&get(&node, &["prod/web"]).0), [11]);
+}
+
+#[test]
+fn a_ring_of_one_file_has_no_index() {
+    assert_eq!(got(&node_with(&[("", numbered(1..4))])), quiet(1..4));
+}
+
+#[test]
+fn a_ring_that_goes_on_under_other_names_is_read_as_one() {
+    let node = node_with(&[("0", numbered(7..10)), ("1", numbered(1..4)), ("2", numbered(4..7))]);
+    let stem = Stem::of(&PodName { namespace: "default".into(), name: "web".into() });
+    for (seconds, index) in [(1, 1), (2, 2), (3, 0)] {
+        set_written(&node.capture(&format!("captres-web.pcap{index}")), seconds).unwrap();
+    }
+    let ring = CaptureDir::at(&node.path("captures"));
+    ring.prepare(&stem, 12).unwrap();
+    write(&node.capture("captres-web.pcap00"), &numbered(10..12));
+    assert_eq!(got(&node), quiet(1..12));
+    ring.prepare(&stem, 2).unwrap();
+    write(&node.capture("captres-web.pcap0"), &numbered(12..13));
+    assert_eq!(got(&node), quiet(10..13));
+}
+
+#[test]
+fn files_without_a_packet_are_nothing_to_warn_of() {
+    let node = node_with(&[("0", numbered(1..3)), ("1", vec![]), ("2", vec![])]);
+    fs::write(node.capture("captres-web.pcap2"), "").unwrap();
+    fs::write(node.capture("captres-web.pcap3"), &header(SLL2)[..20]).unwrap();
+    assert_eq!(got(&node), quiet(1..3));
+}
+
+#[test]
+fn a_capture_without_a_file_or_a_packet_is_an_empty_pcap_file() {
+    for files in [&[][..], &[("0", vec![])]] {
+        let node = node_with(files);
+        let (out, said) = get(&node, &["web"]);
+        let empty = "note: capture of default/web: capturing: its files hold no packet yet".to_owned();
+        assert_eq!((out, said), (header(SLL2), vec![empty]));
+    }
+}
+
+#[test]
+fn files_without_an_entry_are_read_as_well() {
+    let node = node_with(&[("0", numbered(1..4))]);
+    leave_state(&node, &[]);
+    assert_eq!(numbers(&get(&node, &["web", "--all"]).0), [1, 2, 3]);
+    fs::remove_file(node.capture(".state.json")).unwrap();
+    assert_eq!(numbers(&get(&node, &["web", "--all"]).0), [1, 2, 3]);
+}
+
+#[test]
+fn what_is_just_being_written_is_left_out_up_to_the_last_whole_packet() {
+    let torn = numbered(7..9);
+    for cut in [1, 8, 15, 16, 40, 60] {
+        let newest = [numbered(4..7), torn[..cut].to_vec()].concat();
+        assert_eq!(got(&node_with(&[("0", newest), ("1", numbered(1..4))])), quiet(1..7), "{cut} bytes");
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_never_opened() {
+    let node = node_with(&[("0", numbered(1..4))]);
+    let elsewhere = node.path("elsewhere");
+    write(&elsewhere, &numbered(4..7));
+    symlink(&elsewhere, node.capture("captres-web.pcap1")).unwrap();
+    symlink(node.path("captures"), node.capture("captres-web.pcap2")).unwrap();
+    fs::create_dir(node.capture("captres-web.pcap3")).unwrap();
+    mknodat(CWD, node.capture("captres-web.pcap4"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    assert_eq!(got(&node), quiet(1..4));
+}
+
+#[test]
+fn a_file_of_another_kind_is_warned_of_and_left_out() {
+    let alien = vec!["warning: 1 file was skipped: no pcap file of the same kind as the others".to_owned()];
+    let records = [1_u32, 2, 3].map(|number| record([number, 0], &[0; 60])).concat();
+    for other in [header(1), b"not a pcap file at all, ".to_vec(), header(SLL2).into_iter().rev().collect()] {
+        let node = node_with(&[("0", numbered(1..4))]);
+        fs::write(node.capture("captres-web.pcap1"), [other, records.clone()].concat()).unwrap();
+        assert_eq!(got(&node), (vec![1, 2, 3], alien.clone()));
+    }
+    // Where all are of that kind it is the capture's, and packets of it tell no interface.
+    let node = node_with(&[]);
+    fs::write(node.capture("captres-web.pcap0"), [header(1), records].concat()).unwrap();
+    let (out, warnings) = get(&node, &["web"]);
+    assert_eq!((read(&out).0, read(&out).1.len(), out.len()), (1, 3, HEADER_BYTES + 3 * 76));
+    assert_eq!(warnings, ["warning: packets of link type 1 do not tell their interface: all are shown, as with --all"]);
+}
+
+#[test]
+fn a_packet_of_the_greatest_length_comes_whole() {
+    let node = node_with(&[("0", record([1, 0], &vec![7; 262_144])), ("1", numbered(2..3))]);
+    let (out, _) = get(&node, &["web", "--all"]);
+    let lengths: Vec<usize> = read(&out).1.iter().map(|read| read.packet.len()).collect();
+    assert_eq!(lengths, [262_144, 52]);
+}
+
+#[test]
+fn a_state_file_that_cannot_be_read_keeps_the_ring_readable_and_is_told() {
+    let node = node_with(&[("0", numbered(1..4))]);
+    for text in ["{", r#"{"version": 1, "captures": []}"#] {
+        node.leave(".state.json", text);
+        let (out, warnings) = get(&node, &["web"]);
+        assert_eq!(numbers(&out), [1, 2, 3]);
+        assert!(warnings[0].starts_with("warning: the pod's addresses are not known ("), "{warnings:?}");
+        for arguments in [&["get", "other"][..], &["follow", "other"], &["status"]] {
+            let (code, out, error) = node.run(arguments);
+            let said = error.lines().last().unwrap_or_default();
+            let sentence = "error: cannot read the captures of this node: ";
+            assert!(code == 1 && out.is_empty() && said.starts_with(sentence), "{arguments:?}: {code} {error}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_none_is_exit_2_and_no_path_is_made_of_it() {
+    let node = node_with(&[]);
+    for name in
+        ["../captures/captres-web", "a/b/c", "default/", "/web", "Web", "we*", "web_prod", ".", "", "we\u{1b}[2Jb"]
+    {
+        for verb in ["get", "follow"] {
+            let (code, out, error) = node.run(&[verb, name]);
+            let plain = !error.chars().any(|c| c.is_control() && c != '\n');
+            assert!(code == 2 && out.is_empty() && plain && error.contains("no name of a pod"), "{name:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_written_to_a_full_disk_is_exit_1_with_a_sentence() {
+    let node = node_with(&[("0", numbered(1..4))]);
+    let full = fs::OpenOptions::new().write(true).open(Path::new("/dev/full")).unwrap();
+    let output = node.command().args(["get", "web"]).stdout(full).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        error.ends_with("error: cannot write to standard output: No space left on device (os error 28)\n"),
+        "{error}"
+    );
+    append(&node.capture("captres-web.pcap0"), &numbered(4..5));
+    assert_eq!(got(&node), quiet(1..5));
+}
