@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# The promises of packet-capture, tried one by one on a real Kubernetes: Kind, the image, real pods, real packets.
+# Tests each promise of packet-capture on a real Kubernetes: Kind, the image, real pods, real packets.
 #
 # usage: ./test.sh             everything, on a new cluster that is deleted afterwards
 #        ./test.sh CASE...     these cases only
-#        ./test.sh --list      the cases, each named as the promise that it tries
+#        ./test.sh --list      the cases; the name of each case is the promise that it tests
 #
-# KEEP_CLUSTER=1  leaves the cluster up. The next run finds it and begins at once.
-# REUSE=NAME      uses the Kind cluster of that name, and leaves it up. SKIP_BUILD=1: with the image that is loaded there.
-# CNI=antrea      on the cluster of kind-config.yaml, with Antrea installed by helm, instead of Kind's own network.
-# JOBS=4          so many cases side by side. Those in e2e/cases/serial disturb others, and run one at a time.
-# The last line counts. A case that fails shows its pods and the controller's log; all is kept in the folder that is named.
+# KEEP_CLUSTER=1  does not delete the cluster. The next run uses the same cluster and begins at once.
+# REUSE=NAME      uses the Kind cluster of that name, and does not delete it. SKIP_BUILD=1: uses the image that is already loaded there.
+# CNI=antrea      uses the cluster of kind-config.yaml, with Antrea installed by helm, instead of Kind's own network.
+# JOBS=4          how many cases run in parallel. Cases in e2e/cases/serial disturb other cases, so these run one at a time.
+# The last line of the output has the counts. A failed case prints its pods and the controller's log. After a failure all output is kept in a
+# folder, whose name is printed.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")"
 readonly CASE_SECONDS_MAX=300 SKIPPED=77
 CLUSTER=${REUSE:-packet-capture-test${CNI:+-$CNI}}
 JOBS=${JOBS:-4}
 
-cases() { # FILE: a case is a function whose first line is its name alone
+cases() { # FILE: a case is a function whose first line has nothing but its name
   sed -n 's/^\([a-z_0-9]*\)() {$/\1/p' "$1"
 }
 
@@ -25,7 +26,7 @@ list() {
   for file in e2e/cases/*/*.sh; do cases "$file"; done
 }
 
-chosen() { # DIRECTORY CASE...: "FILE CASE" of those in it that were asked for, all if none was
+chosen() { # DIRECTORY CASE...: "FILE CASE" for each of these cases that is in the directory; for all its cases if no CASE is given
   local file name
   for file in e2e/cases/"$1"/*.sh; do
     for name in $(cases "$file"); do
@@ -34,7 +35,7 @@ chosen() { # DIRECTORY CASE...: "FILE CASE" of those in it that were asked for, 
   done
 }
 
-run_case() { # NUMBER FILE CASE; always in the background, where a signal need not wait for the case to end
+run_case() { # NUMBER FILE CASE; always runs in the background, so that a signal does not have to wait for the end of the case
   local name=$3 began=$SECONDS status=0 node=${workers[$1 % ${#workers[@]}]} pid
   timeout --kill-after=30 "$CASE_SECONDS_MAX" e2e/case.sh "$2" "$name" "e2e-$RUN-$1" "$node" >"$OUT/$name.log" 2>&1 </dev/null &
   pid=$!
@@ -75,14 +76,14 @@ count() { # RESULT
   find "$OUT" -name '*.result' -exec grep --line-regexp --quiet "$1" {} \; -print | wc -l
 }
 
-# daemonset.yaml, but for three things. How full this machine's disk is must not decide what a case sees. What a case sets in the
-# environment is there sooner if all nodes get it at once, and if a controller counts as ready as soon as it is.
+# daemonset.yaml with three changes. The watermarks are low, because the free space of this machine must not decide the result of a case. All
+# nodes are updated at once, and readiness is checked each second, so that a changed environment is in force sooner.
 manifest() {
   sed -e 's/maxUnavailable: 10%/maxUnavailable: 100%/' -e '/readinessProbe:/,/periodSeconds:/s/periodSeconds: 5/periodSeconds: 1/' \
     -e 's/^\( *\)env:$/&\n\1  - {name: MIN_FREE_MB, value: "20"}\n\1  - {name: MIN_FREE_PERCENT, value: "0"}/' daemonset.yaml
 }
 
-# The pod that all others talk to: an HTTP server on four ports, by which cases tell their requests apart.
+# The pod that all other pods talk to: an HTTP server on four ports. The port shows which request a packet belongs to.
 peer() {
   local ips deadline=$((SECONDS + 60))
   kubectl create namespace "e2e-$RUN" >/dev/null
@@ -115,13 +116,13 @@ YAML
   export PEER=${ips% *} PEER6=${ips#* }
 }
 
-# Two runs on one cluster would take its API server and its controllers from one another.
+# Two runs on one cluster would stop each other's API server and controllers.
 lock() {
   exec {LOCK}>"${TMPDIR:-/tmp}/packet-capture-test-$CLUSTER.lock"
   flock --nonblock "$LOCK" || { echo "another test.sh runs on cluster $CLUSTER" >&2; exit 1; }
 }
 
-# What is started here and stays, such as an engine, must not keep the lock.
+# A process that is started here and continues after the run, such as an engine, must not hold the lock.
 cluster() {
   local environment
   [[ ${REUSE:-} ]] || e2e/cluster.sh up "$CLUSTER" {LOCK}>&-
@@ -133,7 +134,7 @@ cluster() {
   make --no-print-directory deploy CLUSTER="$CLUSTER" {LOCK}>&-
 }
 
-finally() { # the exit code is that of the tests
+finally() { # exits with the exit code of the tests
   local status=$?
   set +o errexit
   trap - EXIT
@@ -142,7 +143,7 @@ finally() { # the exit code is that of the tests
   [[ ! ${workers[*]-} ]] || kubectl delete namespace "e2e-$RUN" --wait=false >/dev/null
   if ((status != 0)); then kind export logs --name "$CLUSTER" "$OUT/cluster" >/dev/null 2>&1; fi
   if [[ ! ${REUSE:-}${KEEP_CLUSTER:-} ]]; then e2e/cluster.sh down "$CLUSTER"; fi
-  if ((status == 0)); then rm -r "$OUT"; else echo "what was seen is kept in $OUT"; fi
+  if ((status == 0)); then rm -r "$OUT"; else echo "all output is kept in $OUT"; fi
   if [[ ${counted-} ]]; then echo "$counted"; fi
   exit "$status"
 }
@@ -154,7 +155,7 @@ main() {
     [[ " $(list | xargs) " == *" $name "* ]] || { echo "no such case: $name (./test.sh --list shows all)" >&2; exit 2; }
   done
 
-  e2e/install.sh tshark wireshark-common # the judges of what captures hold
+  e2e/install.sh tshark wireshark-common # these programs check the content of captures
   lock
   RUN=$(printf '%x' $((RANDOM * 32768 + RANDOM)))
   OUT=$(mktemp -d -t packet-capture-test.XXXXXX)
@@ -169,7 +170,7 @@ main() {
 
   local passed failed skipped
   passed=$(count passed) skipped=$(count skipped)
-  failed=$(($( (chosen parallel "$@" && chosen serial "$@") | wc -l) - passed - skipped)) # one that left no result has failed
+  failed=$(($( (chosen parallel "$@" && chosen serial "$@") | wc -l) - passed - skipped)) # a case without a result has failed
   counted="$passed passed, $failed failed"
   ((skipped == 0)) || counted+=", $skipped skipped"
   ((failed == 0 && passed > 0))

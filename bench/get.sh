@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Time and peak memory of `packet-capture get` on a ring of 100 files, next to Debian's mergecap on the same files. As root.
+# Measures time and peak memory of `packet-capture get` on a ring of 100 files, and of Debian's mergecap on the same files. Needs root.
 # usage: get.sh [ROUNDS]
 #
-# The real tcpdump writes the ring, in a network namespace of its own with a pod's pair of interfaces: some 75,000 UDP packets, each
-# of which passes one interface. The best of some rounds is shown, all of them with the files in the page cache, into a pipe.
-# mergecap's -F pcap writes the same format as get does; without, it writes pcapng. mergecap does not say what it could not read,
-# does not read while tcpdump writes, and gives all copies of a packet, as get --all does.
+# The real tcpdump writes the ring, in a separate network namespace with a pair of interfaces as a pod has it: 75,000 UDP packets, each of
+# which passes one interface. The script prints the best of ROUNDS rounds. In each round the files are in the page cache and the output is a pipe.
+# mergecap -F pcap writes the same format as get; without -F pcap, mergecap writes pcapng. mergecap does not report what it could not read,
+# cannot read while tcpdump writes, and copies all copies of a packet, as get --all does.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-5}
@@ -31,28 +31,28 @@ trap cleanup EXIT
 mkdir "$dir/captures"
 export CAPTURE_DIR=$dir/captures RUN_DIR=$dir
 
-within() { # WHAT COMMAND...: waits until it succeeds
+within() { # WHAT COMMAND...: repeats the command until it succeeds
   local what=$1 deadline=$((SECONDS + 30))
   shift
   until "$@"; do
-    ((SECONDS < deadline)) || { echo "waited in vain: $what" >&2; return 1; }
+    ((SECONDS < deadline)) || { echo "not within 30 s: $what" >&2; return 1; }
     sleep 0.1
   done
 }
 in_pod() { nsenter --net="/proc/$pod_pid/ns/net" "$@"; }
-is_apart() { [[ $(readlink "/proc/$pod_pid/ns/net") != $(readlink /proc/self/ns/net) ]]; }
+has_own_namespace() { [[ $(readlink "/proc/$pod_pid/ns/net") != $(readlink /proc/self/ns/net) ]]; }
 
 make_ring() {
-  mount -t sysfs sysfs /sys # where get looks which interface is one end of a pair: those of this namespace
+  mount -t sysfs sysfs /sys # get reads the interfaces of this namespace from /sys, to find the end of a pair
   unshare --net sleep infinity &
   pod_pid=$!
   children+=("$pod_pid")
-  within 'a namespace for the pod' is_apart
+  within 'a namespace for the pod' has_own_namespace
   ip link add veth0 type veth peer name eth0 netns "$pod_pid"
   ip link set veth0 up
   in_pod ip address add "$pod/24" dev eth0
   in_pod ip link set eth0 up
-  # Nobody has this address, so nobody answers.
+  # No machine has this address, so no answer disturbs the measurement.
   in_pod ip neighbour add "$peer" lladdr 02:00:00:00:00:01 dev eth0
   tcpdump -Z root -U -B 16384 -i any -C 1 -W "$files" -w "$CAPTURE_DIR/captres-web.pcap" host "$pod" 2>"$dir/said" &
   local tcpdump=$!
@@ -68,7 +68,7 @@ make_ring() {
     {"since": "2026-01-01T00:00:00Z", "addresses": ["%s"], "files": %s}]}]}' "$pod" "$files" >"$CAPTURE_DIR/.state.json"
 }
 
-measure() { # NAME COMMAND...: a line of the table
+measure() { # NAME COMMAND...: prints one line of the table
   local name=$1 packets
   shift
   packets=$("$@" 2>/dev/null | tcpdump --count -r - 2>/dev/null | cut -d ' ' -f 1)
@@ -83,7 +83,7 @@ measure() { # NAME COMMAND...: a line of the table
 }
 
 make_ring
-# What is measured must be what is asked for: with a warning all copies of a packet would be shown.
+# Without a warning, get shows each packet once. With a warning it would show all copies, and the measurement would be wrong.
 said=$("$get" get web 2>&1 >/dev/null)
 [[ $said =~ ^[0-9]+\ packets,\ [0-9]+\ bytes$ ]] || { echo "get says: $said" >&2; exit 1; }
 bytes=$(cat "$CAPTURE_DIR"/captres-web.pcap* | wc -c)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs one case of test.sh, in a namespace of its own, and cleans up after it. Started by test.sh, which says in the environment
-# where the cluster is and what to talk to.
+# Runs one case of test.sh in a separate namespace, and cleans up after it. test.sh starts this script and sets the environment: the cluster, and
+# the addresses of the peer.
 # usage: case.sh FILE CASE ID NODE
 set -o errexit -o nounset -o pipefail -o errtrace
 HERE=$(dirname "$(realpath "$0")")
@@ -15,7 +15,7 @@ for part in "$HERE"/lib/*.sh "$FILE"; do
   source "$part"
 done
 
-# What a person would look at first.
+# Prints what a person would look at first after a failure.
 describe() {
   set +o errexit
   echo "--- the node: $NODE"
@@ -30,12 +30,12 @@ describe() {
   controller_log --previous --since-time="$BEGAN" 2>/dev/null
 } 2>&1
 
-# Shows the line of the case that did not hold.
-blame() {
+# Prints the line of the case that failed.
+show_failed_line() {
   local i
   for i in "${!BASH_SOURCE[@]}"; do
     if ((i > 0)) && [[ ${BASH_SOURCE[i]} == "$FILE" ]]; then
-      echo "did not hold: ${FILE##*/} line ${BASH_LINENO[i - 1]}:$(sed -n "${BASH_LINENO[i - 1]}p" "$FILE")"
+      echo "failed: ${FILE##*/} line ${BASH_LINENO[i - 1]}:$(sed -n "${BASH_LINENO[i - 1]}p" "$FILE")"
       return
     fi
   done
@@ -52,7 +52,7 @@ finally() {
   exit "$status"
 }
 trap finally EXIT
-trap blame ERR
+trap show_failed_line ERR
 
 find_controller
 namespace "$NS"

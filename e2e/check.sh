@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What every commit passes: format, lints, tests without root or cluster, and the scripts' lint where shellcheck is installed.
+# Every commit must pass this check: format, lints, tests without root or cluster, and shellcheck if it is installed.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --check
 cargo clippy --locked --all-targets -- --deny warnings
 RUSTDOCFLAGS='--deny warnings' cargo doc --locked --no-deps --quiet
-# Licences and sources of the dependencies. Advisories need a database that is not at hand everywhere.
+# Checks the licences and sources of the dependencies. A check of advisories needs a database that is not available everywhere.
 if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; fi
-# The tests wait more than they work.
+# More threads than processors: the tests mostly wait.
 export RUST_TEST_THREADS=8
 cargo test --locked --quiet
 if command -v shellcheck >/dev/null; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs packet-capture in the cluster, or, where it runs already, starts it anew: the image may be another of the same name.
-# MANIFEST=FILE   instead of daemonset.yaml, by its absolute path.
+# Installs packet-capture in the cluster. If packet-capture runs already, restarts it, because the image may have changed under the same name.
+# MANIFEST=FILE   applies this file instead of daemonset.yaml. FILE is an absolute path.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")"
 existed=$(./kubectl.sh -n kube-system get daemonset packet-capture --ignore-not-found --output name)

@@ -8,6 +8,6 @@ done
 ((${#missing[@]} > 0)) || exit 0
 echo "installing Debian packages: ${missing[*]}" >&2
 ((EUID == 0)) || { echo "not root: install them by hand" >&2; exit 1; }
-# Some of the machine's package sources may be out of reach. Whether the packages can be had is what counts.
+# Some package sources of the machine may be unreachable. Only the installation of the packages must succeed.
 apt-get -qq update || echo 'not all package lists are up to date' >&2
 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null

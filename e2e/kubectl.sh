@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# kubectl, on the cluster $CLUSTER of cluster.sh if there is one, else on whatever kubectl is set to.
+# kubectl for the cluster $CLUSTER of cluster.sh if it exists, otherwise for kubectl's current cluster.
 # usage: kubectl.sh ARGUMENT...
 set -o errexit -o nounset -o pipefail
 cluster=${CLUSTER:-packet-capture}

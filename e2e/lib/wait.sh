@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# Waiting and judging: what makes a case pass or fail. Sourced by case.sh.
+# Functions that wait and check: these make a case pass or fail. Sourced by case.sh.
 
 fail() { echo "$*" >&2; return 1; }
 
-# A case that cannot be tried on this cluster says why; it is counted apart.
+# For a case that cannot run on this cluster. The case says why, and is counted separately.
 skip() { echo "skipped: $*"; exit "$SKIPPED"; }
 
 is() { # ACTUAL WANTED
   [[ $1 == "$2" ]] || fail "expected: $2"$'\n'"actual:   $1"
 }
 
-# Tries a command until it succeeds. All waiting for something to happen is done here.
+# Repeats a command until it succeeds. Every wait for an event is done here.
 within() { # SECONDS COMMAND...
   local deadline=$((SECONDS + $1)) said
   shift
@@ -20,7 +20,7 @@ within() { # SECONDS COMMAND...
   done
 }
 
-# Asks again and again for so long whether a command still succeeds: for what must not happen, where no later event would tell.
+# Repeats a command for this time; the command must succeed each time. For things that must not happen, when no later event would show them.
 holds_for() { # SECONDS COMMAND...
   local until=$((SECONDS + $1))
   shift
@@ -32,13 +32,13 @@ holds_for() { # SECONDS COMMAND...
 
 not() { ! "$@"; }
 
-# What the case has changed beyond its own pods is put back when it ends, the last change first.
-undone_by=()
-afterwards() { undone_by=("$*" "${undone_by[@]}"); }
+# Each command of `afterwards` undoes a change that the case made outside its own pods. The commands run when the case ends, the last one first.
+undo_steps=()
+afterwards() { undo_steps=("$*" "${undo_steps[@]}"); }
 undo() {
   local step
-  for step in "${undone_by[@]}"; do
-    eval "$step" || echo "could not put back: $step" >&2
+  for step in "${undo_steps[@]}"; do
+    eval "$step" || echo "could not undo: $step" >&2
   done
-  undone_by=()
+  undo_steps=()
 }

@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2154
-# What the controller is and may do.
+# The controller's process and permissions.
 
 a_second_controller_on_the_node_waits_and_gives_up() {
-  NODE=$CONTROL_PLANE # no other case looks there
+  NODE=$CONTROL_PLANE # no other case uses this node
   find_controller
   local first
   first=$(restarts)

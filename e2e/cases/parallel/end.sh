@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# How captures end, and what is deleted and what kept.
+# The end of a capture: what is deleted, and what is kept.
 
 a_removed_annotation_stops_tcpdump_and_deletes_its_files() {
   capture web 5
@@ -8,7 +8,7 @@ a_removed_annotation_stops_tcpdump_and_deletes_its_files() {
   within 20 has_event web CaptureStopped packet
 }
 
-nothing_of_a_neighbour_is_deleted() {
+a_removed_annotation_deletes_no_file_of_a_pod_with_a_similar_name() {
   local web=web-$NS
   NS=default
   local neighbours=("$web-2" "$web.pcap1" "$web.pcap") neighbour pids
@@ -26,7 +26,7 @@ nothing_of_a_neighbour_is_deleted() {
   is "$(for neighbour in "${neighbours[@]}"; do pid_of "$neighbour"; done)" "$pids"
 }
 
-two_pods_of_one_name_are_two_captures() {
+pods_of_one_name_in_two_namespaces_have_two_captures() {
   capture web 5
   local first=$NS pid
   pid=$(pid_of web)
@@ -42,7 +42,7 @@ two_pods_of_one_name_are_two_captures() {
   is "$(packets web "not ($(hosts web))")" 0
 }
 
-an_annotation_removed_and_put_back_at_once_starts_from_nothing() {
+an_annotation_removed_and_set_again_starts_with_an_empty_ring() {
   capture web 5
   mark web 7001
   within 20 captured web 'tcp port 7001'
@@ -55,13 +55,13 @@ an_annotation_removed_and_put_back_at_once_starts_from_nothing() {
   is "$(packets web 'tcp port 7001')" 0
 }
 
-a_deleted_pod_takes_its_files_along() {
+a_deleted_pod_loses_its_files() {
   capture web 5
   delete_pod web
   within 20 gone web
 }
 
-a_finished_pod_keeps_its_files_until_the_annotation_goes() {
+a_finished_pod_keeps_its_files_until_the_annotation_is_removed() {
   capture web 5
   mark web 7001
   within 20 captured web 'tcp port 7001'
@@ -70,7 +70,7 @@ a_finished_pod_keeps_its_files_until_the_annotation_goes() {
   within 20 not_capturing web
   within 20 has_event web CaptureFinished
   captured web 'tcp port 7001'
-  annotate web 6 # changes nothing: the address may be another pod's by now
+  annotate web 6 # has no effect: another pod may have the address by now
   unannotate web
   within 20 gone web
 }
@@ -85,7 +85,7 @@ a_finished_pod_keeps_its_files_until_it_is_deleted() {
   within 20 gone web
 }
 
-a_pod_that_finished_first_was_missed() {
+a_pod_that_finished_before_its_capture_gets_an_event() {
   pods web
   finish web
   within 30 phase_is web Succeeded
@@ -94,7 +94,7 @@ a_pod_that_finished_first_was_missed() {
   gone web
 }
 
-a_pod_reborn_under_its_name_starts_from_nothing() {
+a_pod_recreated_under_its_name_starts_with_an_empty_ring() {
   capture web 5
   mark web 7001
   within 20 captured web 'tcp port 7001'

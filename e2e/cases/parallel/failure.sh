@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
-# What becomes of a tcpdump that is killed or does not react.
+# A tcpdump that is killed, or that does not react.
 
-a_killed_tcpdump_is_started_again_and_goes_on_with_its_files() {
+a_killed_tcpdump_is_restarted_and_keeps_its_files() {
   capture web 5
   mark web 7001
   within 20 captured web 'tcp port 7001'
@@ -15,7 +15,7 @@ a_killed_tcpdump_is_started_again_and_goes_on_with_its_files() {
   within 20 captured web 'tcp port 7002'
 }
 
-a_frozen_tcpdump_delays_nobody_and_ends_all_the_same() {
+a_frozen_tcpdump_ends_and_delays_no_other_capture() {
   pods other
   capture web 5
   docker exec "$NODE" kill -STOP "$(pid_of web)"
@@ -24,10 +24,10 @@ a_frozen_tcpdump_delays_nobody_and_ends_all_the_same() {
   within 10 capturing other 5
   within 20 gone web
   within 20 has_event web CaptureStopped packet
-  not has_event web CaptureStopped 'not counting' # it was let go on, wrote what it had, and counted
+  not has_event web CaptureStopped 'not counting' # tcpdump was continued, wrote its packets, and reported its counts
 }
 
-no_zombie_is_left() {
+a_killed_tcpdump_leaves_no_zombie() {
   capture web 5
   local pid
   pid=$(pid_of web)
@@ -35,5 +35,5 @@ no_zombie_is_left() {
   within 20 other_tcpdump web "$pid"
   unannotate web
   within 20 gone web
-  within 10 no_zombies # one of our own `kubectl exec` may be there for a moment
+  within 10 no_zombies # a process of the case's own `kubectl exec` may be a zombie for a moment
 }

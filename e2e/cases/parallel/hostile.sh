@@ -1,13 +1,13 @@
 # shellcheck shell=bash disable=SC2154
-# Annotations of someone who wants more than a capture of the pod.
+# Annotations of an attacker.
 
-# shellcheck disable=SC2034 # the texts of each pod, by name
-no_hostile_text_starts_anything() {
+# shellcheck disable=SC2034 # used by name: an array of texts for each pod
+hostile_annotations_start_nothing() {
   local pods=(one two three) pod text file=pwned-$NS round name
-  # Few for each pod, since one has no more than ten Events at once. Not here: NUL, which no API server lets in.
+  # Four texts for each pod, because a pod gets at most ten Events at once. NUL is missing: the API server accepts none.
   local one=("-w /captures/$file" 'port 80) or (port 443' $'udp\nor tcp' 'host example.com')
   local two=("udp; cat /etc/passwd >/captures/$file" '-z /bin/sh udp' 'vxlan 5 or udp' 'tcp[13] − 1 = 1')
-  # shellcheck disable=SC2016 # not for this shell
+  # shellcheck disable=SC2016 # these texts must not be expanded
   local three=('$(cat /etc/passwd)' '`id`' 'port ８０' 'tcp udp')
   pods other "${pods[@]}"
   for round in {0..3}; do
@@ -23,7 +23,7 @@ no_hostile_text_starts_anything() {
   has_event two CaptureRefused '"vxlan" at character 1 moves the offsets'
   has_event three CaptureRefused 'tcpdump says "' 'syntax error'
 
-  # As much as the API server takes, and more than kubectl can be given as an argument.
+  # The largest annotations that the API server accepts. They are too long for an argument of kubectl.
   printf '{"metadata": {"annotations": {"tcpdump.antrea.io/filter": "%s"}}}' "$(printf 'udp or %.0s' {1..35000})" >"$TMP/long"
   kubectl -n "$NS" patch pod one --type=merge --patch-file "$TMP/long" >/dev/null
   printf '{"metadata": {"annotations": {"tcpdump.antrea.io": "%0250000d"}}}' 5 >"$TMP/long"
@@ -40,10 +40,10 @@ no_hostile_text_starts_anything() {
   is "$(in_controller ls -R /captures /run/packet-capture | grep --count "$file")" 0
 }
 
-a_filter_that_takes_long_to_compile_delays_nobody() {
+a_filter_that_compiles_slowly_delays_no_other_capture() {
   local bomb
   pods web other
-  optional web "filter=portrange $(seq -s '||' 100)" # would take seconds of a processor
+  optional web "filter=portrange $(seq -s '||' 100)" # would take seconds of CPU time
   annotate web 5
   within 20 has_event web CaptureRefused '"49"' 'more than the 48'
   bomb="portrange $(seq -s '||' 48)"

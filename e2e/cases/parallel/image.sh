@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
-# What is in the image, and how captures get out of it.
+# The content of the image, and how captures can be copied out of the container.
 
-there_is_no_shell() {
+the_image_has_no_shell() {
   local shell said
   for shell in sh bash ash /bin/sh /busybox/sh busybox; do
     if said=$(in_controller "$shell" -c true 2>&1); then fail "$shell runs" || return; fi
@@ -34,7 +34,7 @@ captures_are_copied_with_kubectl_cp() {
   [[ $(od -A n -t x4 -N 4 "$TMP/copy") == ' a1b2c3d4' ]]
 }
 
-the_root_file_system_is_read_only() {
+the_root_file_system_of_the_container_is_read_only() {
   local options
   options=$(in_controller cat /proc/self/mounts | awk '$2 == "/" {print $4}')
   [[ $options, == ro,* ]]

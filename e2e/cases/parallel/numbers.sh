@@ -1,31 +1,31 @@
 # shellcheck shell=bash disable=SC2154
-# Numbers and words that could be taken for something else: bytes of a packet, copies of packets, directions.
+# Values that users can misunderstand: bytes of a packet, copies of packets, directions.
 
-the_least_that_is_kept_of_a_packet_has_tcps_flags_and_options_over_ipv6() {
+the_smallest_snaplen_keeps_tcp_flags_and_options_over_ipv6() {
   [[ $PEER6 == *:* ]] || skip 'the pods have no IPv6 addresses'
   local first='tcp.flags.syn == 1 && ipv6'
   pods web
   optional web snaplen=100 'filter=ip6 and tcp port 7001'
   annotate web 5
   within 20 capturing web 5
-  ask web "[$PEER6]:7001/"
-  within 20 captured web 'ip6[53] & 1 != 0' # FIN: its last packets, too
+  fetch web "[$PEER6]:7001/"
+  within 20 captured web 'ip6[53] & 1 != 0' # FIN: the last packets are captured, too
   optional web pause=true # so that the file does not change any more
   within 20 not_capturing web
 
-  verb get "$NS/web" >"$TMP/it" # `copied` compares lengths that snaplen cuts
+  verb get "$NS/web" >"$TMP/it" # not `copied`: it compares lengths, and snaplen cuts packets
   shows "$TMP/it" "$first && tcp.flags.ack == 0"
   shows "$TMP/it" "$first && tcp.flags.ack == 1"
   shows "$TMP/it" 'tcp.flags.fin == 1 && ipv6'
   shows_so_many "$TMP/it" '!ipv6 || !tcp.flags' 0
   shows_so_many "$TMP/it" "$first && (_ws.short || !tcp.options.mss || !tcp.options.timestamp || !tcp.options.wscale)" 0
-  shows_so_many "$TMP/it" 'frame.cap_len > 120' 0 # with the 20 of LINUX_SLL2
+  shows_so_many "$TMP/it" 'frame.cap_len > 120' 0 # 100 bytes and the 20 bytes of LINUX_SLL2
 
   optional web snaplen=99 pause-
   within 20 has_event web CaptureRefused 'snaplen="99"' 'from 100 to 262144' 'headers of IPv6 and TCP'
 }
 
-a_filter_of_directions_is_refused_with_what_to_write() {
+a_filter_with_a_direction_is_refused_with_an_alternative() {
   local own filter
   pods web
   optional web 'filter=inbound and icmp'
@@ -41,7 +41,7 @@ a_filter_of_directions_is_refused_with_what_to_write() {
   capturing_only web "$(hosts web)" "$filter"
 }
 
-a_count_is_of_copies_and_says_so() {
+the_packets_annotation_counts_copies_and_events_say_so() {
   local once
   pods web
   optional web packets=20

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
-# What the annotations beside the main one ask for: a filter, an end, less of each packet, a pause.
+# The other annotations: filter, duration, packets, snaplen, pause.
 
-a_filter_goes_last_in_one_argument_and_only_what_it_matches_is_captured() {
+a_filter_is_the_last_argument_and_only_its_packets_are_captured() {
   local filter='tcp port 7001 or tcp port 7002' pid
   pods web
   optional web "filter=$filter"
@@ -19,20 +19,20 @@ a_filter_goes_last_in_one_argument_and_only_what_it_matches_is_captured() {
   is "$(packets web "not ($filter)")" 0
 }
 
-filters_of_every_day_are_let_through() {
+common_filters_are_accepted() {
   local pods=(one two three) own=() pod i
   local filters=('tcp port 443' 'udp and port 53' 'icmp or icmp6' 'net 10.0.0.0/8' 'tcp[tcpflags] & (tcp-syn|tcp-fin) != 0' 'tcp[13] - 1 = 1'
     'portrange 8000-9000' 'not port 22' 'greater 1000' 'ip6 proto 58' 'src host 10.0.0.1 and dst port 80' 'ether proto 0x0806')
   pods "${pods[@]}"
   for pod in 0 1 2; do own[pod]=$(hosts "${pods[pod]}"); done
   annotate "${pods[@]}" 3
-  for ((i = 0; i < ${#filters[@]}; i += ${#pods[@]})); do # four each, since a pod has no more than ten Events at once
+  for ((i = 0; i < ${#filters[@]}; i += ${#pods[@]})); do # four filters for each pod, because a pod gets at most ten Events at once
     for pod in 0 1 2; do optional "${pods[pod]}" "filter=${filters[i + pod]}"; done
     for pod in 0 1 2; do within 20 capturing_only "${pods[pod]}" "${own[pod]}" "${filters[i + pod]}"; done
   done
 }
 
-a_capture_with_a_duration_ends_by_itself_and_a_changed_one_begins_anew() {
+a_capture_with_a_duration_ends_and_a_changed_duration_restarts_it() {
   pods web beacon
   optional web duration=4s
   annotate web 5
@@ -43,7 +43,7 @@ a_capture_with_a_duration_ends_by_itself_and_a_changed_one_begins_anew() {
   kept=$(packets web)
   kubectl -n "$NS" label pod web colour=green >/dev/null
   annotate beacon 5
-  within 20 capturing beacon 5 # so the label was seen, too
+  within 20 capturing beacon 5 # so the controller has seen the label, too
   not_capturing web
   is "$(packets web)" "$kept"
 
@@ -51,12 +51,12 @@ a_capture_with_a_duration_ends_by_itself_and_a_changed_one_begins_anew() {
   within 20 capturing web 5
   mark web 7002
   within 20 captured web 'tcp port 7002'
-  (($(packets web 'not tcp port 7002') >= kept)) # the files went on
+  (($(packets web 'not tcp port 7002') >= kept)) # the old files were kept
   unannotate web
   within 20 gone web
 }
 
-a_capture_of_so_many_packets_ends_with_exactly_these() {
+a_capture_with_a_packet_limit_keeps_exactly_this_many() {
   pods web
   optional web packets=20
   annotate web 5
@@ -66,7 +66,7 @@ a_capture_of_so_many_packets_ends_with_exactly_these() {
   is "$(packets web)" 20
 }
 
-no_more_of_each_packet_is_kept_than_was_asked_for() {
+snaplen_limits_the_bytes_that_are_kept_of_each_packet() {
   pods web
   optional web snaplen=100
   annotate web 5
@@ -74,7 +74,7 @@ no_more_of_each_packet_is_kept_than_was_asked_for() {
   [[ $(arguments web | xargs) == *' -W 5 -s 120 -w '* ]]
   optional web pause=true # so that the file does not change any more
   within 20 not_capturing web
-  # A record: the time (8 bytes), how much was kept, how much there was, and the packet. The longest of each of the two.
+  # A record has the time (8 bytes), the kept length, the original length, and the packet. The largest value of both lengths is printed.
   is "$(in_controller cat "/captures/$(files web)" | od -A n -v -t u1 -w1 | awk '
     NR <= 24 {next}
     {at++}
@@ -84,7 +84,7 @@ no_more_of_each_packet_is_kept_than_was_asked_for() {
     END {print "at the most", most, "kept; cut packets:", (more > 120), "left over:", at + 0}')" 'at the most 120 kept; cut packets: 1 left over: 0'
 }
 
-a_paused_capture_keeps_its_files_and_goes_on() {
+a_paused_capture_keeps_its_files_and_resumes() {
   capture web 5
   mark web 7001
   within 20 captured web 'tcp port 7001'
@@ -101,7 +101,7 @@ a_paused_capture_keeps_its_files_and_goes_on() {
   is "$(packets web 'tcp port 7003')" 0
 }
 
-an_optional_value_that_cannot_be_read_refuses_all_and_the_capture_goes_on() {
+an_invalid_optional_value_refuses_all_and_the_capture_continues() {
   local key=tcpdump.antrea.io/ pid wrong pod last='' refused=0
   pods running new
   annotate running 5
@@ -128,7 +128,7 @@ an_optional_value_that_cannot_be_read_refuses_all_and_the_capture_goes_on() {
   within 20 capturing new 5
 }
 
-a_capture_that_saw_no_packet_says_where_to_read_why() {
+the_event_of_an_empty_capture_says_where_to_read_why() {
   pods web
   optional web 'filter=tcp port 9'
   annotate web 5

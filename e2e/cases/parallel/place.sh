@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
-# Where the pod is: no address yet, two addresses, another address, the node's own, another node.
+# The pod's addresses and node: no address yet, two addresses, another address, the node's network, another node.
 
-a_pod_without_an_address_is_waited_for() {
+a_capture_waits_for_the_address_of_its_pod() {
   pod_with web 5 \
     '{"op": "add", "path": "/spec/volumes/-", "value": {"name": "late", "configMap": {"name": "late"}}}' \
     '{"op": "add", "path": "/spec/containers/0/volumeMounts/-", "value": {"name": "late", "mountPath": "/late"}}'
@@ -30,13 +30,13 @@ a_pod_with_two_addresses_has_one_capture_of_both() {
   annotate web 5
   within 20 capturing web 5
   [[ $(tcpdumps web) == *".pcap host "*" or host "* ]]
-  ask web "[$PEER6]:7001/"
+  fetch web "[$PEER6]:7001/"
   mark web 7002
   within 20 captured web 'ip6 and tcp port 7001'
   within 20 captured web 'ip and tcp port 7002'
 }
 
-a_pod_whose_address_changes_is_captured_at_the_new_one() {
+a_pod_whose_address_changes_is_captured_at_the_new_address() {
   pod_yaml web 5 | sed 's/restartPolicy: Never/restartPolicy: Always/' | kubectl create -f - >/dev/null
   within 60 captured web
   mark web 7001
@@ -49,7 +49,7 @@ a_pod_whose_address_changes_is_captured_at_the_new_one() {
   within 60 other_ips web "$before"
   within 30 other_tcpdump web "$pid"
   [[ $(tcpdumps web) == *" $(hosts web)" ]]
-  within 20 captured web 'tcp port 7001' # the files went on
+  within 20 captured web 'tcp port 7001' # the old files were kept
   within 30 captured_where_it_is web
 }
 
@@ -69,7 +69,7 @@ a_name_too_long_for_a_file_is_refused() {
 
 only_the_pods_own_node_captures_it() {
   capture web 5
-  on "$(other_worker)" capture beacon 5 # that node's controller has seen all that it will
+  on "$(other_worker)" capture beacon 5 # so the other node's controller has seen all earlier events
   on "$(other_worker)" gone web
   is "$(on "$(other_worker)" controller_log | grep --count "pod=$NS/web ")" 0
   captured web
@@ -78,7 +78,7 @@ only_the_pods_own_node_captures_it() {
 a_pod_in_a_restricted_namespace_is_captured() {
   kubectl label namespace "$NS" pod-security.kubernetes.io/enforce=restricted >/dev/null
   local said
-  if said=$(kubectl -n "$NS" run forbidden --image "$BUSYBOX" --privileged 2>&1); then fail 'any pod is let in'; fi
+  if said=$(kubectl -n "$NS" run forbidden --image "$BUSYBOX" --privileged 2>&1); then fail 'every pod is accepted'; fi
   [[ $said == *restricted* ]]
   capture web 5
 }

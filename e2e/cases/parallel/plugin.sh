@@ -1,19 +1,19 @@
 # shellcheck shell=bash disable=SC2154
-# What the plugin adds to the annotations and the verbs.
+# The plugin.
 
-# shellcheck disable=SC2016 # of the template
+# shellcheck disable=SC2016 # $key and $value belong to the template
 keys() { kubectl -n "$NS" get pod "$1" -o 'go-template={{range $key, $value := .metadata.annotations}}{{$key}}={{$value}}{{"\n"}}{{end}}' | sed '/antrea/!d'; } # POD
 
-start_asks_for_exactly_this_and_stop_start_and_delete_follow() {
+plugin_start_stop_and_delete_change_exactly_the_annotations() {
   local asked=tcpdump.antrea.io
   pods web
   plugin start web --files 7 --filter 'tcp port 7001' --duration=5m --packets 1000 --snaplen 128 >"$TMP/said"
   capturing web 7
   [[ $(<"$TMP/said") == "web: CaptureStarted: tcpdump captures ($(hosts web)) and (tcp port 7001) into "*' 5m after its beginning; '* ]]
-  is "$(starts web)" 1 # all in one patch
+  is "$(starts web)" 1 # all annotations are set in one patch
   is "$(keys web)" "$asked=7"$'\n'"$asked/duration=5m"$'\n'"$asked/filter=tcp port 7001"$'\n'"$asked/packets=1000"$'\n'"$asked/snaplen=128"
 
-  plugin start web --files 3 >"$TMP/said" # what is not said again is taken away
+  plugin start web --files 3 >"$TMP/said" # annotations that are not given again are removed
   is "$(keys web)" "$asked=3"
   capturing web 3
   [[ $(tcpdumps web) == *" $(hosts web)" ]]
@@ -37,13 +37,13 @@ start_asks_for_exactly_this_and_stop_start_and_delete_follow() {
   fails_with 2 'error: start has no option --file' plugin start web --file 3
 }
 
-start_says_why_nothing_begins() {
+plugin_start_says_why_no_capture_starts() {
   local unbound nowhere
-  pod_with unbound '' '{"op": "remove", "path": "/spec/nodeName"}' '{"op": "add", "path": "/spec/schedulerName", "value": "none"}'
+  unbound_pod unbound
   pods finished
   finish finished
   within 30 phase_is finished Succeeded
-  pod_with nowhere '' '{"op": "replace", "path": "/spec/nodeName", "value": "no-such-node"}' # it is removed, but not at once
+  pod_with nowhere '' '{"op": "replace", "path": "/spec/nodeName", "value": "no-such-node"}' # the pod is removed, but not at once
   fails_with 1 "the capture of pod $NS/unbound does not run yet: the pod has no node" plugin start unbound & unbound=$!
   fails_with 1 'no packet-capture pod runs on node no-such-node; hint: ' plugin start nowhere & nowhere=$!
   fails_with 1 'finished: CaptureMissed: ' plugin start finished
@@ -53,7 +53,7 @@ start_says_why_nothing_begins() {
 
 rows() { awk -v "ns=$NS" '$1 == ns {print $2, $3, $4, $5}' <<<"$1"; } # TABLE
 
-captures_of_all_nodes_are_shown_and_fetched_together() {
+plugin_status_and_get_work_for_all_nodes_at_once() {
   local other all
   other=$(other_worker)
   pods here
@@ -70,7 +70,7 @@ captures_of_all_nodes_are_shown_and_fetched_together() {
   is "$(head -n 1 <<<"$all" | cut -d ' ' -f 1)" NAMESPACE
   is "$(grep --count '^NAMESPACE' <<<"$all")" 1
   is "$(rows "$all" | grep -v ^set | sort)" "here $NODE capturing 2"$'\n'"there $other capturing 2"
-  is "$(awk '{print index($0, $3)}' <<<"$all" | sort -u | wc -l)" 1 # all begin in the same column
+  is "$(awk '{print index($0, $3)}' <<<"$all" | sort -u | wc -l)" 1 # all states begin in the same column
   all=$(plugin status -o json)
   is "$(grep -c '^{.*}$' <<<"$all") $(wc -l <<<"$all")" '3 3'
   is "$(grep '"pod":"there"' <<<"$all" | value '.node} {.state')" "$other capturing"
@@ -93,7 +93,7 @@ captures_of_all_nodes_are_shown_and_fetched_together() {
   is "$(tail -n 1 "$TMP/said")" "$NS/here on node $NODE: $(capinfos -T -r -M -c piped | cut -f 2) packets, $(stat -c %s piped) bytes"
 }
 
-a_copy_that_is_cut_short_is_no_copy() {
+plugin_get_fails_for_an_incomplete_copy() {
   local real
   real=$(command -v kubectl)
   mkdir "$TMP/bin"

@@ -1,14 +1,14 @@
 # shellcheck shell=bash disable=SC2154
-# Readers that get nothing, that are cut off, and that get a damaged file.
+# Readers without packets, readers that lose their client, and readers of a damaged file.
 
-follows() { # POD: in the background, by the plugin, to $TMP/POD and $TMP/POD.said; it ends with the reader of its output
+follows() { # POD: runs the plugin in the background, with output to $TMP/POD and $TMP/POD.said. The plugin ends when the reader of its output ends
   mkfifo "$TMP/$1.pipe"
   cat <"$TMP/$1.pipe" >"$TMP/$1" &
   readers+=($!)
   plugin follow "$1" >"$TMP/$1.pipe" 2>"$TMP/$1.said" &
 }
 is_empty_capture() { is "$(capinfos -T -r -M -t -E -c -s "$1" | cut -f 2-)" $'pcap\tlinux-sll2\t0\t24'; } # FILE
-says() { grep --quiet --extended-regexp -- "^$2" "$TMP/$1.said" || fail "$(<"$TMP/$1.said")"; } # POD PATTERN: at the beginning of a line
+says() { grep --quiet --extended-regexp -- "^$2" "$TMP/$1.said" || fail "$(<"$TMP/$1.said")"; } # POD PATTERN: a line begins with the pattern
 notes_are() { is "$(grep --count '^note: ' "$TMP/$1.said")" "$2"; }                               # POD COUNT
 
 a_capture_that_does_not_run_gives_a_header_and_the_reason_at_once() {
@@ -41,7 +41,7 @@ a_capture_that_does_not_run_gives_a_header_and_the_reason_at_once() {
   for pod in refused paused; do within 60 nobody_reads follow "$pod"; done
 }
 
-a_terminal_is_refused_before_the_first_byte() {
+get_and_follow_refuse_a_terminal_before_the_first_byte() {
   local verb code
   capture web 5
   for verb in get follow; do
@@ -49,34 +49,34 @@ a_terminal_is_refused_before_the_first_byte() {
     timeout 30 script --quiet --return --command "kubectl -n kube-system exec -it $CONTROLLER -- packet-capture $verb $NS/web >$TMP/$verb 2>$TMP/$verb.err" \
       /dev/null </dev/null >/dev/null || code=$?
     is "$code" 2
-    # What it says comes on the same terminal; of a capture there is nothing.
+    # The only line on the terminal is the error; there are no packets.
     is "$(grep --count --text . "$TMP/$verb")" 1
     grep --quiet --text 'error: standard output is a terminal' "$TMP/$verb" || fail "$(<"$TMP/$verb")"
   done
   nobody_reads follow web
 }
 
-a_reader_ends_within_a_minute_of_its_client() {
+a_reader_ends_within_a_minute_after_its_client() {
   local clients=()
   capture web 5
   download web
   mkfifo "$TMP/held" "$TMP/unread"
   exec 7<>"$TMP/held" 8<>"$TMP/unread"
-  # Nobody reads what they write, so that they stand still; and nothing says to one of them that its client goes.
+  # Nobody reads the output, so both readers block. The second reader has no standard input, so it cannot notice the end of its client.
   kubectl -n kube-system exec -i "$CONTROLLER" -- packet-capture follow "$NS/web" --all <&7 >&8 2>/dev/null &
   clients+=($!)
   kubectl -n kube-system exec "$CONTROLLER" -- packet-capture follow "$NS/web" --all </dev/null >&8 2>/dev/null &
   clients+=($!)
-  within 20 two_read web
+  within 20 two_followers web
   kill -KILL "${clients[@]}"
   within 60 nobody_reads follow web
   exec 7>&- 8>&-
 }
-two_read() { is "$(readers_here follow "$1" | wc -l)" 2; } # POD
+two_followers() { is "$(readers_here follow "$1" | wc -l)" 2; } # POD
 
-victim() { echo "/proc/$(controller_pid)/root/captures/$(files web | head -n 1)"; } # the file of web, on its node
+victim() { echo "/proc/$(controller_pid)/root/captures/$(files web | head -n 1)"; } # the path of web's file on its node
 
-what_is_damaged_is_told_and_no_packet_is_made_up() {
+get_reports_damage_and_invents_no_packet() {
   local whole size
   capture web 5
   mark web 7001
@@ -92,7 +92,7 @@ what_is_damaged_is_told_and_no_packet_is_made_up() {
   says nuls 'warning: 1 file was cut off within a packet or damaged; .* 4096 bytes are not copied, '
   is "$(shark "$TMP/nuls" -Y 'frame.time_epoch < 1000000000' | wc -l)" 0
 
-  # The first packet claims to be 200,000 bytes long, which is more than there is.
+  # The header of the first packet says 200,000 bytes, which is more than the file has.
   size=$(docker exec "$NODE" stat -c %s "$(victim)")
   ((size < 200000))
   printf '\100\015\003\000\100\015\003\000' | docker exec -i "$NODE" dd of="$(victim)" bs=1 seek=32 conv=notrunc status=none

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
-# What `packet-capture get`, `follow` and `status` show of captures.
+# `packet-capture get`, `follow` and `status`.
 
-# Servers, and a Service for each. They answer any request for a page, and any question for a name.
+# Creates server pods, and a Service for each. A server answers every HTTP request and every DNS query.
 server() { # NAME...: on the case's node
   local name
   for name; do
@@ -32,7 +32,7 @@ YAML
   done | kubectl create -f - >/dev/null
 }
 
-# The addresses of both families, each with a name: NAME4=A NAME6=B.
+# Prints each address with a name by its family: NAME4=A NAME6=B.
 named() { # NAME ADDRESS...
   local ip
   for ip in "${@:2}"; do if [[ $ip == *:* ]]; then echo "${1}6=$ip"; else echo "${1}4=$ip"; fi; done
@@ -47,7 +47,7 @@ node_named() { # NAME NODE
   named "$1" "${addresses[@]}"
 }
 
-# Ten echoes, ten questions and ten requests to each, told apart by what they are about.
+# Sends ten pings, ten DNS queries and ten HTTP requests to each address. The number and the name are part of each, so each packet can be identified.
 talk() { # POD NAME=ADDRESS...
   # shellcheck disable=SC2016 # for the pod's shell
   kubectl -n "$NS" exec "$1" -- sh -c '
@@ -63,8 +63,8 @@ talk() { # POD NAME=ADDRESS...
     done' talk "${@:2}" >"$TMP/talk" 2>&1 || true
 }
 
-# kube-proxy may take a moment.
-reached() { # NAME=ADDRESS...
+# Whether the pod web reaches each address. kube-proxy may need a moment.
+all_reachable() { # NAME=ADDRESS...
   local each at
   for each; do
     at=${each#*=}
@@ -73,7 +73,7 @@ reached() { # NAME=ADDRESS...
   done
 }
 
-# How often each packet of `talk` is in a file: "NAME KIND PACKETS DIFFERENT-ONES".
+# Counts the packets of `talk` in a file: "NAME KIND PACKETS DIFFERENT-PACKETS".
 tally() { # FILE NAME=ADDRESS...
   shark "$1" -o tcp.analyze_sequence_numbers:FALSE -o tcp.desegment_tcp_streams:FALSE \
     -Y 'dns || http.request || icmp.type in {0, 8} || icmpv6.type in {128, 129}' -T fields -E occurrence=f \
@@ -92,8 +92,8 @@ tally() { # FILE NAME=ADDRESS...
       END {for (each in seen) print each, seen[each], differ[each]}' | sort
 }
 
-# What `talk` has said.
-said() { # NAME=ADDRESS...
+# The tally of a file that has each packet of `talk` once.
+expected_tally() { # NAME=ADDRESS...
   local name kinds kind
   for name in "${@%%=*}"; do
     kinds='echo echo-answer question answer request'
@@ -102,7 +102,7 @@ said() { # NAME=ADDRESS...
   done | sort
 }
 
-each_packet_is_copied_once_whatever_way_it_took() {
+get_shows_each_packet_once_on_every_path() {
   local other to from_near from_far flagged='tcp.analysis.retransmission || tcp.analysis.duplicate_ack || tcp.analysis.out_of_order' once all
   other=$(other_worker)
   server web near
@@ -114,13 +114,13 @@ each_packet_is_copied_once_whatever_way_it_took() {
     pod_named far far; service_named service-far far; node_named node-other "$other")
   mapfile -t from_near < <(pod_named from-near web; service_named from-near-service web)
   mapfile -t from_far < <(pod_named from-far web; service_named from-far-service web)
-  within 20 reached "${to[@]}"
+  within 20 all_reachable "${to[@]}"
   talk web "${to[@]}"
   talk near "${from_near[@]}"
   talk far "${from_far[@]}"
   mark web 7001
   within 20 captured web 'tcp port 7001'
-  optional web pause=true # so that all look at the same packets
+  optional web pause=true # so that all copies are made from the same packets
   within 20 not_capturing web
 
   copied web "$TMP/once"
@@ -130,14 +130,14 @@ each_packet_is_copied_once_whatever_way_it_took() {
   shows_so_many "$TMP/all" frame "$(packets web)"
   tally "$TMP/once" "${to[@]}" >"$TMP/once.tally"
   tally "$TMP/all" "${to[@]}" >"$TMP/all.tally"
-  is "$(<"$TMP/once.tally")" "$(said "${to[@]}" "${from_near[@]}" "${from_far[@]}")"
+  is "$(<"$TMP/once.tally")" "$(expected_tally "${to[@]}" "${from_near[@]}" "${from_far[@]}")"
   is "$(repeated "$TMP/once")" ''
   [[ $(repeated "$TMP/all") ]]
-  shows "$TMP/once" "tcp.dstport == 8080 && ip.src != $(field near .status.podIP)" # the kubelet's
+  shows "$TMP/once" "tcp.dstport == 8080 && ip.src != $(field near .status.podIP)" # a request of the kubelet
   (($(steps_back_ms "$TMP/once") < 500))
 
   once=$(shark "$TMP/once" -Y "$flagged" | wc -l) all=$(shark "$TMP/all" -Y "$flagged" | wc -l)
-  echo "all of it: $(tail -n 1 "$TMP/once.said"), and $(tail -n 1 "$TMP/all.said") with --all"
+  echo "copied: $(tail -n 1 "$TMP/once.said"), and $(tail -n 1 "$TMP/all.said") with --all"
   echo "as repeated, tshark flags $once, and $all with --all"
   echo 'packets of each kind: sent, copied by get, in the ring'
   join <(sed 's/ /:/' "$TMP/once.tally") <(sed 's/ /:/' "$TMP/all.tally") | awk '{print $1, $3, $2, $4}' | column -t
@@ -146,7 +146,7 @@ each_packet_is_copied_once_whatever_way_it_took() {
 
 load() { kubectl -n "$NS" exec "$1" -- sh -c "until [ -e /tmp/enough ]; do timeout 5 wget -q -O /dev/null http://$PEER:8080/3MB; done"; } # POD
 
-a_copy_made_under_load_is_valid_and_disturbs_no_capture() {
+get_under_load_is_valid_and_disturbs_no_capture() {
   local pod loading copies
   pods five one
   annotate five 5
@@ -169,9 +169,9 @@ a_copy_made_under_load_is_valid_and_disturbs_no_capture() {
   (($(capinfos -T -r -M -s "$TMP/five" | cut -f 2) > 2000000))
 }
 
-begins() { shark "$1" -Y "tcp.dstport == $2 && tcp.flags.syn == 1" -T fields -e frame.number | xargs; } # FILE PORT: where requests to it begin
+begins() { shark "$1" -Y "tcp.dstport == $2 && tcp.flags.syn == 1" -T fields -e frame.number | xargs; } # FILE PORT: the numbers of the packets that begin a request to this port
 
-a_copy_goes_on_over_restarts_pauses_and_the_pods_end() {
+get_shows_packets_across_restarts_pauses_and_the_end_of_the_pod() {
   local port
   capture web 5
   for port in 7001 7002 7003; do
@@ -196,10 +196,10 @@ a_copy_goes_on_over_restarts_pauses_and_the_pods_end() {
   fails_with 1 "error: no capture of $NS/web on this node; it asks for none; hint: kubectl -n $NS annotate pod web " verb get "$NS/web"
 }
 
-a_verb_that_finds_no_capture_says_where_to_look() {
+a_reader_without_a_capture_says_where_to_look() {
   pods plain
   on "$(other_worker)" pods elsewhere
-  pod_with unbound 5 '{"op": "remove", "path": "/spec/nodeName"}' '{"op": "add", "path": "/spec/schedulerName", "value": "none"}'
+  unbound_pod unbound 5
   fails_with 1 "error: no capture of $NS/plain on this node; it asks for none; hint: kubectl -n $NS annotate pod plain tcpdump.antrea.io=5" verb get "$NS/plain"
   fails_with 1 "error: no capture of $NS/elsewhere on this node; it runs on $(other_worker)" verb get "$NS/elsewhere"
   fails_with 1 "error: no capture of $NS/elsewhere on this node; it runs on $(other_worker)" verb follow "$NS/elsewhere" --all
@@ -209,10 +209,10 @@ a_verb_that_finds_no_capture_says_where_to_look() {
   fails_with 2 'error: "\u{1b}[31mred" is no name of a pod: [NAMESPACE/]POD' verb get $'\e[31mred'
   fails_with 2 'usage: packet-capture follow ' verb follow "$NS/plain" plain
   fails_with 2 'error: "A" is no name of a namespace' verb status -n A
-  is "$(verb status -n "$NS" | wc -l)" 1 # the columns' names
+  is "$(verb status -n "$NS" | wc -l)" 1 # only the header
 }
 
-a_followed_capture_is_shown_live_until_its_end() {
+follow_shows_a_capture_live_until_its_end() {
   local following pid
   capture web 5
   mark web 7001
@@ -237,7 +237,7 @@ a_followed_capture_is_shown_live_until_its_end() {
   within 20 gone web
 }
 
-a_follower_ends_with_its_reader_even_if_no_packets_come() {
+follow_ends_with_its_client_even_without_packets() {
   local following reader
   pods web
   optional web filter='tcp port 7001'
@@ -257,10 +257,10 @@ a_follower_ends_with_its_reader_even_if_no_packets_come() {
   same_tcpdump web "$(pid_of web)"
 }
 
-kill_and_look() { docker exec "$NODE" kill -KILL "$(pid_of crashing)"; row_has crashing failed; }
+kill_and_shows_failed() { docker exec "$NODE" kill -KILL "$(pid_of crashing)"; row_has crashing failed; }
 HOSTILE=$'\e[31mred\e]0;title\a\xc2\x9b31m\nudp\r'
 
-status_tells_how_each_capture_is_getting_on_and_why() {
+status_shows_the_state_and_the_reason_of_each_capture() {
   local line
   pods web paused finished refused crashing
   pod_with late 5 \
@@ -278,7 +278,7 @@ status_tells_how_each_capture_is_getting_on_and_why() {
   within 20 row_has finished finished ' 1  ' 'all the copies'
   within 20 row_has refused refused 'tcpdump.antrea.io/filter'
   within 30 row_has late waiting 'address'
-  within 60 kill_and_look
+  within 60 kill_and_shows_failed
 
   verb status -n "$NS" -o wide >"$TMP/wide"
   is "$(head -n 1 "$TMP/wide" | xargs)" 'NAMESPACE POD NODE STATE N FILES SIZE OLDEST COPIES DROPPED ADDRESSES FILTER REASON'

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# What the annotation asks for. Each function is one promise; they run side by side, each with pods of its own.
+# The annotation tcpdump.antrea.io. Each function tests one promise. The functions run in parallel, each with its own pods.
 
 an_annotation_starts_exactly_the_promised_command() {
   pods web
@@ -59,7 +59,7 @@ the_ring_keeps_to_n_files_of_a_megabyte_and_drops_the_oldest() {
   done < <(in_controller ls -l /captures | awk -v "stem=$(stem web).pcap" 'index($NF, stem) == 1 {print $5, $NF}')
 }
 
-a_single_file_has_no_digit_and_two_digits_begin_at_eleven() {
+a_single_file_has_no_index_and_eleven_files_have_two_digits() {
   pods one ten eleven
   annotate one 1
   annotate ten 10
@@ -72,7 +72,7 @@ a_single_file_has_no_digit_and_two_digits_begin_at_eleven() {
   is "$(files eleven)" "$(stem eleven).pcap00"
 }
 
-a_changed_number_restarts_once_and_keeps_the_old_packets() {
+a_changed_number_restarts_tcpdump_once_and_keeps_the_old_packets() {
   capture web 5
   download web
   mark web 7001
@@ -92,7 +92,7 @@ a_changed_number_restarts_once_and_keeps_the_old_packets() {
   within 20 captured web 'tcp port 7002'
 }
 
-of_many_changes_at_once_the_last_wins() {
+the_last_of_many_changes_at_once_wins() {
   capture web 5
   local before began=$SECONDS files most more
   before=$(starts web)
@@ -100,12 +100,12 @@ of_many_changes_at_once_the_last_wins() {
     annotate web "$files"
   done
   within 20 capturing web 9
-  most=$((1 + (SECONDS + 1 - began) / 2)) # one at once, then one in two seconds
+  most=$((1 + (SECONDS + 1 - began) / 2)) # one restart at once, then one restart in two seconds
   more=$(($(starts web) - before))
   ((more >= 1 && more <= most)) || fail "$more restarts, at most $most expected"
 }
 
-a_change_of_anything_else_changes_nothing() {
+a_change_of_other_metadata_changes_no_capture() {
   pods beacon
   capture web 5
   local pid lines
@@ -114,16 +114,16 @@ a_change_of_anything_else_changes_nothing() {
   lines=$(controller_log | grep --count "pod=$NS/web")
   kubectl -n "$NS" label pod web colour=green >/dev/null
   kubectl -n "$NS" annotate pod web colour=green tcpdump.antrea.iox=7 >/dev/null
-  # a later change of another pod has been acted on, so this one was seen too
+  # The controller has handled a later change of another pod, so it has seen this change too.
   annotate beacon 1
   within 20 capturing beacon 1
   same_tcpdump web "$pid"
   is "$(controller_log | grep --count "pod=$NS/web")" "$lines"
 }
 
-a_value_that_cannot_be_read_is_refused_and_the_capture_goes_on() {
+an_invalid_value_is_refused_and_the_capture_continues() {
   local value pod pid refused
-  capture web api 5 # two, since a pod has no more than ten Events at once
+  capture web api 5 # two pods, because a pod gets at most ten Events at once
   for pod in web api; do
     mark "$pod" 7001
     within 20 captured "$pod" 'tcp port 7001'
@@ -148,7 +148,7 @@ a_value_that_cannot_be_read_is_refused_and_the_capture_goes_on() {
   within 20 capturing web 6
 }
 
-a_first_value_that_cannot_be_read_starts_nothing() {
+an_invalid_first_value_starts_no_capture() {
   pods web
   annotate web many
   within 20 has_event web CaptureRefused '"many"'
@@ -157,7 +157,7 @@ a_first_value_that_cannot_be_read_starts_nothing() {
   within 20 capturing web 3
 }
 
-an_unknown_key_is_refused_until_it_goes() {
+an_unknown_key_is_refused_until_it_is_removed() {
   pods web
   kubectl -n "$NS" annotate pod web tcpdump.antrea.io=5 tcpdump.antrea.io/fliter='port 80' >/dev/null
   within 20 has_event web CaptureRefused tcpdump.antrea.io/fliter
@@ -166,7 +166,7 @@ an_unknown_key_is_refused_until_it_goes() {
   within 20 capturing web 5
 }
 
-events_that_differ_only_in_their_text_are_all_described() {
+events_that_differ_only_in_their_text_are_all_shown() {
   pods web
   annotate web abc
   within 20 has_event web CaptureRefused '"abc"'

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # A pod that runs before the API server knows its address.
 
-a_hook_that_delays_the_address_is_told_of_before_and_after() {
+events_report_a_delayed_address_before_and_after_the_start() {
   pod_with web 5 '{"op": "add", "path": "/spec/containers/0/lifecycle", "value": {"postStart": {"exec": {"command": ["sleep", "20"]}}}}'
   within 60 has_event web CaptureWaiting 'Packets before that are not captured' 'containers may run already' postStart
   is "$(ips web)" ''
@@ -10,7 +10,7 @@ a_hook_that_delays_the_address_is_told_of_before_and_after() {
   event_count_is web CaptureWaiting 1
 }
 
-a_pod_that_has_its_address_in_time_is_told_of_nothing_missed() {
+events_report_no_missed_packets_if_the_address_came_in_time() {
   capture web 5
   within 20 has_event web CaptureStarted
   not has_event web CaptureStarted 'were not captured'

@@ -1,15 +1,15 @@
 # shellcheck shell=bash disable=SC2154
-# What happens when the controller goes away and comes back. One at a time: each takes the controller from every pod of its node.
+# Restarts of the controller. These cases are serial, because each stops the controller for all pods of its node.
 
 a_killed_controller_resumes_what_is_wanted_and_removes_what_is_not() {
-  afterwards renew_controller # or the kubelet would let the next one killed wait
+  afterwards replace_controller # otherwise the kubelet would delay the restart in the next case
   capture wanted unwanted deleted 5
   mark wanted 7001
   within 20 captured wanted 'tcp port 7001'
   local pid count
   pid=$(controller_pid)
   count=$(restarts)
-  docker exec "$NODE" kill -STOP "$pid" # it hears of none of what follows
+  docker exec "$NODE" kill -STOP "$pid" # the controller sees none of the following changes
   unannotate unwanted
   delete_pod deleted
   docker exec "$NODE" kill -KILL "$pid"
@@ -22,19 +22,19 @@ a_killed_controller_resumes_what_is_wanted_and_removes_what_is_not() {
   within 20 captured wanted 'tcp port 7002'
 }
 
-a_restarted_controller_starts_no_finished_pod_again() {
-  afterwards renew_controller
+a_restarted_controller_captures_no_finished_pod_again() {
+  afterwards replace_controller
   capture finished 5
   finish finished
   within 30 phase_is finished Succeeded
   within 20 not_capturing finished
   docker exec "$NODE" kill -KILL "$(controller_pid)"
-  capture web 5 # the new one is at work
+  capture web 5 # the new controller works
   not_capturing finished
   captured finished
 }
 
-a_terminated_controller_ends_within_ten_seconds_and_its_successor_starts_anew() {
+a_terminated_controller_ends_within_ten_seconds_and_its_successor_starts_with_empty_rings() {
   capture web frozen 5
   mark web 7001
   within 20 captured web 'tcp port 7001'
@@ -47,11 +47,11 @@ a_terminated_controller_ends_within_ten_seconds_and_its_successor_starts_anew() 
   find_controller
   within 20 captured web
   within 20 captured frozen
-  is "$(packets web 'tcp port 7001')" 0 # the volume went with the pod
+  is "$(packets web 'tcp port 7001')" 0 # the volume was deleted with the pod
 }
 
-without_its_cluster_role_the_controller_is_not_ready_and_says_why() {
-  afterwards renew_controller
+a_controller_without_its_cluster_role_is_not_ready_and_says_why() {
+  afterwards replace_controller
   afterwards apply_daemonset
   capture web 5
   kubectl delete clusterrolebinding packet-capture >/dev/null
@@ -67,21 +67,21 @@ without_its_cluster_role_the_controller_is_not_ready_and_says_why() {
   within 20 captured web
 }
 
-without_word_for_too_long_tcpdump_stops_and_the_files_stay() {
+tcpdump_stops_after_max_stale_and_its_files_are_kept() {
   set_environment MAX_STALE=10s
   capture web 5
   mark web 7001
   within 20 captured web 'tcp port 7001'
   kubectl delete clusterrolebinding packet-capture >/dev/null
-  docker exec "$CONTROL_PLANE" pkill -KILL -x kube-apiserver # which ends every watch; the kubelet starts it again
+  docker exec "$CONTROL_PLANE" pkill -KILL -x kube-apiserver # this ends every watch; the kubelet restarts the API server
   within 90 not_capturing web
   within 90 captured web 'tcp port 7001'
-  manifest_of ClusterRoleBinding | kubectl apply -f - >/dev/null # and nothing else: a new controller would have no files
+  manifest_of ClusterRoleBinding | kubectl apply -f - >/dev/null # only the binding: a new controller pod would have no files
   within 60 capturing web 5
   captured web 'tcp port 7001'
 }
 
-in_a_namespace_named_for_it_the_nodes_network_is_captured() {
+host_network_namespaces_allows_pods_on_the_nodes_network() {
   set_environment "HOST_NETWORK_NAMESPACES=$NS"
   pod_with web 5 '{"op": "add", "path": "/spec/hostNetwork", "value": true}'
   within 60 captured web

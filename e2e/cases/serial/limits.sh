@@ -1,10 +1,7 @@
 # shellcheck shell=bash disable=SC2154
-# What the operator of the node allows, and what the node has room for. One at a time: each changes every controller, or fills one.
+# The operator's limits. These cases are serial, because each changes all controllers, or fills a node.
 
-# Pods of earlier cases may still be on their way out, and what they have counts.
-nobody_else_captures() { is "$(listing)" ''; }
-
-the_newest_wish_waits_for_room_and_a_restart_keeps_the_order() {
+the_newest_request_waits_for_the_budget_and_a_restart_keeps_the_order() {
   set_environment MAX_CAPTURES=3 MAX_CAPTURES_PER_NAMESPACE=3 NODE_BUDGET_MB=20 NAMESPACE_BUDGET_MB=20 MAX_DURATION=1h MAX_SNAPLEN=128 KEEP_AFTER_POD=10s
   within 60 nobody_else_captures
   local pid deleted
@@ -45,11 +42,11 @@ the_newest_wish_waits_for_room_and_a_restart_keeps_the_order() {
   within 20 capturing two 1
   has_files four
   within 30 has_no_files four
-  ((SECONDS - deleted >= 10)) || fail "its files were kept for $((SECONDS - deleted)) s"
+  ((SECONDS - deleted >= 10)) || fail "its files were retained for $((SECONDS - deleted)) s"
 }
 
-a_restart_starts_no_ended_capture_again_and_prolongs_none() {
-  afterwards renew_controller
+a_controller_restart_repeats_no_finished_capture_and_prolongs_none() {
+  afterwards replace_controller
   local pod count lasted
   pods counted brief long
   optional counted packets=10
@@ -68,11 +65,11 @@ a_restart_starts_no_ended_capture_again_and_prolongs_none() {
     not_capturing "$pod"
     captured "$pod"
   done
-  is "$(starts counted) $(starts brief)" '0 0' # of this controller
+  is "$(starts counted) $(starts brief)" '0 0' # starts by the new controller
   is "$(packets counted)" 10
 }
 
-at_the_disks_floor_all_captures_stop_in_order_and_go_on_when_there_is_space() {
+captures_stop_cleanly_at_the_low_watermark_and_resume_at_the_high_watermark() {
   local pod
   change_controllers "{$(environment MIN_FREE_MB=5 MIN_FREE_PERCENT=0), \"volumes\": [{\"name\": \"captures\",
     \"emptyDir\": {\"medium\": \"Memory\", \"sizeLimit\": \"20Mi\"}}]}" # 21 MB
@@ -82,7 +79,7 @@ at_the_disks_floor_all_captures_stop_in_order_and_go_on_when_there_is_space() {
   annotate lean 5
   annotate thin 1
   for pod in fat lean thin; do within 20 captured "$pod"; done
-  for pod in {1..5}; do download fat; done # more would go round in the ring
+  for pod in {1..5}; do download fat; done # more downloads would overwrite files of the ring
   until has_event fat CaptureLowDisk; do
     ((SECONDS < 150)) || fail 'the disk does not fill'
     download lean
@@ -94,7 +91,7 @@ at_the_disks_floor_all_captures_stop_in_order_and_go_on_when_there_is_space() {
     within 10 row_has "$pod" lowdisk
   done
 
-  unannotate lean # which leaves a little more than 5 MB free
+  unannotate lean # then a little more than 5 MB are free
   within 20 gone lean
   annotate lean 1
   within 20 has_event lean CaptureRefused '10 MB must stay' '(MIN_FREE_MB'
@@ -114,9 +111,9 @@ at_the_disks_floor_all_captures_stop_in_order_and_go_on_when_there_is_space() {
 all_tcpdumps() { processes | awk '$3 == "tcpdump" {print $1}'; }
 sixteen_run() { is "$(captures_here | grep --count .)" 16; }
 
-as_many_captures_as_are_allowed_keep_within_the_memory_limit() {
+sixteen_captures_stay_within_the_memory_limit() {
   local i pids restarted limit most=0 own own_most=0 until
-  set_environment MAX_CAPTURES_PER_NAMESPACE=16 # a new controller, whose memory has seen nothing yet
+  set_environment MAX_CAPTURES_PER_NAMESPACE=16 # this starts a new controller, so that earlier cases do not count in its memory
   within 60 nobody_else_captures
   restarted=$(restarts)
   for i in {1..16}; do
@@ -127,7 +124,7 @@ as_many_captures_as_are_allowed_keep_within_the_memory_limit() {
   pids=$(all_tcpdumps)
   read -r limit most own < <(memory)
   until=$((SECONDS + 60))
-  while ((most < limit - 4194304)); do # until what they wrote fills the limit, and the kernel has to take pages back
+  while ((most < limit - 4194304)); do # until the page cache of the written files fills the limit, and the kernel has to reclaim pages
     ((SECONDS < until)) || fail "only $most bytes after a minute"
     read -r limit most own < <(memory)
   done
@@ -138,6 +135,6 @@ as_many_captures_as_are_allowed_keep_within_the_memory_limit() {
   done
   is "$(all_tcpdumps)" "$pids"
   is "$(restarts)" "$restarted"
-  echo "16 captures under load: of $limit bytes at the most $most at once, written pages included, and $own_most without them"
+  echo "16 captures under load: limit $limit bytes, peak $most bytes with the page cache, $own_most bytes without it"
   ((own_most > 0 && own_most < limit / 2))
 }

@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2154
-# What policy.yaml adds: who may start, change and stop captures, and who may read them. One at a time: it is for the whole cluster.
+# policy.yaml: who may start, change and stop captures, and who may read them. These cases are serial, because policy.yaml applies to the whole
+# cluster.
 
 generate_as() { pod_yaml web "${@:2}" | sed 's/^  name: web$/  generateName: web-/' | as "$1" create -f -; } # PERSON [FILES]
 apply_as() { pod_yaml "${@:2}" | as "$1" apply --server-side --force-conflicts -f -; } # PERSON POD [FILES]
@@ -19,12 +20,12 @@ bind_as() { # PERSON PATH POD ANNOTATION
     \"metadata\": {\"name\": \"$3\", \"annotations\": {\"$4\": \"5\"}}, \"target\": {\"kind\": \"Node\", \"name\": \"$NODE\"}}"
 }
 
-without_the_right_an_editor_starts_changes_and_stops_nothing() {
+an_editor_without_the_permission_starts_changes_and_stops_no_capture() {
   apply_policy
   editor ed
   capture web 5
   pods plain
-  pod_with unbound '' '{"op": "remove", "path": "/spec/nodeName"}' '{"op": "add", "path": "/spec/schedulerName", "value": "none"}'
+  unbound_pod unbound
   local pid pod
   pid=$(pid_of web)
   denied starting ed
@@ -59,10 +60,10 @@ without_the_right_an_editor_starts_changes_and_stops_nothing() {
   within 20 gone web
 }
 
-with_the_right_in_one_namespace_an_editor_captures_there_and_only_there() {
+an_editor_with_the_permission_in_one_namespace_captures_only_there() {
   apply_policy
   editor ed
-  give ed clusterrole=packet-capture-user "$NS"
+  grant ed clusterrole=packet-capture-user "$NS"
   pods web
   within 10 annotate_as ed web tcpdump.antrea.io=5
   within 20 capturing web 5
@@ -71,29 +72,29 @@ with_the_right_in_one_namespace_an_editor_captures_there_and_only_there() {
   starting ed >/dev/null
   annotate_as ed web tcpdump.antrea.io- >/dev/null
   within 20 gone web
-  take ed clusterrole=packet-capture-user "$NS"
+  revoke ed clusterrole=packet-capture-user "$NS"
   within 10 denied annotate_as ed web tcpdump.antrea.io=5
-  give ed clusterrole=packet-capture-user "$NS"
+  grant ed clusterrole=packet-capture-user "$NS"
   within 10 starting ed
   NS=$NS-b
   namespace "$NS"
-  give ed clusterrole=edit "$NS"
+  grant ed clusterrole=edit "$NS"
   pods web
   within 10 annotate_as ed web another=5
   denied annotate_as ed web tcpdump.antrea.io=5
   denied starting ed
 }
 
-# Every kind that Kubernetes itself makes pods from, with an annotation for them.
+# A workload of any kind that Kubernetes itself creates pods from, with the annotation in its template.
 workload() { # KIND [FILES]
-  local template group=apps/v1 asked=${2:+"tcpdump.antrea.io: '$2'"} restart=Always
+  local template group=apps/v1 annotation=${2:+"tcpdump.antrea.io: '$2'"} restart=Always
   local selector="selector: {matchLabels: {app: $1}}"
   case $1 in
     CronJob | Job) group=batch/v1 selector='' restart=Never ;;
     PodTemplate) group=v1 ;;
     ReplicationController) group=v1 selector="selector: {app: $1}" ;;
   esac
-  template="{metadata: {labels: {app: $1, e2e: $ID}, annotations: {$asked}}, spec: {restartPolicy: $restart,
+  template="{metadata: {labels: {app: $1, e2e: $ID}, annotations: {$annotation}}, spec: {restartPolicy: $restart,
     automountServiceAccountToken: false, terminationGracePeriodSeconds: 1, nodeSelector: {kubernetes.io/hostname: $NODE},
     containers: [{name: main, image: $BUSYBOX, imagePullPolicy: IfNotPresent, command: [sleep, '3600']}]}}"
   echo "{apiVersion: $group, kind: $1, metadata: {name: ${1,,}, namespace: $NS},"
@@ -106,34 +107,34 @@ workload() { # KIND [FILES]
 }
 
 create_workload_as() { workload "${@:2}" | as "$1" create -f -; } # PERSON KIND [FILES]
-pods_of() { # KIND COUNT: so many have the annotation
+pods_of() { # KIND COUNT: this many of its pods have the annotation
   is "$(kubectl -n "$NS" get pods -l "app=$1" -o 'jsonpath={.items[*].metadata.annotations.tcpdump\.antrea\.io}' | wc -w)" "$2"
 }
 patch_template_as() { # PERSON ANNOTATION
   as "$1" patch deployment deployment -p "{\"spec\": {\"template\": {\"metadata\": {\"annotations\": {$2}}}}}"
 }
-template_asks_for() { # FILES
+template_has() { # FILES
   is "$(kubectl -n "$NS" get deployment deployment -o 'jsonpath={.spec.template.metadata.annotations.tcpdump\.antrea\.io}')" "$1"
 }
 
-a_template_is_judged_when_it_is_applied_and_its_pods_are_not_judged_again() {
+a_template_is_checked_when_it_is_applied_and_its_pods_are_not_checked_again() {
   local kind makers='DaemonSet Deployment ReplicaSet StatefulSet CronJob Job ReplicationController'
   apply_policy
   editor ed
   editor owner
-  give owner clusterrole=packet-capture-user "$NS"
+  grant owner clusterrole=packet-capture-user "$NS"
   within 10 starting owner
   for kind in $makers PodTemplate; do
     denied create_workload_as ed "$kind" 5
     create_workload_as owner "$kind" 5 >/dev/null
   done
-  # A run that was missed is made up for at once.
+  # The CronJob controller starts a missed run at once.
   kubectl -n "$NS" patch cronjob cronjob --subresource=status \
     -p "{\"status\": {\"lastScheduleTime\": \"$(date -u -d -3minutes +%FT%TZ)\"}}" >/dev/null
   for kind in $makers; do within 60 pods_of "$kind" 1; done
 
-  # Who applied it may lose the right: nothing of it hangs.
-  take owner clusterrole=packet-capture-user "$NS"
+  # The owner loses the permission. The workloads continue to work.
+  revoke owner clusterrole=packet-capture-user "$NS"
   within 10 denied starting owner
   kubectl -n "$NS" delete pods -l 'app in (DaemonSet, ReplicaSet, StatefulSet, ReplicationController)' --force --wait=false >/dev/null 2>&1
   for kind in DaemonSet ReplicaSet StatefulSet ReplicationController; do within 30 pods_of "$kind" 1; done
@@ -147,15 +148,15 @@ a_template_is_judged_when_it_is_applied_and_its_pods_are_not_judged_again() {
   denied patch_template_as ed '"tcpdump.antrea.io/filter": "tcp"'
   denied patch_template_as ed '"tcpdump.antrea.io": null'
   patch_template_as ed '"another": "5"' >/dev/null
-  # Nor does a former template come back, whoever is asked to fetch it.
+  # An old template cannot be restored either, not even by a controller on the user's behalf.
   kubectl -n "$NS" patch deployment deployment --type=json \
     -p '[{"op": "remove", "path": "/spec/template/metadata/annotations"}]' >/dev/null
   denied as ed rollout undo deployment deployment
   as ed annotate deployment deployment deprecated.deployment.rollback.to=1 >/dev/null
-  holds_for 5 template_asks_for ''
+  holds_for 5 template_has ''
 }
 
-# With nearly as many bytes of annotations as a pod may have.
+# A pod with nearly the largest permitted size of annotations.
 annotated_pod() { # NAME [FILES]
   local yaml many='' text i
   text=$(printf '%0800d' 0)
@@ -164,7 +165,7 @@ annotated_pod() { # NAME [FILES]
   echo "${yaml/'annotations: {'/"annotations: {$many"}" | kubectl create -f - >/dev/null
 }
 
-three_hundred_annotations_are_judged_like_one() {
+three_hundred_annotations_are_checked_like_one() {
   apply_policy
   editor ed
   annotated_pod plain
@@ -177,8 +178,8 @@ three_hundred_annotations_are_judged_like_one() {
   within 20 capturing web 5
 }
 
-# A right in every namespace.
-give_everywhere() { # PERSON CLUSTERROLE
+# Grants a ClusterRole in every namespace.
+grant_everywhere() { # PERSON CLUSTERROLE
   afterwards kubectl delete --ignore-not-found clusterrolebinding "$1-$ID"
   kubectl create clusterrolebinding "$1-$ID" "--clusterrole=$2" "--user=$1" >/dev/null
 }
@@ -186,21 +187,21 @@ give_everywhere() { # PERSON CLUSTERROLE
 read_as() { exec_as "$1" "$CONTROLLER" packet-capture "${@:2}"; } # PERSON ARGUMENT...
 pod_of_kube_system() { kubectl -n kube-system get pods -l "$1" -o 'jsonpath={.items[0].metadata.name}'; } # LABEL
 
-# A pcap file begins like that.
+# The output of the command begins like a pcap file.
 copies() { [[ $("$@" 2>/dev/null | od -A n -t x4 -N 4) == ' a1b2c3d4' ]] || fail "copied nothing: $*"; } # COMMAND...
 
 a_reader_runs_the_reading_commands_for_its_namespace_and_nothing_else() {
   local pod=$NS/web newline=$'\n' websockets
   apply_policy
   capture web 5
-  finish web # so that there is an end to what is followed
+  finish web # so that `follow` ends
   within 30 phase_is web Succeeded
   within 20 row_has web finished
-  give reader role=packet-capture-reader kube-system
+  grant reader role=packet-capture-reader kube-system
   within 10 denied read_as reader get "$pod"
-  give reader clusterrole=packet-capture-user "$NS"
+  grant reader clusterrole=packet-capture-user "$NS"
   within 10 copies read_as reader get "$pod"
-  for websockets in true false; do # by GET, and by POST
+  for websockets in true false; do # exec by GET, and by POST
     export KUBECTL_REMOTE_COMMAND_WEBSOCKETS=$websockets
     copies read_as reader get "$pod"
     denied read_as reader get default/none
@@ -252,7 +253,7 @@ a_reader_runs_the_reading_commands_for_its_namespace_and_nothing_else() {
   denied kubectl --as=reader cp "kube-system/$CONTROLLER:/captures/.state.json" "$TMP/copy"
   denied kubectl -n kube-system --as=reader exec "$CONTROLLER" -c debugger -- packet-capture get "$pod"
 
-  give_everywhere reader packet-capture-user
+  grant_everywhere reader packet-capture-user
   within 10 read_as reader status
   let_in read_as reader get default/none
   denied exec_as reader "$CONTROLLER" ls
@@ -260,18 +261,18 @@ a_reader_runs_the_reading_commands_for_its_namespace_and_nothing_else() {
 
 plugin_as() { plugin "${@:2}" "--as=$1"; } # PERSON VERB ARGUMENT...
 
-with_both_rights_the_plugin_starts_shows_fetches_and_ends_a_capture() {
+the_plugin_starts_reads_and_ends_a_capture_with_both_permissions() {
   local following
   apply_policy
   pods web
-  give ed clusterrole=edit "$NS"
+  grant ed clusterrole=edit "$NS"
   fails_with 1 "ValidatingAdmissionPolicy 'packet-capture-start'" plugin_as ed start web
-  give ed clusterrole=packet-capture-user "$NS"
+  grant ed clusterrole=packet-capture-user "$NS"
   within 10 starting ed
   plugin_as ed start web >"$TMP/said" 2>&1
   grep --quiet '^warning: you may not read captures; hint: ' "$TMP/said"
   fails_with 1 'cannot look for the packet-capture pod of node' plugin_as ed get web -o "$TMP/web.pcap"
-  give ed role=packet-capture-reader kube-system
+  grant ed role=packet-capture-reader kube-system
   within 20 captured web
   within 10 plugin_as ed get web -o "$TMP/web.pcap"
   shows "$TMP/web.pcap" tcp
@@ -293,14 +294,14 @@ attach_as() { timeout 10 kubectl -n kube-system --as="$1" attach "$2"; }        
 proxy_as() { kubectl --as="$1" get --raw "/api/v1/namespaces/kube-system/pods/$2/proxy/$3"; } # PERSON POD [PATH]
 forward_as() { timeout 10 kubectl -n kube-system --as="$1" port-forward "pod/$2" :10249; } # PERSON POD
 
-a_capture_pod_is_closed_and_the_others_are_as_open_as_before() {
+packet_capture_pods_are_closed_and_other_pods_are_as_open_as_before() {
   local proxy dns form
   proxy=$(pod_of_kube_system k8s-app=kube-proxy) dns=$(pod_of_kube_system k8s-app=kube-dns)
   apply_policy
   kubectl -n kube-system create role "support-$ID" --verb=get,list,create,patch \
     --resource=pods,pods/attach,pods/ephemeralcontainers,pods/exec,pods/portforward,pods/proxy >/dev/null
   afterwards kubectl -n kube-system delete role "support-$ID"
-  give support "role=support-$ID" kube-system
+  grant support "role=support-$ID" kube-system
   within 10 exec_as support "$proxy" kube-proxy --version
   debug_as support "$proxy" -n kube-system --dry-run=server >/dev/null
   denied exec_as support "$CONTROLLER" ls
@@ -314,9 +315,9 @@ a_capture_pod_is_closed_and_the_others_are_as_open_as_before() {
     denied kubectl --as=support create --raw "/api/v1/namespaces/kube-system/pods/$form/proxy/" -f - <<<'{}'
   done
 
-  # Who may exec for the sake of captures alone gets into no other pod.
-  give reader clusterrole=packet-capture-user "$NS"
-  give reader role=packet-capture-reader kube-system
+  # A user who may exec only to read captures cannot exec into another pod.
+  grant reader clusterrole=packet-capture-user "$NS"
+  grant reader role=packet-capture-reader kube-system
   within 10 let_in read_as reader get "$NS/none"
   denied exec_as reader "$proxy" kube-proxy --version
   denied exec_as reader "$proxy" packet-capture get "$NS/none"
@@ -324,8 +325,8 @@ a_capture_pod_is_closed_and_the_others_are_as_open_as_before() {
   denied kubectl --as=reader get --raw \
     "/api/v1/namespaces/kube-system/pods/$proxy/exec?command=packet-capture&command=get&command=$NS/none"
 
-  give support clusterrole=packet-capture-operator kube-system
-  give support role=packet-capture-reader kube-system
+  grant support clusterrole=packet-capture-operator kube-system
+  grant support role=packet-capture-reader kube-system
   within 10 exec_as support "$CONTROLLER" ls /captures
   debug_as support "$CONTROLLER" -n kube-system --dry-run=server >/dev/null
   exec_as support "$proxy" kube-proxy --version >/dev/null

@@ -1,10 +1,10 @@
 # shellcheck shell=bash disable=SC2154
-# Readers without end. One at a time: they hold the places of a node that others read on.
+# Readers that do not end. This case is serial, because its readers use up the limit of the node.
 
 refused_are() { is "$(grep --files-with-matches '^error: 8 readers (get, follow) of captures in namespace ' "$TMP"/said.* | wc -l)" "$1"; } # COUNT
 run_are() { is "$(readers_here follow web | wc -l)" "$1"; }                                                                               # COUNT
 
-readers_are_bounded_and_no_capture_pays_for_them() {
+readers_are_limited_and_disturb_no_capture() {
   local clients=() i pid reader
   capture web 5
   download web
@@ -24,7 +24,7 @@ readers_are_bounded_and_no_capture_pays_for_them() {
     (($(docker exec "$NODE" awk '/^RssAnon:/ {print $2}' "/proc/$reader/status") < 1536)) # kB, of the musl build
   done
   fails_with 1 "error: 8 readers (get, follow) of captures in namespace $NS run on this node, and no more than 8 may; hint: " verb get "$NS/web"
-  fails_with 1 "error: no capture of default/none on this node" verb get default/none # another namespace is let in
+  fails_with 1 "error: no capture of default/none on this node" verb get default/none # a reader of another namespace is accepted
   verb status -n "$NS" >/dev/null
   docker exec "$NODE" kill -KILL "$reader"
   within 10 run_are 7

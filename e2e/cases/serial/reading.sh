@@ -1,8 +1,9 @@
 # shellcheck shell=bash disable=SC2154
-# What can be read after a crash of the controller, and after the pod. One at a time: each takes the controller from every pod of its node.
+# Reading after a crash of the controller, and after the deletion of the pod. These cases are serial, because each stops the controller for all
+# pods of its node.
 
-a_copy_goes_on_over_a_restart_of_the_container() {
-  afterwards renew_controller # or the kubelet would let the next one killed wait
+get_shows_packets_across_a_restart_of_the_container() {
+  afterwards replace_controller # otherwise the kubelet would delay the restart in the next case
   local pid
   capture web 5
   mark web 7001
@@ -22,9 +23,9 @@ a_copy_goes_on_over_a_restart_of_the_container() {
   is "$(repeated "$TMP/once")" ''
 }
 
-the_kept_files_of_a_deleted_pod_are_found_and_copied() {
+get_copies_the_retained_files_of_a_deleted_pod() {
   set_environment KEEP_AFTER_POD=5m
-  afterwards renew_controller # the files are gone then
+  afterwards replace_controller # this deletes the retained files
   capture web 5
   mark web 7001
   within 20 captured web 'tcp port 7001'

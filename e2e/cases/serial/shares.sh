@@ -1,13 +1,11 @@
 # shellcheck shell=bash disable=SC2154
-# What one namespace may take of a node. One at a time: each changes every controller.
+# The share of one namespace of a node. These cases are serial, because each changes all controllers.
 
-nobody_else_captures() { is "$(listing)" ''; }
-
-# A function with another namespace as the case's own.
+# Runs a command with another $NS.
 in_namespace() { local NS=$1; "${@:2}"; } # NAMESPACE COMMAND...
 
-# Pods that ask for a capture from their beginning, with these annotations beside the main one.
-asking_pods() { # FILES KEY=VALUE|- NAME...
+# Creates pods with tcpdump.antrea.io and one other annotation.
+pods_with_request() { # FILES KEY=VALUE|- NAME...
   local name
   for name in "${@:3}"; do
     pod_yaml "$name" "$1" | if [[ $2 == - ]]; then cat; else sed "s,^\( *annotations: {.*\)},\1\, tcpdump.antrea.io/${2%%=*}: '${2#*=}'},"; fi
@@ -15,12 +13,12 @@ asking_pods() { # FILES KEY=VALUE|- NAME...
   done | kubectl create -f - >/dev/null
 }
 
-paused_captures_of_one_namespace_keep_no_other_from_starting() {
+paused_captures_of_one_namespace_block_no_other_namespace() {
   local other=$NS-shop i
   set_environment NODE_BUDGET_MB=1000 MAX_CAPTURES=16
   within 60 nobody_else_captures
   namespace "$other"
-  asking_pods 98 pause=true paused{1..10}
+  pods_with_request 98 pause=true paused{1..10}
   for i in 1 10; do
     within 60 has_event "paused$i" CaptureWaiting 'tcpdump.antrea.io/pause="true"' "kubectl -n $NS annotate pod paused$i tcpdump.antrea.io/pause-"
     within 10 row_has "paused$i" paused
@@ -28,7 +26,7 @@ paused_captures_of_one_namespace_keep_no_other_from_starting() {
   in_namespace "$other" pods web
   in_namespace "$other" annotate web 98
   within 20 in_namespace "$other" capturing web 98
-  # What was paused goes on where there is room, as a new one would: five times 98 MB are within half of 1000 MB.
+  # A paused capture resumes if it fits, like a new one: five times 98 MB are less than half of 1000 MB.
   for i in {1..5}; do optional "paused$i" pause-; done
   for i in {1..5}; do within 30 capturing "paused$i" 98; done
   optional paused6 pause-
