@@ -1,27 +1,27 @@
 #!/usr/bin/env bash
-# A Kind cluster to try packet-capture on: one control plane, two workers, IPv4 and IPv6.
+# Manages a Kind cluster to test packet-capture: one control plane, two workers, IPv4 and IPv6.
 #
-#   cluster.sh up [NAME]             a working cluster; one that already works is kept
-#   cluster.sh env [NAME]            what to put into a shell's environment: eval "$(e2e/cluster.sh env)"
-#   cluster.sh build [TAG]           the image, from the Dockerfile
-#   cluster.sh load [NAME] IMAGE...  images into the cluster's nodes
-#   cluster.sh down [NAME]           removes the cluster
-#   cluster.sh purge [--cache]       removes all clusters, and the engine if it is our own; with --cache what it was made from, too
+#   cluster.sh up [NAME]             creates the cluster, unless it exists and works
+#   cluster.sh env [NAME]            prints the environment for a shell: eval "$(e2e/cluster.sh env)"
+#   cluster.sh build [TAG]           builds the image from the Dockerfile
+#   cluster.sh load [NAME] IMAGE...  loads images into the cluster's nodes
+#   cluster.sh down [NAME]           deletes the cluster
+#   cluster.sh purge [--cache]       deletes all clusters, and the engine if this script started it; with --cache also the downloads and builds
 #
-# Where Docker runs, it is Docker and Kind as usual. Elsewhere (or with ENGINE=own) it brings an engine of its own, the real
-# Kind and a node image, made from Debian packages and Go modules (no-docker/): for root on Debian 12 with Go and Rust.
-# CNI=antrea: the cluster of kind-config.yaml with Antrea by helm.
+# If Docker runs, this script uses Docker and Kind. Otherwise (or with ENGINE=own) the script starts its own engine, and builds Kind and a node
+# image from Debian packages and Go modules (no-docker/). The own engine needs root, Debian 12, Go and Rust.
+# CNI=antrea: the cluster of kind-config.yaml, with Antrea installed by helm.
 set -o errexit -o nounset -o pipefail
 
 KIND=v0.31.0
-KUBERNETES=v1.35.4 # of our own node image
-NODE_IMAGE=kindest/node:v1.35.0@sha256:452d707d4862f52530247495d180205e029056831160e22870e37e3f6c1ac31f # Kind's
-BUSYBOX=docker.io/library/busybox:1.36.1 # for test pods; our own node image has one by this name
+KUBERNETES=v1.35.4 # version for the node image of the own engine
+NODE_IMAGE=kindest/node:v1.35.0@sha256:452d707d4862f52530247495d180205e029056831160e22870e37e3f6c1ac31f # for Docker
+BUSYBOX=docker.io/library/busybox:1.36.1 # for test pods; the node image of the own engine contains an image of this name
 
 HERE=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/packet-capture
 LOGS=$CACHE/log
-# What is ours on this host goes by this name: folder, control group and bridge of our own engine.
+# The name of the folder, the control group and the bridge of the own engine on this host.
 OURS=${ENGINE_NAME:-packet-capture}
 OWN_HOST=unix:///run/$OURS-e2e/docker.sock
 export CNI=${CNI:-kind}
@@ -30,7 +30,7 @@ say() { echo "       $*" >&2; }
 die() { echo "cluster.sh: $*" >&2; exit 1; }
 die_with_log() { tail -n 20 "$LOGS/$1" >&2; die "failed; the whole log: $LOGS/$1"; } # NAME
 
-step() { # WHAT COMMAND...: says how long it took
+step() { # WHAT COMMAND...: runs the command and prints how long it took
   local began=$SECONDS
   "${@:2}"
   printf '%5ss %s\n' $((SECONDS - began)) "$1" >&2
@@ -40,8 +40,8 @@ quietly() { "${@:2}" >"$LOGS/$1" 2>&1 || die_with_log "$1"; } # LOG COMMAND...
 
 hash_of() { sha256sum <<<"$1" | cut -c 1-12; } # TEXT
 
-# A folder that is there is complete: it was made under another name.
-cached() { # FOLDER WHAT COMMAND...: the command fills the folder that it is given
+# Fills a folder once. The folder gets its name only when it is complete.
+cached() { # FOLDER WHAT COMMAND...: the command gets a folder as its last argument, and fills it
   [[ ! -e $1 ]] || return 0
   mounts_below "$1.new" | xargs -r -d '\n' umount
   rm -rf --one-file-system "$1.new"
@@ -50,18 +50,18 @@ cached() { # FOLDER WHAT COMMAND...: the command fills the folder that it is giv
   mv "$1.new" "$1"
 }
 
-# One at a time. The lock goes with the last process that has it open, so no daemon may inherit it.
+# Only one cluster.sh works at a time. The lock is free when the last process that has it open ends, so no daemon may inherit it.
 lock() {
   mkdir -p "$CACHE" "$LOGS"
   exec {LOCK}>"$CACHE/lock"
   if ! flock --nonblock "$LOCK"; then
-    say 'another cluster.sh is at work: waiting for it'
-    flock --timeout 3600 "$LOCK" || die 'another cluster.sh has been at work for an hour'
+    say 'another cluster.sh is running: waiting until it ends'
+    flock --timeout 3600 "$LOCK" || die 'another cluster.sh has been running for an hour'
   fi
-  rm -rf --one-file-system "$CACHE"/making-* # of one that was killed
+  rm -rf --one-file-system "$CACHE"/making-* # of a cluster.sh that was killed
 }
 
-# The usual Docker if there is one that answers and that is not ours.
+# Uses Docker if a Docker engine answers that this script did not start.
 choose_engine() {
   if [[ ! ${ENGINE:-} ]]; then
     if [[ ${DOCKER_HOST:-} != "$OWN_HOST" ]] && timeout 10 docker info &>/dev/null; then ENGINE=docker; else ENGINE=own; fi
@@ -69,7 +69,7 @@ choose_engine() {
   case $ENGINE in
     docker) ;;
     own)
-      ((EUID == 0)) || die 'no Docker engine answers; to start one this script must be run by root'
+      ((EUID == 0)) || die 'no Docker engine answers; hint: as root, this script starts an engine'
       # shellcheck source=no-docker/engine.sh
       source "$HERE/no-docker/engine.sh"
       # shellcheck source=no-docker/images.sh
@@ -110,7 +110,7 @@ up() {
   fi
   tools
   if works; then
-    say "cluster $CLUSTER is up already"
+    say "cluster $CLUSTER is already running"
     return
   fi
   quietly "kind-delete-$CLUSTER" kind delete cluster --name "$CLUSTER"
@@ -137,7 +137,7 @@ configuration() {
   if [[ $ENGINE == own ]]; then cat "$HERE/no-docker/kind-patches.yaml"; fi
 }
 
-# Whether the cluster is there, made from this node image, and does what it is for.
+# Whether the cluster exists, was made from this node image, and works.
 works() {
   local node nodes
   nodes=$(kind get nodes --name "$CLUSTER" 2>/dev/null) && [[ $nodes ]] || return
@@ -149,8 +149,8 @@ works() {
   talks
 }
 
-# A ready kube-proxy proves nothing: pods on all workers must reach a Service by its name and by each of its addresses, and
-# one another.
+# A ready kube-proxy is not enough: pods on all workers must reach a Service by its name and by each of its addresses, and must reach
+# each other.
 talks() {
   local namespace=cluster-check-$RANDOM status=0
   {
@@ -206,7 +206,7 @@ YAML
 print_environment() {
   [[ -e $KUBECONFIG ]] || say "there is no cluster $CLUSTER yet: cluster.sh up $CLUSTER"
   if [[ $ENGINE == own ]]; then
-    # shellcheck disable=SC2016 # for the shell that reads it
+    # shellcheck disable=SC2016 # $PATH is expanded by the shell that reads the output
     printf 'export DOCKER_HOST=%q PATH=%q:$PATH\n' "$DOCKER_HOST" "$BINARIES:$ENGINE_FILES/usr/bin"
   fi
   printf 'export KUBECONFIG=%q DOCKER_BUILDKIT=1 CLUSTER=%q BUSYBOX=%q\n' "$KUBECONFIG" "$CLUSTER" "$BUSYBOX"
@@ -217,7 +217,7 @@ build() { # TAG
     start_engine
     base_images with-rust
     exec {LOCK}>&-
-    # Containers of our own engine have no way out but the host's.
+    # Containers of the own engine reach the outside only through the host's network.
     docker build --network host --tag "$1" "$HERE/.."
   else
     docker build --tag "$1" "$HERE/.."
@@ -230,7 +230,7 @@ load() { # IMAGE...
 
 down() {
   if [[ $ENGINE == own ]] && ! engine_answers; then
-    say 'no engine runs, so no cluster does'
+    say 'no engine runs, so no cluster runs'
     rm -f "$KUBECONFIG"
     return
   fi
@@ -292,7 +292,7 @@ main() {
       purge "$@"
       ;;
   esac
-  exit 0 # reads no further: by now the file may be another one
+  exit 0 # so that bash does not read the rest of this file, which may have changed during the run
 }
 
 main "$@"

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# A Docker engine from Debian packages, started by hand and removed without a trace. Sourced by cluster.sh.
-# It leaves the host's firewall and sysctls alone, so its containers reach one another and not the outside.
+# Starts a Docker engine from Debian packages, and removes it completely. Sourced by cluster.sh.
+# The engine does not change the host's firewall and sysctls, so its containers reach each other but not the outside.
 
 ENGINE_PACKAGES='docker.io containerd runc tini libdevmapper1.02.1'
 ENGINE_FILES=$CACHE/engine-$(hash_of "$ENGINE_PACKAGES $(dpkg --print-architecture)")
 ENGINE_DATA=$CACHE/docker
 RUN=/run/$OURS-e2e
-# Everything that runs in the engine is below this control group, which is how it is found when the engine is dead.
+# All processes of the engine are below this control group. With it they are found even if the engine is dead.
 GROUP=$OURS-e2e
 BRIDGE=$OURS
 
@@ -21,12 +21,12 @@ host_packages() {
 }
 
 apt_install() { # PACKAGE...
-  # Other people's package sources may be out of reach; what counts is whether the packages can be had.
+  # Some package sources may be unreachable. Only the installation of the packages must succeed.
   apt-get -qq update >"$LOGS/apt" 2>&1 || true
   DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >>"$LOGS/apt" 2>&1 || die_with_log apt
 }
 
-# Unpacked, not installed: installed packages would start services of their own.
+# The packages are unpacked, not installed, because installed packages would start services.
 unpack_engine() { # FOLDER
   local deb
   mkdir "$1/debs"
@@ -51,12 +51,12 @@ start_engine() {
 
 run_engine() {
   if ! try_engine; then
-    say 'the engine does not start on what an earlier one left: its images are made anew'
+    say 'the engine does not start with the data of an earlier engine: deleting the data, all images are built again'
     sweep
     rm -rf --one-file-system "$ENGINE_DATA"
     try_engine || die_with_log dockerd
   fi
-  # A node does not survive its engine, though Docker starts it again.
+  # Docker restarts the nodes of an earlier engine, but these nodes do not work any more.
   remove_containers
 }
 
@@ -66,7 +66,7 @@ try_engine() {
   local library pid options=()
   mkdir -p "$RUN" "$ENGINE_DATA"
   if ! has_cap_sys_resource; then
-    # `docker run --privileged` asks for every capability there is: the one that the host lacks is taken out.
+    # `docker run --privileged` requests every capability. The wrapper removes the capability that the host lacks.
     install -m 755 "$HERE/no-docker/runc.sh" "$RUN/runc"
     options+=(--add-runtime "lesser=$RUN/runc" --default-runtime lesser)
   fi
@@ -92,7 +92,7 @@ has_cap_sys_resource() {
   ((16#$bits >> 24 & 1))
 }
 
-# Kind takes a network of its name as it is. Our own, so that its bridge has a name by which it can be found again.
+# Kind uses an existing network named kind. This script creates it, so that the bridge has a known name and can be removed later.
 kind_network() {
   docker network inspect kind &>/dev/null ||
     docker network create kind --ipv6 --subnet fc00:f853:ccd:e793::/64 --opt com.docker.network.bridge.name="$BRIDGE" \
@@ -112,7 +112,7 @@ stop_engine() {
   sweep
 }
 
-# What an engine leaves that was killed, or killed while its containers ran. Asks the kernel, not the engine's books.
+# Removes what a killed engine leaves: processes, mounts, the bridge, control groups. The information comes from the kernel, not from the engine.
 sweep() {
   local pid target
   for ((i = 0; i < 50; i++)); do
@@ -141,11 +141,11 @@ our_processes() {
   done
 }
 
-mounts_below() { # FOLDER...: those on it and inside, the innermost first
+mounts_below() { # FOLDER...: the mounts on and inside the folder, the innermost first
   local folder target
   for folder; do
     while read -r _ _ _ _ target _; do
-      printf -v target %b "$target" # a space is \040 there
+      printf -v target %b "$target" # mountinfo writes a space as \040
       [[ $target/ != "$folder"/* ]] || echo "$target"
     done </proc/self/mountinfo
   done | sort --reverse

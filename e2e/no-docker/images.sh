@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Images without a registry: stand-ins for the Dockerfile's bases under their own names, and Kind's node image from Debian
+# Builds images without a registry: substitutes for the base images of the Dockerfile, under the same names, and Kind's node image from Debian
 # packages and Go modules. Sourced by cluster.sh, after engine.sh.
 
 BINARIES=$CACHE/binaries-$(hash_of "$KIND $KUBERNETES $(cat "$HERE"/no-docker/module/{go.mod,go.sum,coredns/main.go})")
@@ -8,7 +8,7 @@ NODE_IMAGE_LOCAL=localhost/kind-node:$(hash_of "$BINARIES $BUSYBOX $(cat "$HERE"
 RUST=1.95
 IMAGE_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-# All that runs in a node, kubeadm's own images included, in one build.
+# Builds all programs of a node in one build, including those of kubeadm's images.
 build_binaries() ( # FOLDER
   version=k8s.io/component-base/version
   say "building Kind $KIND and Kubernetes $KUBERNETES from source, about 10 minutes on 2 cores; log: $LOGS/go"
@@ -29,7 +29,7 @@ binaries() {
 
 have_image() { docker image inspect "$1" &>/dev/null; } # NAME
 
-# A stand-in is made anew when what it is made from has changed: its second name says from what it was made.
+# Each substitute has a second name with a hash of its sources. If the sources change, the substitute is built again.
 base_images() { # [with-rust]
   local debian rust
   debian=localhost/debian:$(hash_of "$DEBIAN")
@@ -37,7 +37,7 @@ base_images() { # [with-rust]
   have_image "$debian" || step debian:bookworm import_debian "$debian"
   have_image gcr.io/distroless/static-debian12 || step gcr.io/distroless/static-debian12 import_distroless
   [[ ${1:-} == with-rust ]] || return 0
-  command -v rustc >/dev/null || die 'Rust is missing: the stand-in for the image rust is made from the one installed'
+  command -v rustc >/dev/null || die 'Rust is missing: the substitute for the image rust is made from the installed Rust'
   rust=localhost/rust:$(hash_of "$debian $(rust rustc --version)")
   have_image "$rust" || step "rust:$RUST-bookworm" build_rust "$rust"
 }
@@ -45,12 +45,12 @@ base_images() { # [with-rust]
 debootstrap_debian() { # FOLDER
   local root=$1/root uri
   debootstrap --variant=minbase --include=ca-certificates bookworm "$root" >"$LOGS/debootstrap" 2>&1 || die_with_log debootstrap
-  # As in the official image: the newer format of sources, updates included.
+  # The newer format of sources, with updates, as in the official image.
   uri=$(awk '$1 == "deb" {print $2; exit}' "$root/etc/apt/sources.list")
   rm "$root/etc/apt/sources.list"
   printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n' \
     "$uri" 'bookworm bookworm-updates' "$uri-security" bookworm-security >"$root/etc/apt/sources.list.d/debian.sources"
-  # Where the host sees the outside through a proxy with a certificate of its own, builds do as well.
+  # If the host uses a proxy with its own certificate, builds need this certificate too.
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
   rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*
   tar -C "$root" -cf "$1/root.tar" .
@@ -74,7 +74,7 @@ import_distroless() {
   rm -rf "$root"
 }
 
-# The host's toolchain of that version if it is there, the default one otherwise.
+# Runs a command with the host's toolchain of version $RUST if it is installed, otherwise with the default toolchain.
 rust() { rustup run "$RUST.0" "$@" 2>/dev/null || "$@"; } # COMMAND...
 
 build_rust() { # NAME
@@ -113,7 +113,7 @@ build_node_image() {
     quietly "image-$target" docker build --network host --target "$target" --tag "localhost/$target" "$context"
   done
 
-  # Each of kubeadm's images is a name of one of ours. A worker needs only the services.
+  # Each image that kubeadm needs is another name of an image built here. A worker needs only the services.
   local control_plane=() services=("$BUSYBOX") pause_image=''
   docker tag localhost/busybox "$BUSYBOX"
   while read -r name; do
@@ -130,7 +130,7 @@ build_node_image() {
   quietly node-image docker build --network host --target node --build-arg "KUBERNETES=$KUBERNETES" --build-arg "PAUSE_IMAGE=$pause_image" \
     --tag "$NODE_IMAGE_LOCAL" "$context"
   rm -rf "$context"
-  # Those of before that no cluster is made of any more.
+  # Removes older node images that no cluster uses.
   docker images --format '{{.Repository}}:{{.Tag}}' localhost/kind-node | grep --invert-match --line-regexp --fixed-strings "$NODE_IMAGE_LOCAL" |
     xargs --no-run-if-empty docker rmi &>/dev/null || true
 }
