@@ -12,18 +12,18 @@ apply_policy() {
   within 30 denied exec_as probe "$CONTROLLER" ls
 }
 
-grant() { # PERSON KIND=ROLE NAMESPACE
+grant() { # USER KIND=ROLE NAMESPACE
   [[ $3 == "$NS" ]] || afterwards revoke "$@" # a binding in the case's own namespace is deleted with the namespace
   kubectl -n "$3" create rolebinding "$1-$ID-${2#*=}" "--$2" "--user=$1" >/dev/null
 }
-revoke() { kubectl -n "$3" delete --ignore-not-found rolebinding "$1-$ID-${2#*=}" >/dev/null; } # PERSON KIND=ROLE NAMESPACE
+revoke() { kubectl -n "$3" delete --ignore-not-found rolebinding "$1-$ID-${2#*=}" >/dev/null; } # USER KIND=ROLE NAMESPACE
 
-as() { kubectl -n "$NS" --as="$1" "${@:2}"; } # PERSON ARGUMENT...
-starting() { pod_yaml started 5 | as "$1" create --dry-run=server -f -; } # PERSON
-exec_as() { kubectl -n kube-system --as="$1" exec "$2" -- "${@:3}"; } # PERSON POD COMMAND...
+as() { kubectl -n "$NS" --as="$1" "${@:2}"; } # USER ARGUMENT...
+starting() { pod_yaml started 5 | as "$1" create --dry-run=server -f -; } # USER
+exec_as() { kubectl -n kube-system --as="$1" exec "$2" -- "${@:3}"; } # USER POD COMMAND...
 
 # A user who may edit pods, and has every other permission that can change a pod's annotations.
-editor() { # PERSON
+editor() { # USER
   kubectl apply -f - >/dev/null <<YAML
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -35,8 +35,8 @@ YAML
   grant "$1" role=all-about-pods "$NS"
 }
 
-annotate_as() { as "$1" annotate pod "$2" --overwrite "${@:3}"; } # PERSON POD ANNOTATION...
-patch_status_as() { as "$1" patch pod "$2" --subresource=status -p "{$3}"; } # PERSON POD FIELDS
+annotate_as() { as "$1" annotate pod "$2" --overwrite "${@:3}"; } # USER POD ANNOTATION...
+patch_status_as() { as "$1" patch pod "$2" --subresource=status -p "{$3}"; } # USER POD FIELDS
 
 # The policy denies the command; a missing permission is not enough.
 denied() { # COMMAND...

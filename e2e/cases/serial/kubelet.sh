@@ -3,10 +3,10 @@
 # serial, because policy.yaml applies to the whole cluster.
 
 # The patch replaces a list; it does not append to the list.
-status_as() { as "$1" patch pod "$2" --subresource=status --type=merge -p "{\"status\": {$3}}"; } # PERSON POD FIELDS
-status_json_as() { as "$1" patch pod "$2" --subresource=status --type=json -p "[$3]"; } # PERSON POD OPERATION
+status_as() { as "$1" patch pod "$2" --subresource=status --type=merge -p "{\"status\": {$3}}"; } # USER POD FIELDS
+status_json_as() { as "$1" patch pod "$2" --subresource=status --type=json -p "[$3]"; } # USER POD OPERATION
 # Replaces the whole status, changed by a sed script.
-replace_status_as() { # PERSON POD SED
+replace_status_as() { # USER POD SED
   kubectl -n "$NS" get pod "$2" -o yaml | sed "/^  resourceVersion: /d; $3" | as "$1" replace --subresource=status -f -
 }
 
@@ -72,7 +72,7 @@ a_finished_pod_cannot_be_set_back_to_running() {
 mirror_yaml() { # NAME
   pod_yaml "$1" 5 | sed "s/^  annotations: {/&kubernetes.io\/config.mirror: '1', kubernetes.io\/config.source: file, /"
 }
-mirror_as() { mirror_yaml started | as "$1" create --dry-run=server -f -; } # PERSON
+mirror_as() { mirror_yaml started | as "$1" create --dry-run=server -f -; } # USER
 has_mirror() { is "$(field "$1" '.metadata.annotations.kubernetes\.io/config\.source')" file; } # POD
 
 a_static_pod_is_captured_if_its_file_on_the_node_requests_it() {

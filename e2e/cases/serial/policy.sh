@@ -2,20 +2,20 @@
 # policy.yaml: who may start, change and stop captures, and who may read them. These cases are serial, because policy.yaml applies to the whole
 # cluster.
 
-generate_as() { pod_yaml web "${@:2}" | sed 's/^  name: web$/  generateName: web-/' | as "$1" create -f -; } # PERSON [FILES]
-apply_as() { pod_yaml "${@:2}" | as "$1" apply --server-side --force-conflicts -f -; } # PERSON POD [FILES]
+generate_as() { pod_yaml web "${@:2}" | sed 's/^  name: web$/  generateName: web-/' | as "$1" create -f -; } # USER [FILES]
+apply_as() { pod_yaml "${@:2}" | as "$1" apply --server-side --force-conflicts -f -; } # USER POD [FILES]
 
-debug_as() { # PERSON POD [ARGUMENT...]
+debug_as() { # USER POD [ARGUMENT...]
   as "$1" patch pod "$2" --subresource=ephemeralcontainers "${@:3}" \
     -p "{\"spec\": {\"ephemeralContainers\": [{\"name\": \"debugger\", \"image\": \"$BUSYBOX\", \"command\": [\"true\"]}]}}"
 }
 
-replace_as() { # PERSON POD ANNOTATION
+replace_as() { # USER POD ANNOTATION
   kubectl -n "$NS" get pod "$2" -o yaml | sed '/^  resourceVersion: /d' | kubectl annotate --local --overwrite -f - "$3" -o yaml |
     as "$1" replace -f -
 }
 
-bind_as() { # PERSON PATH POD ANNOTATION
+bind_as() { # USER PATH POD ANNOTATION
   kubectl --as="$1" create --raw "/api/v1/namespaces/$NS/$2" -f - <<<"{\"apiVersion\": \"v1\", \"kind\": \"Binding\",
     \"metadata\": {\"name\": \"$3\", \"annotations\": {\"$4\": \"5\"}}, \"target\": {\"kind\": \"Node\", \"name\": \"$NODE\"}}"
 }
@@ -106,11 +106,11 @@ workload() { # KIND [FILES]
   esac
 }
 
-create_workload_as() { workload "${@:2}" | as "$1" create -f -; } # PERSON KIND [FILES]
+create_workload_as() { workload "${@:2}" | as "$1" create -f -; } # USER KIND [FILES]
 pods_of() { # KIND COUNT: this many of its pods have the annotation
   is "$(kubectl -n "$NS" get pods -l "app=$1" -o 'jsonpath={.items[*].metadata.annotations.tcpdump\.antrea\.io}' | wc -w)" "$2"
 }
-patch_template_as() { # PERSON ANNOTATION
+patch_template_as() { # USER ANNOTATION
   as "$1" patch deployment deployment -p "{\"spec\": {\"template\": {\"metadata\": {\"annotations\": {$2}}}}}"
 }
 template_has() { # FILES
@@ -179,12 +179,12 @@ three_hundred_annotations_are_checked_like_one() {
 }
 
 # Grants a ClusterRole in every namespace.
-grant_everywhere() { # PERSON CLUSTERROLE
+grant_everywhere() { # USER CLUSTERROLE
   afterwards kubectl delete --ignore-not-found clusterrolebinding "$1-$ID"
   kubectl create clusterrolebinding "$1-$ID" "--clusterrole=$2" "--user=$1" >/dev/null
 }
 
-read_as() { exec_as "$1" "$CONTROLLER" packet-capture "${@:2}"; } # PERSON ARGUMENT...
+read_as() { exec_as "$1" "$CONTROLLER" packet-capture "${@:2}"; } # USER ARGUMENT...
 pod_of_kube_system() { kubectl -n kube-system get pods -l "$1" -o 'jsonpath={.items[0].metadata.name}'; } # LABEL
 
 # The output of the command begins like a pcap file.
@@ -259,7 +259,7 @@ a_reader_runs_the_reading_commands_for_its_namespace_and_nothing_else() {
   denied exec_as reader "$CONTROLLER" ls
 }
 
-plugin_as() { plugin "${@:2}" "--as=$1"; } # PERSON VERB ARGUMENT...
+plugin_as() { plugin "${@:2}" "--as=$1"; } # USER VERB ARGUMENT...
 
 the_plugin_starts_reads_and_ends_a_capture_with_both_permissions() {
   local following
@@ -290,9 +290,9 @@ the_plugin_starts_reads_and_ends_a_capture_with_both_permissions() {
   within 20 gone web
 }
 
-attach_as() { timeout 10 kubectl -n kube-system --as="$1" attach "$2"; }                        # PERSON POD
-proxy_as() { kubectl --as="$1" get --raw "/api/v1/namespaces/kube-system/pods/$2/proxy/$3"; } # PERSON POD [PATH]
-forward_as() { timeout 10 kubectl -n kube-system --as="$1" port-forward "pod/$2" :10249; } # PERSON POD
+attach_as() { timeout 10 kubectl -n kube-system --as="$1" attach "$2"; }                        # USER POD
+proxy_as() { kubectl --as="$1" get --raw "/api/v1/namespaces/kube-system/pods/$2/proxy/$3"; } # USER POD [PATH]
+forward_as() { timeout 10 kubectl -n kube-system --as="$1" port-forward "pod/$2" :10249; } # USER POD
 
 packet_capture_pods_are_closed_and_other_pods_are_as_open_as_before() {
   local proxy dns form
