@@ -20,12 +20,13 @@ use own::Own;
 use crate::{
     config::Config,
     core::{
-        captures::{Capture, Captures, Moment},
+        captures::{Captures, Moment},
         desired::{Check, Desired, WatchEvent},
         disk::Disk,
-        name::{PodUid, Stem},
-        plan::Outlook,
-        world::World,
+        name::Stem,
+        plan::Assessment,
+        recall,
+        world::{Revision, World},
     },
     files::{capture_dir::CaptureDir, state_file::StateFile},
     k8s::{
@@ -51,14 +52,16 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 
 struct Controller {
     config: Config,
-    ring: CaptureDir,
+    dir: CaptureDir,
     state: StateFile,
     health: Health,
     events: Events,
     tcpdumps: Tcpdumps,
     desired: Desired,
     captures: Captures,
-    outlooks: BTreeMap<Stem, Outlook>,
+    /// How each capture stood when the last plan was made, before its actions were carried out. A plan without actions is the last of
+    /// each turn, so that what is saved then is how they stand.
+    assessments: BTreeMap<Stem, Assessment>,
     disk: Disk,
     own: Own,
     checking: Option<Check>,
@@ -67,11 +70,44 @@ struct Controller {
     next_check: (u64, Option<Instant>),
     looked_at: Option<Instant>,
     /// What the last plan was made of, which left nothing to do; and when time alone makes something due.
-    settled: Option<(settle::Facts, Option<Instant>)>,
-    stopping_since: Option<Instant>,
-    aborted: bool,
+    settled: Option<(Revision, Option<Instant>)>,
+    shutdown: Shutdown,
     outage_told: bool,
     save_failures: u32,
+}
+
+/// Whether this process is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shutdown {
+    No,
+    /// The captures are ending.
+    Draining {
+        since: Instant,
+    },
+    /// A second signal came: nothing is waited for.
+    Forced,
+}
+
+impl Shutdown {
+    fn is_asked(self) -> bool {
+        self != Self::No
+    }
+
+    /// When the captures must have ended.
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Draining { since } => Some(since + STOP_TIMEOUT),
+            Self::No | Self::Forced => None,
+        }
+    }
+
+    /// After so many signals.
+    fn asked(self, signals: usize, now: Instant) -> Self {
+        match self {
+            Self::No if signals <= 1 => Self::Draining { since: now },
+            Self::No | Self::Draining { .. } | Self::Forced => Self::Forced,
+        }
+    }
 }
 
 /// Runs the controller until it is asked to end. 0: it was, and all captures ended in good order; 1: not all did.
@@ -89,22 +125,22 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         claim = node_lock::acquire(&config.node) => claim?,
         _ = end.arrived() => return Ok(ExitCode::SUCCESS),
     };
-    let dir = &config.capture_dir;
-    let ring = CaptureDir::open(dir).map_err(fatal(&format!("cannot use CAPTURE_DIR={}", dir.display())))?;
+    let path = &config.capture_dir;
+    let dir = CaptureDir::open(path).map_err(fatal(&format!("cannot use CAPTURE_DIR={}", path.display())))?;
     let health = Health::begin(&config.run_dir);
     let health = health.map_err(fatal(&format!("cannot use RUN_DIR={}", config.run_dir.display())))?;
     // Without these, a pod that reports one of them could not be refused.
     netlink::addresses().map_err(fatal("cannot read the node's own addresses from the kernel (netlink)"))?;
     let mut watch = Watch::new(client.clone(), &config.node, &config.limits);
     let mut controller = Controller {
-        state: StateFile::at(dir),
-        ring,
+        state: StateFile::at(&config.capture_dir),
+        dir,
         health,
         events: Events::new(client, &config.node),
         tcpdumps: Tcpdumps::new(&config.tcpdump_options, claim),
         desired: Desired::default(),
         captures: Captures::default(),
-        outlooks: BTreeMap::new(),
+        assessments: BTreeMap::new(),
         disk: Disk::default(),
         own: Own::default(),
         checking: None,
@@ -112,8 +148,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         next_check: (0, None),
         looked_at: None,
         settled: None,
-        stopping_since: None,
-        aborted: false,
+        shutdown: Shutdown::No,
         outage_told: false,
         save_failures: 0,
         config,
@@ -131,7 +166,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
             biased;
             signals = end.arrived() => controller.stop(signals),
             _ = children.arrived() => (),
-            event = watch.next(), if controller.stopping_since.is_none() => match event {
+            event = watch.next(), if !controller.shutdown.is_asked() => match event {
                 Ok(event) => controller.observe(event),
                 Err(failure) => controller.lose(&failure),
             },
@@ -144,34 +179,24 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
 }
 
 impl Controller {
-    /// Takes over what an earlier process left: the slots that it remembered, and files that nobody remembers.
+    /// Takes over what an earlier process left: the captures that it remembered, and files that it did not.
     fn recall(&mut self) -> io::Result<()> {
-        let (entries, readable) = match self.state.load() {
-            Ok(Some(entries)) => (entries, true),
-            Ok(None) => (Vec::new(), false),
-            Err(error) => {
-                log::warn!(
-                    "cannot read the state file, so the files of captures that are still wanted are taken over by name, and \
-                     all others are removed error={error}"
-                );
-                (Vec::new(), false)
-            }
-        };
-        for entry in entries {
-            // What is to be removed is not to be asked for again.
-            let annotations = entry.annotations.clone().filter(|_| !entry.doomed).unwrap_or_default();
-            if let Some(ips) = entry.captured_at() {
-                self.desired.recall_at(PodUid(entry.uid.clone()), ips.to_vec());
-            }
-            let admitted = self.desired.recall(PodUid(entry.uid.clone()), annotations, &self.config.limits);
-            self.captures.restore(entry.stem(), entry.capture(admitted, now()));
+        let entries = self.state.load().unwrap_or_else(|error| {
+            log::warn!(
+                "cannot read the state file, so the files of captures that are still wanted are taken over by name, and all others \
+                 are removed error={error}"
+            );
+            None
+        });
+        let now = now();
+        let remembered =
+            entries.map(|entries| entries.iter().map(|entry| (entry.stem(), entry.remembered(now))).collect());
+        let mut files = BTreeMap::new();
+        for stem in self.dir.stems()? {
+            let count = self.dir.files(&stem)?.len();
+            files.insert(stem, count);
         }
-        for stem in self.ring.stems()? {
-            if self.captures.get(&stem).is_none() {
-                self.captures.restore(stem.clone(), Capture { doomed: readable, ..Capture::default() });
-            }
-            self.captures.counted(&stem, self.ring.files(&stem)?.len());
-        }
+        recall::recall(&mut self.captures, &mut self.desired, remembered, &files, &self.config.limits);
         Ok(())
     }
 
@@ -187,7 +212,7 @@ impl Controller {
         let wake_at = self.settle();
         self.health.touch(self.desired.has_listed());
         let turn_at = Instant::now() + if self.needs_disk() { LOOK_INTERVAL } else { TURN_MAX };
-        let stop_at = self.stopping_since.map_or(turn_at, |since| since + STOP_TIMEOUT);
+        let stop_at = self.shutdown.deadline().unwrap_or(turn_at);
         [wake_at, checked_at, Some(stop_at)].into_iter().flatten().fold(turn_at, Instant::min)
     }
 
@@ -197,8 +222,8 @@ impl Controller {
             return;
         }
         self.looked_at = Some(Instant::now());
-        let disk = match self.ring.space() {
-            Ok((free, total)) => self.disk.seen(free, total, &self.config.limits),
+        let disk = match self.dir.space() {
+            Ok((free, total)) => self.disk.observe(free, total, &self.config.limits),
             Err(error) => {
                 log::debug!("cannot look at the file system's free space error={error}");
                 return;
@@ -223,7 +248,7 @@ impl Controller {
             desired: &self.desired,
             captures: &self.captures,
             disk: self.disk,
-            stopping: self.stopping_since.is_some(),
+            stopping: self.shutdown.is_asked(),
         }
     }
 
@@ -255,21 +280,26 @@ impl Controller {
     }
 
     fn stop(&mut self, signals: usize) {
-        self.aborted = self.stopping_since.is_some() || signals > 1;
-        self.stopping_since.get_or_insert_with(Instant::now);
-        log::info!("shutting down captures={}{}", self.tcpdumps.len(), if self.aborted { ", at once" } else { "" });
-        if self.aborted {
+        self.shutdown = self.shutdown.asked(signals, Instant::now());
+        let at_once = if self.shutdown == Shutdown::Forced { ", at once" } else { "" };
+        log::info!("shutting down captures={}{at_once}", self.tcpdumps.len());
+        if self.shutdown == Shutdown::Forced {
             self.tcpdumps.kill_all();
         }
     }
 
     fn has_ended(&self) -> bool {
-        let waited = |since: Instant| self.tcpdumps.is_empty() || self.aborted || since.elapsed() >= STOP_TIMEOUT;
-        self.stopping_since.is_some_and(waited)
+        match self.shutdown {
+            Shutdown::No => false,
+            Shutdown::Draining { .. } => {
+                self.tcpdumps.is_empty() || self.shutdown.deadline().is_some_and(|at| at <= Instant::now())
+            }
+            Shutdown::Forced => true,
+        }
     }
 
     fn exit_code(&self) -> ExitCode {
-        if self.tcpdumps.is_empty() && !self.aborted {
+        if self.tcpdumps.is_empty() && self.shutdown != Shutdown::Forced {
             return ExitCode::SUCCESS;
         }
         log::error!("not all captures ended in good order captures={}", self.tcpdumps.len());

@@ -1,153 +1,138 @@
-//! What is actual: one slot per stem, since the files are what can have one writer only. Each method is one fact that came
-//! about, and moves a slot from one phase to the next. No I/O, no clock.
+//! All captures of this node, by stem: a stem's files can have one writer only. Each method is one fact that came about: it changes
+//! one capture, and returns what its pod's owner is to be told. Pure.
 
 mod capture;
 
 use std::{
     collections::BTreeMap,
+    mem::take,
     time::{Duration, Instant},
 };
 
-pub use capture::{Capture, Condition, End, HistoryEntry, Moment, Phase, Reservation, StopReason};
+pub use capture::{Capture, HistoryEntry, Lifecycle, Moment, Process, Reservation, Start};
 
 use crate::core::{
     annotations::ValidRequest,
+    condition::{Condition, EndedBy, StopReason},
+    disk::Disk,
     name::{PodUid, Stem},
-    request::{Counts, Invocation},
+    notices::{Change, Conveys, Failure, FailureCause, Notice},
+    request::{Counts, Exit, Invocation},
 };
 
-/// How long tcpdump has to write what it holds after TERM; it was measured to take 30 ms.
+/// How long tcpdump has after TERM to write the packets that it holds. It was measured to take 30 ms.
 pub const TERM_GRACE: Duration = Duration::from_secs(5);
-/// Between two KILLs of a process that does not die of the first: one in an uninterruptible sleep takes it when that ends.
+/// The time between two KILLs. A process in an uninterruptible sleep dies of a KILL only when the sleep ends.
 pub const KILL_INTERVAL: Duration = Duration::from_secs(5);
-/// How long after TERM a process that is still there is first reported as stuck; then after twice that, and so on.
+/// How long after TERM a process that is still there is first reported as stuck. Later reports come after twice that, four times that …
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
 /// The shortest time between two starts of one capture, so that a burst of changes costs one restart, or two.
 pub const START_INTERVAL: Duration = Duration::from_secs(2);
-/// The wait after a first failure; it doubles with each further one.
+/// The wait after the first failure. It doubles with each further failure.
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// The longest wait after a failure.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
-/// How long after its end a capture goes on: the kernel hands packets over in blocks, and those of the last half second come late.
+/// Grace after the duration ends: the kernel delivers packets in blocks, up to 0.5 s late.
 pub const END_GRACE: Duration = Duration::from_secs(1);
-/// A capture that ran as long as this has recovered: the next failure counts as its first.
+/// A tcpdump that ran as long as this has recovered: its next failure counts as the first.
 pub const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 
-/// How a process ended, as far as the slot is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It was asked to.
-    Stopped(StopReason),
-    /// It was not: this many times in a row, and it is tried again after this wait.
-    Failed {
-        /// Failures in a row, this one included.
-        failures: u32,
-        /// The wait.
-        retry_in: Duration,
-    },
-}
-
-/// All slots of this node.
+/// All captures of this node.
 #[derive(Debug, Default)]
 pub struct Captures {
-    captures: BTreeMap<Stem, Capture>,
+    by_stem: BTreeMap<Stem, Capture>,
     sequence: u64,
     changes: u64,
 }
 
 impl Captures {
-    /// A slot's state, if there is one.
+    /// The capture of a stem, if there is one.
     #[must_use]
     pub fn get(&self, stem: &Stem) -> Option<&Capture> {
-        self.captures.get(stem)
+        self.by_stem.get(stem)
     }
 
-    /// How many slots there are.
+    /// How many captures there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.captures.len()
+        self.by_stem.len()
     }
 
-    /// Whether there is no slot.
+    /// Whether there is no capture.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.captures.is_empty()
+        self.by_stem.is_empty()
     }
 
-    /// How often a slot has changed so far: as long as this stays the same, so do the slots.
+    /// How often a capture has changed so far. As long as this number stays the same, so do all captures.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// All slots, by stem.
+    /// All captures, by stem.
     pub fn iter(&self) -> impl Iterator<Item = (&Stem, &Capture)> {
-        self.captures.iter()
+        self.by_stem.iter()
     }
 
-    /// The slot whose process captures a pod.
+    /// The stem whose files the process of this pod writes.
     #[must_use]
-    pub fn capturing(&self, uid: &PodUid) -> Option<&Stem> {
-        let capturing = |capture: &Capture| capture.has_process() && capture.owner.as_ref() == Some(uid);
-        self.captures.iter().find(|(_, capture)| capturing(capture)).map(|(stem, _)| stem)
+    pub fn stem_of(&self, uid: &PodUid) -> Option<&Stem> {
+        let is_written = |capture: &Capture| capture.has_process() && capture.owner.as_ref() == Some(uid);
+        self.by_stem.iter().find(|(_, capture)| is_written(capture)).map(|(stem, _)| stem)
     }
 
-    /// A slot that an earlier process left.
+    /// Adds a capture that an earlier process left.
     pub fn restore(&mut self, stem: Stem, capture: Capture) {
         self.changes += 1;
         self.sequence = self.sequence.max(capture.sequence);
-        self.captures.insert(stem, capture);
+        self.by_stem.insert(stem, capture);
     }
 
-    /// A pod asks for a capture for the first time, or for files that were left over, or wants to go on after it rested. It is
-    /// the last in the order from now on.
+    /// A pod asks for a capture for the first time, or for files that were left over, or wants to continue after it released its
+    /// room. The capture is the last in the order from now on.
     pub fn open(&mut self, stem: &Stem, uid: PodUid) {
-        // One that the state file made up may be the highest there is.
         self.changes += 1;
+        // A forged state file may hold the highest number that there is.
         self.sequence = self.sequence.saturating_add(1);
-        let capture = self.captures.entry(stem.clone()).or_default();
+        let capture = self.by_stem.entry(stem.clone()).or_default();
         (capture.owner, capture.sequence, capture.reservation) = (Some(uid), self.sequence, Reservation::Queued);
     }
 
-    /// It cannot go on for the time being, and leaves its room to others.
-    pub fn rest(&mut self, stem: &Stem) {
+    /// The capture cannot continue for now, and leaves its room to others.
+    pub fn release(&mut self, stem: &Stem) {
         self.change(stem, |capture| capture.reservation = Reservation::Released);
     }
 
-    /// The files are to go.
-    pub fn doom(&mut self, stem: &Stem) {
-        self.change(stem, |capture| capture.doomed = true);
+    /// The files are to be removed, whatever is asked from now on.
+    pub fn mark_for_removal(&mut self, stem: &Stem) {
+        self.change(stem, |capture| capture.lifecycle = Lifecycle::Removing { failures: 0, retry_at: None });
     }
 
     /// The pod is gone, and the files are to be kept for a time.
-    pub fn retire(&mut self, stem: &Stem, now: Moment) {
-        self.change(stem, |capture| capture.retired = Some(now));
+    pub fn retain(&mut self, stem: &Stem, now: Moment) {
+        self.change(stem, |capture| {
+            capture.lifecycle = Lifecycle::Retained { since: now, ended_by: capture.ended_by() };
+        });
     }
 
-    /// There is room for what the pod asks; what is paused needs none. After an end it begins anew.
+    /// There is room for what the pod asks. A paused request needs none. A finished capture starts as a new one.
     pub fn admit(&mut self, stem: &Stem, valid: ValidRequest) {
         self.change(stem, |capture| {
-            if capture.ended.take().is_some() {
-                (capture.began, capture.counts, capture.uncounted) = (None, Counts::default(), 0);
+            if let Lifecycle::Finished(_) = take(&mut capture.lifecycle) {
+                (capture.first_started, capture.counts, capture.uncounted) = (None, Counts::default(), 0);
             }
             capture.reservation = if valid.request.paused { Reservation::Released } else { Reservation::Held };
             capture.admitted = Some(valid);
         });
     }
 
-    /// It came to its end while there was no process.
-    pub fn end(&mut self, stem: &Stem, by: End) {
-        self.change(stem, |capture| (capture.ended, capture.phase) = (Some(by), Phase::Idle));
-    }
-
-    /// The pod's owner was told how things stand.
-    pub fn notified(&mut self, stem: &Stem, condition: Option<Condition>) {
-        self.change(stem, |capture| (capture.notified, capture.notify_after) = (condition, None));
-    }
-
-    /// The pod's owner could not be told, and can be then.
-    pub fn defer_notice(&mut self, stem: &Stem, notify_after: Instant) {
-        self.change(stem, |capture| capture.notify_after = Some(notify_after));
+    /// The capture reached its own limit while there was no process.
+    pub fn finish(&mut self, stem: &Stem, by: EndedBy, disk: Disk) -> Option<Notice> {
+        self.change(stem, |capture| {
+            (capture.lifecycle, capture.process) = (Lifecycle::Finished(by), Process::None);
+        });
+        self.stopped(stem, StopReason::Ended(by), disk)
     }
 
     /// So many files were counted while no process wrote them.
@@ -155,116 +140,206 @@ impl Captures {
         self.change(stem, |capture| capture.files = files);
     }
 
-    /// A start is about to be tried.
-    pub fn starting(&mut self, stem: &Stem, run: Invocation, now: Moment) {
+    /// tcpdump is about to be started.
+    pub fn starting(&mut self, stem: &Stem, invocation: Invocation, now: Moment) {
         self.change(stem, |capture| {
-            if capture.last.as_ref() != Some(&run) {
-                capture.failures = 0;
-            }
-            capture.remember(&run, now);
-            capture.failure = None;
-            capture.last = Some(run);
-            capture.started_at = Some(now.at);
-            capture.began.get_or_insert(now);
-            capture.phase = Phase::Running;
+            let is_same = capture.last_start.as_ref().is_some_and(|start| start.invocation == invocation);
+            let failures = match &capture.process {
+                Process::Backoff { failure, .. } if is_same => failure.failures,
+                Process::None
+                | Process::Running { .. }
+                | Process::Terminating { .. }
+                | Process::Killing { .. }
+                | Process::Backoff { .. } => 0,
+            };
+            capture.remember(&invocation, now);
+            capture.last_start = Some(Start { invocation, at: now.at });
+            capture.first_started.get_or_insert(now);
+            capture.process = Process::Running { failures };
         });
     }
 
-    /// TERM was sent.
-    pub fn terminated(&mut self, stem: &Stem, why: StopReason, now: Instant) {
-        self.change(stem, |capture| capture.phase = Phase::Terminating { why, since: now, kill_at: now + TERM_GRACE });
+    /// tcpdump was started, and keeps so many files of before.
+    pub fn started(&mut self, stem: &Stem, kept: usize) -> Option<Notice> {
+        self.counted(stem, kept);
+        let capture = self.get_mut(stem)?;
+        let (Process::Running { failures }, Some(start)) = (&capture.process, &capture.last_start) else { return None };
+        // A capture that fails again and again says as rarely that it was started as that it failed.
+        let is_told = *failures == 0 || failures.is_power_of_two();
+        let change = Change::Started {
+            invocation: start.invocation.clone(),
+            admitted: capture.admitted.clone(),
+            packets_left: capture.packets_left(),
+            kept,
+            waited_for_address: capture.notified == Some(Condition::Waiting),
+        };
+        // The start says that the shortage is over.
+        if matches!(capture.notified, Some(Condition::Shortage(_))) {
+            (capture.notified, capture.notify_after) = (None, None);
+        }
+        is_told.then(|| self.notice(stem, change))
     }
 
-    /// KILL was sent. If the process is to be reported as stuck: for how long it has been.
+    /// tcpdump could not be started, and there are so many files.
+    pub fn not_started(&mut self, stem: &Stem, error: String, files: usize, now: Instant) -> Option<Notice> {
+        self.counted(stem, files);
+        self.failed(stem, FailureCause::NotStarted(error), now)
+    }
+
+    /// TERM was sent.
+    pub fn terminated(&mut self, stem: &Stem, reason: StopReason, now: Instant) {
+        self.change(stem, |capture| {
+            capture.process = Process::Terminating { reason, since: now, kill_at: now + TERM_GRACE };
+        });
+    }
+
+    /// KILL was sent. Returns for how long the process has been stuck, if that is to be reported.
     pub fn killed(&mut self, stem: &Stem, now: Instant) -> Option<Duration> {
         let capture = self.get_mut(stem)?;
-        let again_at = now + KILL_INTERVAL;
-        let (Phase::Terminating { why, since, .. } | Phase::Killing { why, since, .. }) = capture.phase else {
-            return None;
+        let (reason, since, due_at) = match capture.process {
+            Process::Terminating { reason, since, .. } => (reason, since, since + STUCK_AFTER),
+            Process::Killing { reason, since, warn_at, .. } => (reason, since, warn_at),
+            Process::None | Process::Running { .. } | Process::Backoff { .. } => return None,
         };
-        let due_at = match capture.phase {
-            Phase::Killing { warn_at, .. } => warn_at,
-            Phase::Idle
-            | Phase::Running
-            | Phase::Terminating { .. }
-            | Phase::Backoff { .. }
-            | Phase::Removing { .. } => since + STUCK_AFTER,
-        };
-        let stuck = (now >= due_at).then(|| now - since);
-        let warn_at = stuck.map_or(due_at, |stuck| now + stuck);
-        capture.phase = Phase::Killing { why, since, again_at, warn_at };
-        stuck
+        let since_term = (now >= due_at).then(|| now - since);
+        let warn_at = since_term.map_or(due_at, |since_term| now + since_term);
+        capture.process = Process::Killing { reason, since, again_at: now + KILL_INTERVAL, warn_at };
+        since_term
     }
 
-    /// The process was reaped, in good order or not, after it had counted so much or did not say.
-    pub fn exited(&mut self, stem: &Stem, in_order: bool, counts: Option<Counts>, now: Instant) -> Ended {
-        self.change(stem, |capture| match counts {
+    /// The process of a capture was reaped, and left so many files. A process that ends while `stopping` was ended for that, whatever
+    /// it was asked to end for.
+    pub fn exited(
+        &mut self,
+        stem: &Stem,
+        exit: &Exit,
+        files: usize,
+        disk: Disk,
+        stopping: bool,
+        now: Instant,
+    ) -> Option<Notice> {
+        self.counted(stem, files);
+        let capture = self.get_mut(stem)?;
+        match exit.counts {
             Some(counts) => {
                 capture.counts.captured = capture.counts.captured.saturating_add(counts.captured);
                 capture.counts.dropped = capture.counts.dropped.saturating_add(counts.dropped);
             }
             None => capture.uncounted = capture.uncounted.saturating_add(1),
-        });
-        match self.get_mut(stem) {
-            Some(capture) if capture.phase == Phase::Running && in_order && capture.has_what_it_was_started_for() => {
-                capture.phase = Phase::Idle;
-                if !capture.has_its_packets() {
-                    return Ended::Stopped(StopReason::Changed);
-                }
-                capture.ended = Some(End::Packets);
-                Ended::Stopped(StopReason::Ended(End::Packets))
-            }
-            Some(_) | None => self.ended(stem, now),
         }
-    }
-
-    /// The process is gone, or could not be started.
-    pub fn ended(&mut self, stem: &Stem, now: Instant) -> Ended {
-        let Some(capture) = self.get_mut(stem) else { return Ended::Stopped(StopReason::Gone) };
-        match capture.phase {
-            Phase::Terminating { why, .. } | Phase::Killing { why, .. } => {
-                capture.phase = Phase::Idle;
-                if let StopReason::Ended(by) = why {
-                    capture.ended = Some(by);
-                }
-                Ended::Stopped(if capture.doomed { StopReason::Gone } else { why })
+        let reason = match capture.stop_reason() {
+            Some(reason) => reason,
+            None if !exit.in_order || !capture.reached_packet_limit() => {
+                let ran = capture.last_start.as_ref().map_or(Duration::ZERO, |start| now - start.at);
+                return self.failed(stem, FailureCause::Exited { exit: exit.clone(), ran }, now);
             }
-            Phase::Idle | Phase::Running | Phase::Backoff { .. } | Phase::Removing { .. } => {
-                if capture.started_at.is_some_and(|started| now - started >= RECOVERED_AFTER) {
-                    capture.failures = 0;
-                }
-                capture.failures = capture.failures.saturating_add(1);
-                let retry_in = backoff(capture.failures);
-                capture.phase = Phase::Backoff { until: now + retry_in };
-                Ended::Failed { failures: capture.failures, retry_in }
-            }
-        }
-    }
-
-    /// This is what is said of how its last tcpdump failed.
-    pub fn failed(&mut self, stem: &Stem, text: String) {
-        self.change(stem, |capture| capture.failure = Some(text));
-    }
-
-    /// The files are gone, and the slot with them.
-    pub fn removed(&mut self, stem: &Stem) -> Option<Capture> {
-        self.changes += 1;
-        self.captures.remove(stem)
-    }
-
-    /// The files could not be removed. Returns how often in a row that was so.
-    pub fn not_removed(&mut self, stem: &Stem, now: Instant) -> u32 {
-        let Some(capture) = self.get_mut(stem) else { return 0 };
-        let failures = match capture.phase {
-            Phase::Removing { failures, .. } => failures.saturating_add(1),
-            Phase::Idle
-            | Phase::Running
-            | Phase::Terminating { .. }
-            | Phase::Killing { .. }
-            | Phase::Backoff { .. } => 1,
+            None if capture.has_all_packets() => StopReason::Ended(EndedBy::Packets),
+            // The request says more packets by now.
+            None => StopReason::Changed,
         };
-        capture.phase = Phase::Removing { retry_at: now + backoff(failures), failures };
-        failures
+        capture.process = Process::None;
+        if let StopReason::Ended(by) = reason {
+            match &mut capture.lifecycle {
+                Lifecycle::Active => capture.lifecycle = Lifecycle::Finished(by),
+                Lifecycle::Retained { ended_by, .. } => *ended_by = Some(by),
+                Lifecycle::Finished(_) | Lifecycle::Removing { .. } => (),
+            }
+        }
+        if capture.is_removing() {
+            // The owner is told when the files are gone.
+            return None;
+        }
+        let is_end = matches!(reason, StopReason::Ended(_));
+        self.stopped(stem, if stopping && !is_end { StopReason::Shutdown } else { reason }, disk)
+    }
+
+    /// The files are removed, so many of them, and the capture with them.
+    pub fn removed(&mut self, stem: &Stem, files: usize) -> Option<Notice> {
+        self.changes += 1;
+        let mut capture = self.by_stem.remove(stem)?;
+        let has_captured = capture.first_started.is_some() || files > 0;
+        capture.files = files;
+        let change = match &capture.owner {
+            None => Change::RemovedUnowned { files },
+            Some(_) => Change::Removed(capture.summary()),
+        };
+        let notice = Notice { stem: stem.clone(), uid: capture.owner, change, conveys: Conveys::Nothing };
+        (notice.uid.is_none() || has_captured).then_some(notice)
+    }
+
+    /// The files could not be removed.
+    pub fn not_removed(&mut self, stem: &Stem, error: String, now: Instant) -> Option<Notice> {
+        let Lifecycle::Removing { failures, retry_at } = &mut self.get_mut(stem)?.lifecycle else { return None };
+        *failures = failures.saturating_add(1);
+        *retry_at = Some(now + backoff(*failures));
+        let failures = *failures;
+        failures.is_power_of_two().then(|| self.notice(stem, Change::NotRemoved { error, failures }))
+    }
+
+    /// What the pod's owner is to be told of a condition that begins to hold, or of none that holds any longer.
+    pub fn condition(&mut self, stem: &Stem, condition: Option<Condition>) -> Option<Notice> {
+        let capture = self.get(stem)?;
+        let (running, kept) = (capture.running_files(), capture.files);
+        let change = match (&condition, &capture.notified) {
+            (Some(condition), _) => Some(Change::Condition { condition: condition.clone(), running, kept }),
+            (None, Some(Condition::Refused(_))) => Some(Change::AcceptedAgain { running }),
+            // The start of a tcpdump says enough.
+            (None, Some(Condition::Shortage(_))) if running.is_some() => Some(Change::AcceptedAgain { running }),
+            (
+                None,
+                Some(Condition::Shortage(_) | Condition::Waiting | Condition::Missed | Condition::Paused(_)) | None,
+            ) => None,
+        };
+        let Some(change) = change else {
+            self.notified(stem, condition);
+            return None;
+        };
+        Some(Notice { conveys: Conveys::Condition(condition), ..self.notice(stem, change) })
+    }
+
+    /// The owner of the pod knows how the capture stands.
+    pub fn notified(&mut self, stem: &Stem, condition: Option<Condition>) {
+        self.change(stem, |capture| (capture.notified, capture.notify_after) = (condition, None));
+    }
+
+    /// The owner of the pod cannot be notified before `until`.
+    pub fn defer_notice(&mut self, stem: &Stem, until: Instant) {
+        self.change(stem, |capture| capture.notify_after = Some(until));
+    }
+
+    /// A notice that says nothing of the condition.
+    pub fn notice(&self, stem: &Stem, change: Change) -> Notice {
+        let uid = self.get(stem).and_then(|capture| capture.owner.clone());
+        Notice { stem: stem.clone(), uid, change, conveys: Conveys::Nothing }
+    }
+
+    fn stopped(&self, stem: &Stem, reason: StopReason, disk: Disk) -> Option<Notice> {
+        let capture = self.get(stem)?;
+        let shortage = capture.disk_shortage(disk, capture.admitted_files());
+        // Who is told that the disk is low knows that the capture waits for space.
+        let shortage = shortage.filter(|_| reason == StopReason::LowDisk).map(Condition::Shortage);
+        let conveys = shortage.map_or(Conveys::Nothing, |shortage| Conveys::Condition(Some(shortage)));
+        let change = Change::Stopped { reason, summary: capture.summary(), disk };
+        Some(Notice { conveys, ..self.notice(stem, change) })
+    }
+
+    /// Reports the first failure in a row, the second, the fourth, the eighth …
+    fn failed(&mut self, stem: &Stem, cause: FailureCause, now: Instant) -> Option<Notice> {
+        let capture = self.get_mut(stem)?;
+        let has_recovered = capture.last_start.as_ref().is_some_and(|start| now - start.at >= RECOVERED_AFTER);
+        let before = match capture.process {
+            Process::Running { failures } if !has_recovered => failures,
+            Process::Running { .. }
+            | Process::None
+            | Process::Terminating { .. }
+            | Process::Killing { .. }
+            | Process::Backoff { .. } => 0,
+        };
+        let failures = before.saturating_add(1);
+        let failure = Failure { cause, failures, retry_in: backoff(failures) };
+        capture.process = Process::Backoff { until: now + failure.retry_in, failure: failure.clone() };
+        let kept = capture.files;
+        failures.is_power_of_two().then(|| self.notice(stem, Change::Failed { failure, kept }))
     }
 
     fn change(&mut self, stem: &Stem, change: impl FnOnce(&mut Capture)) {
@@ -273,14 +348,14 @@ impl Captures {
         }
     }
 
-    /// The only way to a slot that is to be changed.
+    /// The only way to a capture that is to be changed.
     fn get_mut(&mut self, stem: &Stem) -> Option<&mut Capture> {
         self.changes += 1;
-        self.captures.get_mut(stem)
+        self.by_stem.get_mut(stem)
     }
 }
 
-/// 1, 2, 4 … seconds after the first, second, third … failure, up to the maximum.
+/// 1, 2, 4 … seconds after the first, second, third … failure, up to [`BACKOFF_MAX`].
 fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     BACKOFF_MIN.saturating_mul(1 << doublings).min(BACKOFF_MAX)

@@ -18,7 +18,7 @@ pub use request::PodRequest;
 
 use crate::core::{
     annotations::{self, Annotations, ValidRequest},
-    captures::Condition,
+    condition::Condition,
     limits::Limits,
     name::{PodUid, Stem},
     observed_pod::ObservedPod,

@@ -1,45 +1,51 @@
 //! The free space of the captures' file system, with a low and a high watermark. Pure.
 
-use crate::core::limits::{Limits, MB};
+use crate::core::{
+    limits::{Limits, MB},
+    refusal::Shortage,
+};
 
 /// The captures' file system, as last looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disk {
     /// Free space, in megabytes.
     pub free_mb: u64,
-    /// The floor: the free space below which nothing is captured, in megabytes.
+    /// The free space below which all captures stop, in megabytes.
     pub low_watermark_mb: u64,
-    /// It was below the floor, and has not been above twice the floor since.
+    /// Free space fell below the low watermark, and has not reached the high watermark since.
     pub low: bool,
 }
 
 impl Default for Disk {
-    /// One that nothing is known of is in nobody's way.
+    /// A file system that was not looked at yet stops no capture.
     fn default() -> Self {
         Self { free_mb: u64::MAX, low_watermark_mb: 0, low: false }
     }
 }
 
 impl Disk {
-    /// After a look at a file system with so many bytes free of so many.
+    /// The file system after another look at it, which found so many bytes free of so many bytes.
     #[must_use]
-    pub fn seen(self, free: u64, total: u64, limits: &Limits) -> Self {
-        let floor = (u64::from(limits.free_mb_min) * MB).max(total / 100 * u64::from(limits.free_percent_min));
-        // What was stopped for want of space starts again only when there is plenty: else it would fill it at once, and stop.
-        let low = free < if self.low { floor.saturating_mul(2) } else { floor };
-        Self { free_mb: free / MB, low_watermark_mb: floor.div_ceil(MB), low }
+    pub fn observe(self, free: u64, total: u64, limits: &Limits) -> Self {
+        let low_watermark = (u64::from(limits.free_mb_min) * MB).max(total / 100 * u64::from(limits.free_percent_min));
+        // Captures that stopped continue only above the high watermark: otherwise they would fill the space at once, and stop again.
+        let low = free < if self.low { low_watermark.saturating_mul(2) } else { low_watermark };
+        Self { free_mb: free / MB, low_watermark_mb: low_watermark.div_ceil(MB), low }
     }
 
-    /// How much must be free before what was stopped goes on, in megabytes.
+    /// How much must be free before stopped captures continue, in megabytes.
     #[must_use]
     pub fn high_watermark_mb(self) -> u64 {
         self.low_watermark_mb.saturating_mul(2)
     }
 
-    /// Whether so many megabytes more would leave the floor free.
+    /// What is lacking for so many megabytes more, if anything.
     #[must_use]
-    pub fn has_room_for(self, mb: u64) -> bool {
-        !self.low && self.free_mb >= self.low_watermark_mb.saturating_add(mb)
+    pub fn shortage_of(self, needs_mb: u64) -> Option<Shortage> {
+        let Self { free_mb, low_watermark_mb, low } = self;
+        let must_stay_mb = if low { self.high_watermark_mb() } else { low_watermark_mb };
+        let has_room = !low && free_mb >= low_watermark_mb.saturating_add(needs_mb);
+        (!has_room).then_some(Shortage::Disk { needs_mb, free_mb, low_watermark_mb: must_stay_mb })
     }
 }
 
@@ -48,16 +54,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_floor_is_the_higher_of_the_two_and_left_only_above_twice_of_it() {
+    fn the_low_watermark_is_the_higher_limit_and_captures_continue_at_twice_the_low_watermark() {
         let limits = Limits { free_mb_min: 200, free_percent_min: 10, ..Limits::default() };
-        let look = |disk: Disk, free_mb: u64, total_mb: u64| disk.seen(free_mb * MB, total_mb * MB, &limits);
+        let look = |disk: Disk, free_mb: u64, total_mb: u64| disk.observe(free_mb * MB, total_mb * MB, &limits);
         let small = look(Disk::default(), 250, 1000);
         assert_eq!(small, Disk { free_mb: 250, low_watermark_mb: 200, low: false });
-        assert!(small.has_room_for(50) && !small.has_room_for(51));
+        assert!(small.shortage_of(50).is_none() && small.shortage_of(51).is_some());
         assert_eq!(look(Disk::default(), 500, 10_000).low_watermark_mb, 1000);
         let low = look(small, 199, 1000);
         assert!(low.low && look(low, 399, 1000).low && !look(low, 400, 1000).low);
-        assert!(!look(small, 200, 1000).low && !look(low, 399, 1000).has_room_for(0));
-        assert!(Disk::default().has_room_for(u64::MAX));
+        assert!(!look(small, 200, 1000).low && look(low, 399, 1000).shortage_of(0).is_some());
+        assert!(Disk::default().shortage_of(u64::MAX).is_none());
     }
 }

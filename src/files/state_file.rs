@@ -24,7 +24,7 @@ use crate::{
         captures::{Capture, Captures},
         condition::State,
         name::Stem,
-        plan::Outlook,
+        plan::Assessment,
         world::RECORDS_MAX,
     },
     files::capture_dir::{open_regular, replace},
@@ -52,7 +52,7 @@ pub struct StateFile {
 #[derive(Debug)]
 struct Written {
     changes: u64,
-    outlooks: BTreeMap<Stem, Outlook>,
+    assessments: BTreeMap<Stem, Assessment>,
     text: u64,
 }
 
@@ -94,27 +94,30 @@ impl StateFile {
         Some((status.ino(), status.mtime(), status.mtime_nsec(), status.len()))
     }
 
-    /// Replaces the file if the state is another than when it was last written.
+    /// Replaces the file if the state differs from what was last written. `describe` words how a capture stands; a capture that no plan
+    /// has seen yet has no assessment.
     ///
     /// # Errors
     /// If it cannot be written; the old one then stands.
     pub fn save(
         &mut self,
         captures: &Captures,
-        outlooks: &BTreeMap<Stem, Outlook>,
-        describe: impl Fn(&Capture, &Outlook) -> (State, Option<String>),
+        assessments: &BTreeMap<Stem, Assessment>,
+        describe: impl Fn(&Capture, Option<&Assessment>) -> (State, Option<String>),
     ) -> io::Result<()> {
-        if self.written.as_ref().is_some_and(|last| last.changes == captures.changes() && last.outlooks == *outlooks) {
+        if self
+            .written
+            .as_ref()
+            .is_some_and(|last| last.changes == captures.changes() && last.assessments == *assessments)
+        {
             return Ok(());
         }
-        let new = Outlook::default();
-        let outlook = |stem| outlooks.get(stem).unwrap_or(&new);
-        let entries =
-            captures.iter().filter_map(|(stem, capture)| Entry::of(stem, capture, describe(capture, outlook(stem))));
+        let entry = |(stem, capture)| Entry::of(stem, capture, describe(capture, assessments.get(stem)));
+        let entries = captures.iter().filter_map(entry);
         let text = text(entries)?;
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
-        let now = Written { changes: captures.changes(), outlooks: outlooks.clone(), text: hasher.finish() };
+        let now = Written { changes: captures.changes(), assessments: assessments.clone(), text: hasher.finish() };
         if self.written.as_ref().is_some_and(|last| last.text == now.text) {
             self.written = Some(now);
             return Ok(());
@@ -145,16 +148,21 @@ mod tests {
     use super::*;
     use crate::core::{
         annotations::{Annotations, ValidRequest},
-        captures::{Capture, Condition, End, HistoryEntry, Moment, Phase},
+        captures::{Capture, HistoryEntry, Lifecycle, Moment},
+        condition::{Condition, EndedBy, StopReason},
+        desired::Desired,
+        disk::Disk,
         limits::Limits,
         name::{PodName, PodUid, Stem},
+        plan::Wanted,
+        recall::recall,
         refusal::Refusal,
         request::{CaptureSpec, Counts, Invocation, Parsed},
     };
 
     /// As the real sentences: of what goes there is nothing to say.
-    fn describe(capture: &Capture, outlook: &Outlook) -> (State, Option<String>) {
-        (State::Waiting, (!capture.doomed).then(|| format!("{outlook:?}")))
+    fn describe(capture: &Capture, assessment: Option<&Assessment>) -> (State, Option<String>) {
+        (State::Waiting, (!capture.is_removing()).then(|| format!("{assessment:?}")))
     }
 
     fn dir(name: &str) -> PathBuf {
@@ -164,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_the_next_process_reads() {
+    fn the_next_process_reads_what_the_state_file_was_written_with() {
         let dir = dir("same");
         let annotations: Annotations = [("tcpdump.antrea.io".to_owned(), "5".to_owned())].into();
         let Parsed::Valid(request) = crate::core::annotations::parse(&annotations, &Limits::default()) else {
@@ -177,21 +185,34 @@ mod tests {
         captures.open(&stem, PodUid("1".into()));
         captures.admit(&stem, valid.clone());
         let spec = CaptureSpec { filter: Some("udp".to_owned()), ..valid.request.spec.clone() };
-        let history = vec![HistoryEntry { since_s: 90, run: Invocation { spec, ips: vec![[10, 0, 0, 1].into()] } }];
-        captures.restore(stem.clone(), Capture { began: Some(now), history, ..captures.get(&stem).unwrap().clone() });
-        captures.end(&stem, End::Duration);
-        captures.retire(&stem, now);
-        captures.doom(&stem);
-        file.save(&captures, &BTreeMap::new(), describe).unwrap();
-        let entries = StateFile::at(&dir).load().unwrap().unwrap();
-        assert_eq!(entries[0].stem(), stem);
-        assert_eq!(entries[0].annotations, Some(valid.annotations.clone()));
-        assert_eq!(entries[0].capture(Some(valid), now), *captures.get(&stem).unwrap());
+        let history =
+            vec![HistoryEntry { since_s: 90, invocation: Invocation { spec, ips: vec![[10, 0, 0, 1].into()] } }];
+        captures.restore(
+            stem.clone(),
+            Capture { first_started: Some(now), history, ..captures.get(&stem).unwrap().clone() },
+        );
+        let mut is_read_again = |captures: &Captures, lifecycle: Lifecycle| {
+            file.save(captures, &BTreeMap::new(), describe).unwrap();
+            let entries = StateFile::at(&dir).load().unwrap().unwrap();
+            let remembered = entries.iter().map(|entry| (entry.stem(), entry.remembered(now))).collect();
+            let mut read = Captures::default();
+            recall(&mut read, &mut Desired::default(), Some(remembered), &BTreeMap::new(), &Limits::default());
+            assert_eq!(read.get(&stem).unwrap().lifecycle, lifecycle);
+            read.get(&stem) == captures.get(&stem)
+        };
+        assert!(is_read_again(&captures, Lifecycle::Active));
+        captures.finish(&stem, EndedBy::Duration, Disk::default());
+        assert!(is_read_again(&captures, Lifecycle::Finished(EndedBy::Duration)));
+        captures.retain(&stem, now);
+        assert!(is_read_again(&captures, Lifecycle::Retained { since: now, ended_by: Some(EndedBy::Duration) }));
+        captures.mark_for_removal(&stem);
+        // What is to be removed must not be asked for again.
+        assert!(!is_read_again(&captures, Lifecycle::Removing { failures: 0, retry_at: None }));
         fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
-    fn what_is_no_state_is_not_read_and_no_path_is_taken_from_it() {
+    fn a_state_file_that_is_damaged_is_not_read_and_no_path_is_taken_from_it() {
         let dir = dir("bad");
         let (file, path) = (StateFile::at(&dir), dir.join(".state.json"));
         assert_eq!(file.load().unwrap(), None);
@@ -216,7 +237,11 @@ mod tests {
         fs::remove_dir_all(&dir).unwrap();
     }
 
-    /// A slot of the largest size that pods can bring about.
+    fn assessment(condition: Condition) -> Assessment {
+        Assessment { wanted: Wanted::Stop(StopReason::NothingAdmitted), condition: Some(condition) }
+    }
+
+    /// A capture of the largest size that pods can bring about.
     fn largest(number: u64, now: Moment) -> (Stem, Capture) {
         let name = format!("{number:0>175}");
         let stem = Stem::of(&PodName { namespace: "n".repeat(63), name });
@@ -240,25 +265,23 @@ mod tests {
             capture.remember(&Invocation { spec, ips: ips.into() }, now);
         }
         capture.admitted = Some(ValidRequest { annotations, request });
-        capture.failure = Some("x".repeat(5000));
-        capture.phase = Phase::Backoff { until: now.at };
         capture.counts = Counts { captured: u64::MAX, dropped: u64::MAX };
-        (capture.began, capture.retired, capture.ended, capture.uncounted) =
-            (Some(now), Some(now), Some(End::Duration), u32::MAX);
+        (capture.first_started, capture.uncounted) = (Some(now), u32::MAX);
+        capture.lifecycle = Lifecycle::Retained { since: now, ended_by: Some(EndedBy::Duration) };
         (stem, capture)
     }
 
     #[test]
-    fn as_many_slots_of_the_largest_size_as_there_may_be_are_read_again() {
+    fn the_state_file_of_as_many_of_the_largest_captures_as_can_be_recorded_is_read_again() {
         let (dir, now) = (dir("largest"), Moment { at: Instant::now(), unix_s: 1_800_000_000 });
-        let (mut captures, mut outlooks, mut file) = (Captures::default(), BTreeMap::new(), StateFile::at(&dir));
+        let (mut captures, mut assessments, mut file) = (Captures::default(), BTreeMap::new(), StateFile::at(&dir));
         let refusal = Refusal::FilterRejected { said: "\u{10ffff}".repeat(5000) };
         for number in 0..RECORDS_MAX as u64 {
             let (stem, capture) = largest(number, now);
             captures.restore(stem.clone(), capture);
-            outlooks.insert(stem, Outlook { halt: None, condition: Some(Condition::Refused(refusal.clone())) });
+            assessments.insert(stem, assessment(Condition::Refused(refusal.clone())));
         }
-        file.save(&captures, &outlooks, describe).unwrap();
+        file.save(&captures, &assessments, describe).unwrap();
         let bytes = fs::metadata(dir.join(".state.json")).unwrap().len();
         assert!(bytes > BYTES_MAX / 2 && bytes <= RECORDS_MAX as u64 * ENTRY_BYTES_MAX, "{bytes} bytes");
         assert_eq!(StateFile::at(&dir).load().unwrap().unwrap().len(), RECORDS_MAX);
@@ -266,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_written_only_when_something_in_it_has_changed() {
+    fn the_state_file_is_written_only_when_something_in_it_has_changed() {
         let (dir, stem) = (dir("same-again"), Stem::of(&PodName { namespace: "default".into(), name: "web".into() }));
         let (mut captures, mut file) = (Captures::default(), StateFile::at(&dir));
         captures.open(&stem, PodUid("1".into()));
@@ -277,13 +300,12 @@ mod tests {
         captures.notified(&stem, None);
         file.save(&captures, &BTreeMap::new(), describe).unwrap();
         assert!(!path.exists(), "nothing in it is another");
-        captures.doom(&stem);
+        captures.mark_for_removal(&stem);
         file.save(&captures, &BTreeMap::new(), describe).unwrap();
         assert!(path.exists());
-        let outlook = Outlook { halt: None, condition: Some(Condition::Waiting) };
         fs::remove_file(&path).unwrap();
-        file.save(&captures, &[(stem, outlook)].into(), describe).unwrap();
-        assert!(!path.exists(), "what goes says no more");
+        file.save(&captures, &[(stem, assessment(Condition::Waiting))].into(), describe).unwrap();
+        assert!(!path.exists(), "a capture that is being removed has no reason");
         fs::remove_dir_all(&dir).unwrap();
     }
 }

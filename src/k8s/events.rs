@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use crate::{core::name::PodUid, text::notice::Notice};
+use crate::{core::name::PodUid, text::notice::PodEvent};
 
 /// Events that one pod may get at once.
 const BURST: u32 = 10;
@@ -49,7 +49,7 @@ const COMPONENT: &str = "packet-capture";
 /// Tells pods' owners, by log line and Event.
 #[derive(Debug)]
 pub struct Events {
-    queue: mpsc::Sender<(Notice, Timestamp)>,
+    queue: mpsc::Sender<(PodEvent, Timestamp)>,
     task: JoinHandle<()>,
     allowances: HashMap<PodUid, Allowance>,
     forgettable: VecDeque<PodUid>,
@@ -61,9 +61,9 @@ struct Allowance {
     refilled_at: Instant,
 }
 
-fn log_note(note: &Notice) {
+fn log_note(note: &PodEvent) {
     let level = if note.reason.is_warning() { log::Level::Warn } else { log::Level::Info };
-    let Notice { pod, uid, reason, text } = note;
+    let PodEvent { pod, uid, reason, text } = note;
     log::log!(level, "{} pod={pod} uid={uid} note={text:?}", reason.sentence());
 }
 
@@ -78,7 +78,7 @@ impl Events {
 
     /// Logs a note, and queues it for the API server if its pod has not had too many and the queue has room. Where it was only
     /// logged: returns when it could be queued.
-    pub fn publish(&mut self, note: Notice) -> Option<time::Instant> {
+    pub fn publish(&mut self, note: PodEvent) -> Option<time::Instant> {
         log_note(&note);
         let again_at = time::Instant::now() + REFILL;
         if !self.allow(&note.uid) {
@@ -123,7 +123,7 @@ impl Events {
     }
 }
 
-async fn create_all(client: Client, node: String, mut notes: mpsc::Receiver<(Notice, Timestamp)>) {
+async fn create_all(client: Client, node: String, mut notes: mpsc::Receiver<(PodEvent, Timestamp)>) {
     while let Some((note, told_at)) = notes.recv().await {
         let api = Api::<Event>::namespaced(client.clone(), &note.pod.namespace);
         if let Err(error) = create(&api, &event(&note, &node, told_at), told_at).await {
@@ -166,7 +166,7 @@ fn is_final(code: u16) -> bool {
     (400..500).contains(&code) && code != 429
 }
 
-fn event(note: &Notice, node: &str, now: Timestamp) -> Event {
+fn event(note: &PodEvent, node: &str, now: Timestamp) -> Event {
     // Named as other components name theirs, so that a list shows them in the order of their making.
     let suffix = format!(".{:x}", now.as_nanosecond());
     let name = &note.pod.name[..note.pod.name.floor_char_boundary(NAME_BYTES_MAX - suffix.len())];

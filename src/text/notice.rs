@@ -9,18 +9,21 @@ mod reason;
 
 use std::{fmt::Write, path::Path, time::Duration};
 
-pub use reason::{Notice, Reason};
+pub use reason::{PodEvent, Reason};
 
-use crate::core::{
-    annotations::ANNOTATION,
-    captures::{Capture, Condition, End, Ended, StopReason},
-    disk::Disk,
-    name::PodName,
-    request::{Counts, Exit, Invocation, Request},
-};
-use crate::text::{
-    format::{counted, number, quoted, time},
-    refusal,
+use crate::{
+    core::{
+        annotations::{ANNOTATION, ValidRequest},
+        condition::{Condition, EndedBy, StopReason},
+        disk::Disk,
+        name::PodName,
+        notices::{Change, Failure, FailureCause, Summary},
+        request::{Counts, Exit, Invocation},
+    },
+    text::{
+        format::{counted, number, quoted, time},
+        refusal,
+    },
 };
 
 const LIFE_OF_FILES: &str = "the files live as long as this DaemonSet's pod: they survive a restart of its container, but not an \
@@ -34,15 +37,60 @@ const WAITING: &str = "the API server knows no IP address of the pod yet: the ca
                        not captured, and containers may run already: a postStart hook, for example, delays the kubelet's \
                        report of the address until the hook has ended";
 
-/// tcpdump runs, and found so many files of before.
+/// Where the files of a capture are.
+#[derive(Clone, Copy, Debug)]
+pub struct Location<'a> {
+    /// The node's name.
+    pub node: &'a str,
+    /// The name that tcpdump was given, in the packet-capture pod of that node.
+    pub path: &'a Path,
+}
+
+/// The reason and the text of the Event about a change. The text is cut to 1 KiB by the caller; `kubectl describe` shows it as Message.
 #[must_use]
-pub fn started(run: &Invocation, capture: &Capture, node: &str, path: &Path, kept: usize) -> String {
-    let files = run.spec.files;
+pub fn event(change: &Change, location: Location) -> (Reason, String) {
+    match change {
+        Change::Started { invocation, admitted, packets_left, kept, waited_for_address } => {
+            let mut text = started(invocation, admitted.as_ref(), location, *kept);
+            if *waited_for_address {
+                text.push_str("; packets from before the API server knew the pod's address were not captured");
+            }
+            if let Some(bytes) = invocation.spec.snaplen {
+                let _ = write!(text, "; {bytes} bytes of each packet");
+            }
+            text.push_str(&ends(admitted.as_ref(), *packets_left));
+            if invocation.spec.files > 1 || packets_left.is_some() {
+                let _ = write!(text, "; {COPIES}");
+            }
+            (Reason::Started, text)
+        }
+        Change::Stopped { reason, summary, disk } => stopped(*reason, summary, *disk),
+        Change::Removed(summary) => (Reason::Stopped, removed(summary)),
+        Change::RemovedUnowned { files } => {
+            (Reason::Stopped, format!("removed {} that no pod asks for", files_counted(*files)))
+        }
+        Change::Failed { failure, kept } => (Reason::Failed, failed(failure, *kept)),
+        Change::Condition { condition, running, kept } => of_condition(condition, *running, *kept),
+        Change::AcceptedAgain { running } => (Reason::Accepted, accepted_again(*running)),
+        Change::Stuck { since_term } => (Reason::Stuck, stuck(*since_term)),
+        Change::DelayedByPredecessor => (
+            Reason::Stuck,
+            "the tcpdump of an earlier pod of this name has not ended; the capture begins when it has".to_owned(),
+        ),
+        Change::NotRemoved { error, failures } => {
+            (Reason::Stuck, format!("cannot delete the files: {error}; trying again (failure {failures})"))
+        }
+    }
+}
+
+fn started(invocation: &Invocation, admitted: Option<&ValidRequest>, location: Location, kept: usize) -> String {
+    let files = invocation.spec.files;
+    let Location { node, path } = location;
     let mut text = format!(
         "tcpdump captures {} into {}* of the packet-capture pod on node {node}{}, {}",
-        run.expression(),
+        invocation.expression(),
         path.display(),
-        narrowed(capture),
+        narrowed(admitted),
         counted(files.into(), "file of 1 MB", "files of 1 MB"),
     );
     match (files, kept) {
@@ -58,24 +106,12 @@ pub fn started(run: &Invocation, capture: &Capture, node: &str, path: &Path, kep
     if kept > 0 {
         let _ = write!(text, "; kept: {}", counted(number(kept), "older file", "older files"));
     }
-    if capture.notified == Some(Condition::Waiting) {
-        text.push_str("; packets from before the API server knew the pod's address were not captured");
-    }
-    if let Some(bytes) = run.spec.snaplen {
-        let _ = write!(text, "; {bytes} bytes of each packet");
-    }
-    if let Some(valid) = &capture.admitted {
-        text.push_str(&ends(&valid.request, capture));
-    }
-    if files > 1 || capture.packets_left().is_some() {
-        let _ = write!(text, "; {COPIES}");
-    }
     text
 }
 
 /// Which annotations narrow the capture: one that was left behind by an earlier capture is not to go unnoticed.
-fn narrowed(capture: &Capture) -> String {
-    let annotations = capture.admitted.iter().flat_map(|valid| valid.annotations.keys());
+fn narrowed(admitted: Option<&ValidRequest>) -> String {
+    let annotations = admitted.into_iter().flat_map(|valid| valid.annotations.keys());
     let keys: Vec<&str> = annotations.filter_map(|key| key.strip_prefix(ANNOTATION)?.strip_prefix('/')).collect();
     match keys[..] {
         [] => String::new(),
@@ -84,22 +120,21 @@ fn narrowed(capture: &Capture) -> String {
     }
 }
 
-fn ends(request: &Request, capture: &Capture) -> String {
-    let packets = capture
-        .packets_left()
-        .map(|left| format!("after {}", counted(left.into(), "copy of a packet", "copies of packets")));
-    let time = request.duration.map(|duration| format!("{} after its beginning", time(duration)));
+fn ends(admitted: Option<&ValidRequest>, packets_left: Option<u32>) -> String {
+    let packets =
+        packets_left.map(|left| format!("after {}", counted(left.into(), "copy of a packet", "copies of packets")));
+    let duration = admitted.and_then(|valid| valid.request.duration);
+    let time = duration.map(|duration| format!("{} after its beginning", time(duration)));
     let ends: Vec<String> = packets.into_iter().chain(time).collect();
     if ends.is_empty() { String::new() } else { format!("; ends {}", ends.join(" or ")) }
 }
 
 /// tcpdump was stopped as it was asked to, and the files stay.
-#[must_use]
-pub fn stopped(why: StopReason, capture: &Capture, disk: Disk) -> (Reason, String) {
-    let reason = match why {
-        StopReason::Ended(by) => return (Reason::Finished, ended(by, capture)),
-        StopReason::LowDisk => return (Reason::LowDisk, low_disk(capture, disk)),
-        StopReason::Finished => Reason::Finished,
+pub(super) fn stopped(reason: StopReason, summary: &Summary, disk: Disk) -> (Reason, String) {
+    let event_reason = match reason {
+        StopReason::Ended(by) => return (Reason::Finished, ended(by, summary)),
+        StopReason::LowDisk => return (Reason::LowDisk, low_disk(summary, disk)),
+        StopReason::PodFinished => Reason::Finished,
         StopReason::Gone
         | StopReason::Changed
         | StopReason::Moved
@@ -107,18 +142,18 @@ pub fn stopped(why: StopReason, capture: &Capture, disk: Disk) -> (Reason, Strin
         | StopReason::Forbidden
         | StopReason::NothingAdmitted
         | StopReason::Paused
-        | StopReason::Retired
+        | StopReason::Retained
         | StopReason::Stale
         | StopReason::Shutdown => Reason::Stopped,
     };
-    let (because, next) = halted(why);
-    (reason, format!("{because}; {}; kept: {}; {next}", packets(capture), files_counted(capture.files)))
+    let (because, next) = halted(reason);
+    (event_reason, format!("{because}; {}; kept: {}; {next}", packets(summary), files_counted(summary.files)))
 }
 
 /// Why there is no tcpdump, and what is next.
-pub(super) fn halted(why: StopReason) -> (&'static str, &'static str) {
+fn halted(reason: StopReason) -> (&'static str, &'static str) {
     let until_gone = "the files stay until the annotation or the pod goes";
-    match why {
+    match reason {
         StopReason::Gone => ("the annotation or the pod is gone", "the files are removed next"),
         StopReason::Changed => ("the annotations changed", "goes on at once with the new ones"),
         StopReason::Moved => ("the pod's addresses changed", "goes on at once at the new ones"),
@@ -126,12 +161,12 @@ pub(super) fn halted(why: StopReason) -> (&'static str, &'static str) {
         StopReason::Forbidden => ("the pod's address is not its own", "goes on when that changes"),
         StopReason::NothingAdmitted => ("nothing is asked that can be done", "goes on when that changes"),
         StopReason::Paused => ("it is paused", "goes on when that annotation goes"),
-        StopReason::Finished => ("the pod has finished", until_gone),
+        StopReason::PodFinished => ("the pod has finished", until_gone),
         StopReason::Ended(_) => ("it came to its end", until_gone),
         StopReason::LowDisk => {
             ("the node's disk ran low (MIN_FREE_MB, MIN_FREE_PERCENT)", "goes on when there is room")
         }
-        StopReason::Retired => ("the pod is gone", "its files are kept for a time (KEEP_AFTER_POD)"),
+        StopReason::Retained => ("the pod is gone", "its files are kept for a time (KEEP_AFTER_POD)"),
         StopReason::Stale => {
             ("no word from the API server: the pod's address may be another's by now", "goes on when it answers again")
         }
@@ -139,70 +174,64 @@ pub(super) fn halted(why: StopReason) -> (&'static str, &'static str) {
     }
 }
 
-fn ended(by: End, capture: &Capture) -> String {
-    let request = capture.admitted.as_ref().map(|valid| &valid.request);
+/// Why there is no tcpdump, and what comes next.
+pub(super) fn stop_reason(reason: StopReason) -> String {
+    let (because, next) = halted(reason);
+    format!("{because}; {next}")
+}
+
+fn ended(by: EndedBy, summary: &Summary) -> String {
     let because = match by {
-        End::Duration => match request.and_then(|request| request.duration) {
+        EndedBy::Duration => match summary.duration {
             Some(duration) => format!("{} have passed since it began", time(duration)),
             None => "its time has passed".to_owned(),
         },
-        End::Packets => "it has all the copies of packets that it was to have".to_owned(),
+        EndedBy::Packets => "it has all the copies of packets that it was to have".to_owned(),
     };
     format!(
         "{because}; {}; kept: {}; they stay until the annotation or the pod goes; a change of the annotations begins anew",
-        packets(capture),
-        files_counted(capture.files)
+        packets(summary),
+        files_counted(summary.files)
     )
 }
 
-fn low_disk(capture: &Capture, disk: Disk) -> String {
+fn low_disk(summary: &Summary, disk: Disk) -> String {
     let Disk { free_mb, low_watermark_mb, .. } = disk;
     format!(
         "the node's disk ran low: it has {free_mb} MB free, and {low_watermark_mb} MB must be (MIN_FREE_MB, MIN_FREE_PERCENT); {}; kept: {}; goes on \
          when {} MB are free",
-        packets(capture),
-        files_counted(capture.files),
+        packets(summary),
+        files_counted(summary.files),
         disk.high_watermark_mb()
     )
 }
 
 /// The capture's end, now that its files are gone.
-#[must_use]
-pub fn removed(capture: &Capture, files: usize) -> String {
-    format!("the annotation or the pod is gone; {}; {} deleted", packets(capture), files_counted(files))
+fn removed(summary: &Summary) -> String {
+    format!("the annotation or the pod is gone; {}; {} deleted", packets(summary), files_counted(summary.files))
 }
 
-/// tcpdump ended by itself.
-#[must_use]
-pub fn failed(exit: &Exit, ran: Duration, ended: Ended, kept: usize) -> String {
+/// tcpdump ended by itself, or could not be started.
+pub(super) fn failed(failure: &Failure, kept: usize) -> String {
+    let Failure { cause, failures, retry_in } = failure;
+    let what = match cause {
+        FailureCause::NotStarted(error) => error.clone(),
+        FailureCause::Exited { exit, ran } => exited(exit, *ran),
+    };
+    let retry_s = retry_in.as_secs();
+    format!("{what}; trying again in {retry_s} s (failure {failures}); kept: {}", files_counted(kept))
+}
+
+fn exited(exit: &Exit, ran: Duration) -> String {
     if let Some(said) = &exit.unfiltered {
-        let how = format!("tcpdump was ended because of its filter: {}", refusal::not_in_kernel(said));
-        return retried(&how, ended, kept);
+        return format!("tcpdump was ended because of its filter: {}", refusal::not_in_kernel(said));
     }
     let said = if exit.last_line.is_empty() { String::new() } else { format!(": {}", quoted(&exit.last_line)) };
-    let how = format!("tcpdump {} after {:.1} s{said}", exit.how, ran.as_secs_f64());
-    retried(&how, ended, kept)
-}
-
-/// tcpdump could not be started.
-#[must_use]
-pub fn not_started(error: &str, ended: Ended, kept: usize) -> String {
-    retried(error, ended, kept)
-}
-
-fn retried(what: &str, ended: Ended, kept: usize) -> String {
-    let next = match ended {
-        Ended::Failed { failures, retry_in } => {
-            format!("trying again in {} s (failure {failures})", retry_in.as_secs())
-        }
-        Ended::Stopped(_) => "not tried again".to_owned(),
-    };
-    format!("{what}; {next}; kept: {}", files_counted(kept))
+    format!("tcpdump {} after {:.1} s{said}", exit.how, ran.as_secs_f64())
 }
 
 /// How things stand, and what is kept meanwhile: the running capture's number of files, or the files that there are.
-#[must_use]
-pub fn condition(condition: &Condition, running: Option<u16>, kept: usize) -> (Reason, String) {
+pub(super) fn of_condition(condition: &Condition, running: Option<u16>, kept: usize) -> (Reason, String) {
     let kept = match (running, kept) {
         (Some(files), _) => format!("kept: the capture with {}", files_counted(files.into())),
         (None, 0) => "nothing is captured".to_owned(),
@@ -223,15 +252,8 @@ pub fn condition(condition: &Condition, running: Option<u16>, kept: usize) -> (R
     }
 }
 
-/// How many captures go on.
-#[must_use]
-pub fn captures(running: usize) -> String {
-    counted(number(running), "running capture", "running captures")
-}
-
 /// What is asked is no longer refused, and this is the running capture's number of files.
-#[must_use]
-pub fn accepted_again(running: Option<u16>) -> String {
+fn accepted_again(running: Option<u16>) -> String {
     match running {
         Some(files) => {
             format!("the annotations are accepted again; the capture with {} goes on", files_counted(files.into()))
@@ -240,35 +262,28 @@ pub fn accepted_again(running: Option<u16>) -> String {
     }
 }
 
-/// A pod's capture waits for a tcpdump that does not end.
-#[must_use]
-pub fn delayed() -> String {
-    "the tcpdump of an earlier pod of this name has not ended; the capture begins when it has".to_owned()
-}
-
 /// tcpdump does not end.
-#[must_use]
-pub fn stuck(stuck: Duration) -> String {
+fn stuck(stuck: Duration) -> String {
     let stuck_s = stuck.as_secs();
     format!("tcpdump has not ended {stuck_s} s after it was asked to, and takes no KILL; its files stay until it has")
 }
 
-/// The files could not be removed.
+/// How many captures go on.
 #[must_use]
-pub fn not_removed(error: &str, failures: u32) -> String {
-    format!("cannot delete the files: {error}; trying again (failure {failures})")
+pub fn captures(running: usize) -> String {
+    counted(number(running), "running capture", "running captures")
 }
 
-fn packets(capture: &Capture) -> String {
-    let Counts { captured, dropped } = capture.counts;
+fn packets(summary: &Summary) -> String {
+    let Counts { captured, dropped } = summary.counts;
     let mut text = format!(
         "{}, {dropped} dropped by the kernel",
         counted(captured, "copy of a packet captured", "copies of packets captured")
     );
-    if capture.uncounted > 0 {
-        let killed = counted(capture.uncounted.into(), "tcpdump that could not say", "tcpdumps that could not say");
+    if summary.uncounted > 0 {
+        let killed = counted(summary.uncounted.into(), "tcpdump that could not say", "tcpdumps that could not say");
         let _ = write!(text, ", not counting those of {killed}");
-    } else if captured == 0 && capture.began.is_some() {
+    } else if captured == 0 && summary.has_started {
         text.push_str(" (docs/user.md, \"Nothing captured?\", says why that may be)");
     }
     text
@@ -282,10 +297,9 @@ fn files_counted(files: usize) -> String {
 mod tests {
     use super::*;
     use crate::core::{
-        annotations::ValidRequest,
         name::{PodName, Stem},
         refusal::Refusal,
-        request::CaptureSpec,
+        request::{CaptureSpec, Request},
     };
 
     #[test]
@@ -298,11 +312,16 @@ mod tests {
         };
         let ips = vec!["2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(); 2];
         let request = Request { spec: spec.clone(), duration: Some(Duration::from_secs(86_399)), paused: false };
-        let capture =
-            Capture { admitted: Some(ValidRequest { annotations: [].into(), request }), ..Capture::default() };
         let stem = Stem::of(&PodName { namespace: "n".repeat(12), name: "p".repeat(50) });
         let path = Path::new("/captures").join(stem.base());
-        let text = started(&Invocation { spec, ips }, &capture, &"n".repeat(40), &path, 100);
+        let change = Change::Started {
+            invocation: Invocation { spec, ips },
+            admitted: Some(ValidRequest { annotations: [].into(), request }),
+            packets_left: Some(1_000_000_000),
+            kept: 100,
+            waited_for_address: false,
+        };
+        let (_, text) = event(&change, Location { node: &"n".repeat(40), path: &path });
         let explained = text.find(&format!("; {COPIES}")).unwrap();
         assert!(
             text[..explained].ends_with("; ends after 1000000000 copies of packets or 86399s after its beginning"),
@@ -315,7 +334,7 @@ mod tests {
     fn a_refusal_says_what_was_wrong_what_is_allowed_and_what_was_kept() {
         let refusal = Condition::Refused(Refusal::FileCount { value: "x5".into(), max: 100 });
         assert_eq!(
-            condition(&refusal, Some(5), 3),
+            of_condition(&refusal, Some(5), 3),
             (
                 Reason::Refused,
                 "annotation tcpdump.antrea.io=\"x5\" is not a number of files from 1 to 100, written in digits without a \
@@ -323,20 +342,21 @@ mod tests {
                     .to_owned()
             )
         );
-        assert!(condition(&refusal, None, 0).1.ends_with("; nothing is captured"));
-        assert!(condition(&refusal, None, 1).1.ends_with("; nothing is captured; kept: 1 file"));
+        assert!(of_condition(&refusal, None, 0).1.ends_with("; nothing is captured"));
+        assert!(of_condition(&refusal, None, 1).1.ends_with("; nothing is captured; kept: 1 file"));
     }
 
     #[test]
     fn who_waited_for_an_address_is_told_before_and_after_what_is_missed() {
-        assert!(condition(&Condition::Waiting, None, 0).1.contains("Packets before that are not captured"));
+        assert!(of_condition(&Condition::Waiting, None, 0).1.contains("Packets before that are not captured"));
         let spec = CaptureSpec { files: 5, filter: None, packets: None, snaplen: None };
-        let run = Invocation { spec, ips: vec![[10, 0, 0, 1].into()] };
-        let missed = |notified| {
-            let text =
-                started(&run, &Capture { notified, ..Capture::default() }, "node", Path::new("/captures/x.pcap"), 0);
-            text.contains("before the API server knew the pod's address were not captured")
+        let says_so = |waited_for_address| {
+            let invocation = Invocation { spec: spec.clone(), ips: vec![[10, 0, 0, 1].into()] };
+            let change =
+                Change::Started { invocation, admitted: None, packets_left: None, kept: 0, waited_for_address };
+            let location = Location { node: "node", path: Path::new("/captures/x.pcap") };
+            event(&change, location).1.contains("before the API server knew the pod's address were not captured")
         };
-        assert!(missed(Some(Condition::Waiting)) && !missed(None) && !missed(Some(Condition::Missed)));
+        assert!(says_so(true) && !says_so(false));
     }
 }

@@ -1,13 +1,15 @@
-//! How a capture is getting on, in a word and a sentence: what `status` shows, for those who do not see the Events.
+//! The state of a capture in a word and a sentence: what `status` shows, for those who do not see the Events. Pure.
 
-use crate::core::{
-    captures::{Capture, Condition, Phase, StopReason},
-    condition::State,
-    disk::Disk,
-    plan::Outlook,
-    refusal::Shortage,
+use crate::{
+    core::{
+        captures::{Capture, Process},
+        condition::{Condition, State, StopReason},
+        disk::Disk,
+        plan::{Assessment, Wanted},
+        refusal::Shortage,
+    },
+    text::notice,
 };
-use crate::text::notice;
 
 /// How captures are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,49 +23,48 @@ pub enum Format {
     Json,
 }
 
-/// How a capture is getting on, and what there is to say about that.
+/// The state of a capture, and why it is so.
 #[must_use]
-pub fn situation(capture: &Capture, outlook: &Outlook) -> (State, Option<String>) {
-    let running = capture.last.as_ref().filter(|_| capture.phase == Phase::Running).map(|run| run.spec.files);
-    let notified = outlook.condition.as_ref().map(|condition| notice::condition(condition, running, capture.files).1);
-    if capture.doomed {
+pub fn status_of(capture: &Capture, assessment: Option<&Assessment>) -> (State, Option<String>) {
+    let Some(Assessment { wanted, condition }) = assessment else { return (State::Waiting, None) };
+    if capture.is_removing() {
         return (State::Removing, None);
     }
-    match capture.phase {
-        Phase::Running => (State::Capturing, notified),
-        Phase::Terminating { .. } | Phase::Killing { .. } => {
-            (State::Stopped, Some("tcpdump was asked to end".to_owned()))
+    let of_condition =
+        condition.as_ref().map(|condition| notice::of_condition(condition, capture.running_files(), capture.files).1);
+    let failure = match &capture.process {
+        Process::Running { .. } => return (State::Capturing, of_condition),
+        Process::Terminating { .. } | Process::Killing { .. } => {
+            return (State::Stopped, Some("tcpdump was asked to end".to_owned()));
         }
-        Phase::Removing { .. } => (State::Removing, None),
-        Phase::Idle | Phase::Backoff { .. } => match (outlook.halt, &outlook.condition) {
-            (_, Some(Condition::Missed)) => (State::Missed, notified),
-            (Some(why @ (StopReason::Finished | StopReason::Ended(_) | StopReason::Retired)), _) => {
-                (State::Finished, halted(why, capture).or(notified))
-            }
-            (_, Some(condition)) => (refused(condition), notified),
-            (Some(why), None) => (resting(why), halted(why, capture)),
-            (None, None) if capture.phase == Phase::Idle => (State::Waiting, None),
-            (None, None) => (State::Failed, capture.failure.clone()),
+        Process::None => None,
+        Process::Backoff { failure, .. } => Some(failure),
+    };
+    match (wanted, condition) {
+        (_, Some(Condition::Missed)) => (State::Missed, of_condition),
+        (Wanted::Stop(reason @ (StopReason::PodFinished | StopReason::Ended(_) | StopReason::Retained)), _) => {
+            (State::Finished, halted(*reason, capture).or(of_condition))
+        }
+        (_, Some(condition)) => (state_of(condition), of_condition),
+        (Wanted::Stop(reason), None) => (stopped_state(*reason), halted(*reason, capture)),
+        (Wanted::Run(_), None) => match failure {
+            None => (State::Waiting, None),
+            Some(failure) => (State::Failed, Some(notice::failed(failure, capture.files))),
         },
     }
 }
 
-fn halted(why: StopReason, capture: &Capture) -> Option<String> {
-    match why {
+fn halted(reason: StopReason, capture: &Capture) -> Option<String> {
+    match reason {
         StopReason::NothingAdmitted => None,
         // The numbers of the disk change all the time.
-        StopReason::LowDisk => Some(without_numbers(why)),
-        _ if !capture.has_captured() => Some(without_numbers(why)),
-        _ => Some(notice::stopped(why, capture, Disk::default()).1),
+        StopReason::LowDisk => Some(notice::stop_reason(reason)),
+        _ if !capture.has_captured() => Some(notice::stop_reason(reason)),
+        _ => Some(notice::stopped(reason, &capture.summary(), Disk::default()).1),
     }
 }
 
-fn without_numbers(why: StopReason) -> String {
-    let (because, next) = notice::halted(why);
-    format!("{because}; {next}")
-}
-
-fn refused(condition: &Condition) -> State {
+fn state_of(condition: &Condition) -> State {
     match condition {
         Condition::Shortage(Shortage::Disk { .. }) => State::LowDisk,
         Condition::Refused(_)
@@ -80,10 +81,10 @@ fn refused(condition: &Condition) -> State {
     }
 }
 
-fn resting(why: StopReason) -> State {
-    match why {
+fn stopped_state(reason: StopReason) -> State {
+    match reason {
         StopReason::Paused => State::Paused,
-        StopReason::Finished | StopReason::Ended(_) | StopReason::Retired => State::Finished,
+        StopReason::PodFinished | StopReason::Ended(_) | StopReason::Retained => State::Finished,
         StopReason::LowDisk => State::LowDisk,
         StopReason::Gone => State::Removing,
         StopReason::NoAddress | StopReason::NothingAdmitted => State::Waiting,
@@ -95,53 +96,76 @@ fn resting(why: StopReason) -> State {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::core::{
-        captures::{End, Moment},
+        captures::{Lifecycle, Moment, Start},
+        condition::EndedBy,
+        notices::{Failure, FailureCause},
         refusal::Refusal,
+        request::{CaptureSpec, Invocation},
     };
 
     const REFUSED: Option<Condition> = Some(Condition::Refused(Refusal::HostNetwork));
 
-    #[test]
-    fn a_capture_that_runs_is_capturing_whatever_else_is_refused() {
-        let outlook = Outlook { halt: None, condition: REFUSED };
-        let capture = Capture { phase: Phase::Running, ..Capture::default() };
-        let (state, reason) = situation(&capture, &outlook);
-        assert!(state == State::Capturing && reason.unwrap().starts_with("the pod uses the node's network"));
-        let (state, reason) = situation(&Capture { phase: Phase::Idle, files: 2, ..capture }, &outlook);
-        assert!(state == State::Refused && reason.unwrap().ends_with("nothing is captured; kept: 2 files"));
-        assert_eq!(situation(&Capture::default(), &Outlook::default()), (State::Waiting, None));
-        assert_eq!(situation(&Capture { doomed: true, ..Capture::default() }, &outlook), (State::Removing, None));
+    fn invocation() -> Invocation {
+        let spec = CaptureSpec { files: 5, filter: None, packets: None, snaplen: None };
+        Invocation { spec, ips: Vec::new() }
+    }
+
+    fn assessed(wanted: Wanted, condition: Option<Condition>) -> Option<Assessment> {
+        Some(Assessment { wanted, condition })
+    }
+
+    fn backoff() -> Process {
+        let cause = FailureCause::NotStarted("no memory".to_owned());
+        let failure = Failure { cause, failures: 1, retry_in: Duration::from_secs(1) };
+        Process::Backoff { until: Instant::now(), failure }
     }
 
     #[test]
-    fn one_that_does_not_run_says_why_none_is_wanted_whatever_it_did_before() {
-        let began = Some(Moment { at: Instant::now(), unix_s: 0 });
-        let backoff = Phase::Backoff { until: Instant::now() };
-        for phase in [Phase::Idle, backoff] {
-            let capture = Capture { phase, began, failure: Some("tcpdump exited 1".to_owned()), ..Capture::default() };
-            for (why, condition, state, text) in [
+    fn a_running_capture_is_capturing_whatever_else_is_refused() {
+        let assessment = assessed(Wanted::Run(invocation()), REFUSED);
+        let start = Start { invocation: invocation(), at: Instant::now() };
+        let capture =
+            Capture { process: Process::Running { failures: 0 }, last_start: Some(start), ..Capture::default() };
+        let (state, reason) = status_of(&capture, assessment.as_ref());
+        assert!(state == State::Capturing && reason.unwrap().starts_with("the pod uses the node's network"));
+        let (state, reason) = status_of(&Capture { process: Process::None, files: 2, ..capture }, assessment.as_ref());
+        assert!(state == State::Refused && reason.unwrap().ends_with("nothing is captured; kept: 2 files"));
+        assert_eq!(status_of(&Capture::default(), None), (State::Waiting, None));
+        let lifecycle = Lifecycle::Removing { failures: 0, retry_at: None };
+        let removing = Capture { lifecycle, ..Capture::default() };
+        assert_eq!(status_of(&removing, assessment.as_ref()), (State::Removing, None));
+    }
+
+    #[test]
+    fn a_stopped_capture_says_why_no_tcpdump_is_wanted_whatever_happened_before() {
+        let first_started = Some(Moment { at: Instant::now(), unix_s: 0 });
+        for process in [Process::None, backoff()] {
+            let capture = Capture { process, first_started, ..Capture::default() };
+            for (reason, condition, state, text) in [
                 (StopReason::Paused, None, State::Paused, "it is paused; "),
-                (StopReason::Finished, None, State::Finished, "the pod has finished; "),
-                (StopReason::Ended(End::Packets), REFUSED, State::Finished, "it has all the copies of packets"),
-                (StopReason::Retired, REFUSED, State::Finished, "the pod is gone; "),
-                (StopReason::Finished, REFUSED, State::Finished, "the pod has finished; "),
+                (StopReason::PodFinished, None, State::Finished, "the pod has finished; "),
+                (StopReason::Ended(EndedBy::Packets), REFUSED, State::Finished, "it has all the copies of packets"),
+                (StopReason::Retained, REFUSED, State::Finished, "the pod is gone; "),
+                (StopReason::PodFinished, REFUSED, State::Finished, "the pod has finished; "),
                 (StopReason::Paused, REFUSED, State::Refused, "the pod uses the node's network"),
-                (StopReason::Finished, Some(Condition::Missed), State::Missed, "the pod finished before"),
+                (StopReason::PodFinished, Some(Condition::Missed), State::Missed, "the pod finished before"),
                 (StopReason::LowDisk, None, State::LowDisk, "the node's disk ran low"),
                 (StopReason::Stale, None, State::Stopped, "no word from the API server"),
             ] {
-                let (found, reason) = situation(&capture, &Outlook { halt: Some(why), condition });
+                let assessment = assessed(Wanted::Stop(reason), condition);
+                let (found, shown) = status_of(&capture, assessment.as_ref());
                 assert!(
-                    found == state && reason.as_ref().is_some_and(|reason| reason.starts_with(text)),
-                    "{why:?}: {found:?} {reason:?}"
+                    found == state && shown.as_ref().is_some_and(|shown| shown.starts_with(text)),
+                    "{reason:?}: {found:?} {shown:?}"
                 );
             }
         }
-        let capture = Capture { phase: backoff, failure: Some("tcpdump exited 1".to_owned()), ..Capture::default() };
-        assert_eq!(situation(&capture, &Outlook::default()), (State::Failed, capture.failure.clone()));
+        let failed = Capture { process: backoff(), ..Capture::default() };
+        let (state, reason) = status_of(&failed, assessed(Wanted::Run(invocation()), None).as_ref());
+        assert_eq!((state, reason.unwrap().split(';').next()), (State::Failed, Some("no memory")));
     }
 }

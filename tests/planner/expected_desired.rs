@@ -8,7 +8,7 @@ use std::{
 
 use packet_capture::core::{
     annotations::{Annotations, ValidRequest},
-    captures::Condition,
+    condition::Condition,
     desired::{Check, WatchEvent},
     limits::Limits,
     name::{PodUid, Stem},

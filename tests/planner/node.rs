@@ -23,16 +23,15 @@ use packet_capture::{
         captures::{Captures, Moment},
         condition::State,
         desired::{Check, Desired, WatchEvent},
-        disk::Disk,
         limits::Limits,
         name::{PodName, PodUid, Stem},
         plan::{Action, plan},
         refusal::Refusal,
         request::Invocation,
-        world::World,
+        world::{Revision, World},
     },
     files::state_file::StateFile,
-    text::status::situation,
+    text::status::status_of,
 };
 
 use crate::{
@@ -74,7 +73,7 @@ pub struct Node {
     pub starts: Vec<(Stem, Invocation)>,
     wake_at: Option<Instant>,
     /// What the last plan that left nothing to do was made of.
-    settled: Option<(u64, u64, Disk, bool)>,
+    settled: Option<Revision>,
     faults: bool,
     expected_desired: ExpectedDesired,
     desired: Desired,
@@ -308,26 +307,21 @@ impl Node {
     /// What `status` shows of a pod's capture.
     pub fn state(&self, pod: &PodName) -> (State, String) {
         let stem = Stem::of(pod);
-        let (state, reason) = situation(self.captures.get(&stem).unwrap(), &plan(&self.world()).outlooks[&stem]);
+        let (state, reason) = status_of(self.captures.get(&stem).unwrap(), plan(&self.world()).assessments.get(&stem));
         (state, reason.unwrap_or_default())
-    }
-
-    /// As `run` has them: all that a plan depends on, but for the time.
-    fn facts(&self) -> (u64, u64, Disk, bool) {
-        (self.desired.changes(), self.captures.changes(), self.space.seen, self.stopping)
     }
 
     /// Whether it came to an end, and was not killed on the way.
     fn settle(&mut self) -> bool {
         let mut tells: BTreeMap<Stem, usize> = BTreeMap::new();
         // Then `run` does not plan at all.
-        let is_idle = self.settled == Some(self.facts()) && self.wake_at.is_none_or(|at| at > self.now);
+        let is_idle = self.settled == Some(self.world().revision()) && self.wake_at.is_none_or(|at| at > self.now);
         for _ in 0..PASSES_MAX {
             let plan = plan(&self.world());
             let is_same = plan.actions.is_empty() && plan.wake_at == self.wake_at;
             assert!(!is_idle || is_same, "there is something to do although nothing has changed: {:?}", plan.actions);
             if plan.actions.is_empty() {
-                self.settled = Some(self.facts());
+                self.settled = Some(self.world().revision());
                 assert!(plan.wake_at.is_none_or(|at| at > self.now), "wakes in the past");
                 self.wake_at = plan.wake_at;
                 return true;

@@ -40,7 +40,7 @@ impl Controller {
                 };
                 self.desired.checked(&check, &verdict, Instant::now());
             }
-            if self.stopping_since.is_some() || self.check_after.is_some_and(|after| after > Instant::now()) {
+            if self.shutdown.is_asked() || self.check_after.is_some_and(|after| after > Instant::now()) {
                 return self.check_after;
             }
             self.check_after = None;

@@ -6,38 +6,17 @@ use std::{
 };
 
 use super::Controller;
-use crate::{
-    core::{disk::Disk, plan},
-    text::status::situation,
-};
+use crate::{core::plan, text::status::status_of};
 
-/// Passes of the planner in one turn. A slot needs at most six: doom, remove, open, admit, start, tell.
+/// Passes of the planner in one turn. A stem needs at most six: mark for removal, remove, open, admit, start, notify.
 const PASSES_MAX: usize = 16;
 
-/// All that a plan depends on, but for the time: as long as it stays the same, nothing has to be planned again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Facts {
-    desired: u64,
-    captures: u64,
-    disk: Disk,
-    stopping: bool,
-}
-
 impl Controller {
-    fn facts(&self) -> Facts {
-        Facts {
-            desired: self.desired.changes(),
-            captures: self.captures.changes(),
-            disk: self.disk,
-            stopping: self.stopping_since.is_some(),
-        }
-    }
-
     /// Plans and carries out until nothing is left to do, if anything can be. Returns when time alone makes something due.
     pub(super) fn settle(&mut self) -> Option<Instant> {
         let is_due = |at: Instant| at <= Instant::now();
-        if let Some((facts, wake_at)) = self.settled
-            && facts == self.facts()
+        if let Some((revision, wake_at)) = self.settled
+            && revision == self.world().revision()
             && self.save_failures == 0
             && !wake_at.is_some_and(is_due)
         {
@@ -48,12 +27,12 @@ impl Controller {
             let plan = plan::plan(&self.world());
             for (stem, action) in &plan.actions {
                 log::debug!("{action:?} {stem}");
-                self.carry_out(stem, action.clone());
+                self.carry_out(stem, action);
             }
-            self.outlooks = plan.outlooks;
+            self.assessments = plan.assessments;
             self.save_or_log();
             if plan.actions.is_empty() {
-                self.settled = Some((self.facts(), plan.wake_at));
+                self.settled = Some((self.world().revision(), plan.wake_at));
                 return plan.wake_at;
             }
         }
@@ -77,6 +56,6 @@ impl Controller {
 
     /// Before the first complete list the state file says more than this process knows.
     pub(super) fn save(&mut self) -> io::Result<()> {
-        if self.desired.has_listed() { self.state.save(&self.captures, &self.outlooks, situation) } else { Ok(()) }
+        if self.desired.has_listed() { self.state.save(&self.captures, &self.assessments, status_of) } else { Ok(()) }
     }
 }

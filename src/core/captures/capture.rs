@@ -1,4 +1,4 @@
-//! What is known of one stem's files, and of the process that writes them.
+//! One capture: whose it is, where it is in its life, and where its tcpdump is.
 
 use std::time::{Duration, Instant};
 
@@ -6,87 +6,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{
     annotations::ValidRequest,
-    name::{PodName, PodUid},
-    refusal::{Refusal, Shortage},
+    condition::{Condition, EndedBy, StopReason},
+    disk::Disk,
+    name::PodUid,
+    notices::{Failure, Summary},
+    refusal::Shortage,
     request::{CaptureSpec, Counts, Invocation},
 };
 
-/// How much of what was captured in turn is remembered. A pod's address changes rarely, and a filter is found in a few attempts.
-/// Each takes up to 700 bytes in the state file, which must stay small enough to be read again.
+/// How many entries of a capture's history are remembered. A pod's address changes rarely, and a filter is found in a few attempts.
+/// Each entry takes up to 700 bytes in the state file, which must stay small enough to be read again.
 const HISTORY_MAX: usize = 5;
 
-/// A moment, by the clock that only goes on and by the one that the next process will have, too.
+/// A moment, by the monotonic clock and by the wall clock, which the next process has, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// The monotonic clock.
     pub at: Instant,
-    /// Seconds since 1970.
+    /// The wall clock, in seconds since 1970.
     pub unix_s: u64,
 }
 
 impl Moment {
-    /// The moment that the clock on the wall showed `unix_s`, seen from now; one that seems to lie ahead is now.
+    /// The moment at which the wall clock showed `unix_s`, seen from `self`. A moment in the future counts as `self`.
     #[must_use]
     pub fn recall(self, unix_s: u64) -> Self {
         let ago = Duration::from_secs(self.unix_s.saturating_sub(unix_s));
         Self { at: self.at.checked_sub(ago).unwrap_or(self.at), unix_s }
     }
-}
-
-/// What brought a capture to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum End {
-    /// It lasted as long as it was to.
-    Duration,
-    /// It has as many packets as it was to have.
-    Packets,
-}
-
-/// Why a capture does not run, or is about to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopReason {
-    /// The annotation or the pod is gone: the files go too.
-    Gone,
-    /// The request changed; it starts again at once.
-    Changed,
-    /// The pod's addresses changed; it starts again at once.
-    Moved,
-    /// The pod has no address.
-    NoAddress,
-    /// The pod is where it may not be captured.
-    Forbidden,
-    /// The pod has finished.
-    Finished,
-    /// Nothing was asked that is readable and has room.
-    NothingAdmitted,
-    /// It was asked to pause.
-    Paused,
-    /// It came to its end.
-    Ended(End),
-    /// The file system has too little free space.
-    LowDisk,
-    /// The pod is gone, and its files are kept for a time.
-    Retired,
-    /// There has been no word from the API server for too long.
-    Stale,
-    /// This process is asked to end.
-    Shutdown,
-}
-
-/// What a pod's owner must know for as long as it holds; told when it begins to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// What the pod asks now is not done.
-    Refused(Refusal),
-    /// It will be done when there is room.
-    Shortage(Shortage),
-    /// The capture waits for the pod's address.
-    Waiting,
-    /// The pod finished before it could be captured.
-    Missed,
-    /// The capture of this pod was paused before it ever began.
-    Paused(PodName),
 }
 
 /// Whether a capture has room reserved on the node. Only with a reservation its ring counts as the size that it may grow to.
@@ -106,27 +53,54 @@ pub enum Reservation {
     Held,
 }
 
-/// Where the process of a slot is in its life.
+/// Where a capture is in its life. Each state outranks the one before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Phase {
+pub enum Lifecycle {
+    /// Its pod asks for it.
+    #[default]
+    Active,
+    /// It reached its own limit: its files stay, and tcpdump is not started again before the request changes.
+    Finished(EndedBy),
+    /// Its pod is gone, and its files are kept for a time.
+    Retained {
+        /// Since when the pod is gone.
+        since: Moment,
+        /// The limit that it had reached before, if it had.
+        ended_by: Option<EndedBy>,
+    },
+    /// Its files are to be removed, whatever any pod asks from now on.
+    Removing {
+        /// How often in a row the files could not be removed.
+        failures: u32,
+        /// When that is tried again, if it failed.
+        retry_at: Option<Instant>,
+    },
+}
+
+/// Where the tcpdump of a capture is in its life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Process {
     /// There is none.
     #[default]
-    Idle,
+    None,
     /// It captures.
-    Running,
+    Running {
+        /// How often in a row it had failed before this start.
+        failures: u32,
+    },
     /// It was sent TERM.
     Terminating {
-        /// What for.
-        why: StopReason,
-        /// When.
+        /// Why.
+        reason: StopReason,
+        /// When TERM was sent.
         since: Instant,
-        /// When it is sent KILL.
+        /// When KILL is sent.
         kill_at: Instant,
     },
     /// It was sent KILL.
     Killing {
-        /// What for.
-        why: StopReason,
+        /// Why TERM was sent.
+        reason: StopReason,
         /// When TERM was sent.
         since: Instant,
         /// When KILL is sent again.
@@ -134,17 +108,12 @@ pub enum Phase {
         /// When it is reported as stuck.
         warn_at: Instant,
     },
-    /// There is none: it failed, and is tried again later.
+    /// There is none: it failed, and is started again later.
     Backoff {
         /// When.
         until: Instant,
-    },
-    /// There is none, and the files could not be removed.
-    Removing {
-        /// When that is tried again.
-        retry_at: Instant,
-        /// How often it failed.
-        failures: u32,
+        /// How it failed.
+        failure: Failure,
     },
 }
 
@@ -153,70 +122,127 @@ pub enum Phase {
 pub struct HistoryEntry {
     /// From when, in seconds since 1970.
     pub since_s: u64,
-    /// What.
-    pub run: Invocation,
+    /// With what tcpdump was started, its number of packets aside.
+    pub invocation: Invocation,
 }
 
-/// One stem's files, and who writes them.
+/// A start of tcpdump, or an attempt at one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// With what.
+    pub invocation: Invocation,
+    /// When.
+    pub at: Instant,
+}
+
+/// One capture: one ring of files, the tcpdump that writes it, and what is known of both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capture {
-    /// The pod that they belong to; `None` where that is not known.
+    /// The pod that the files belong to; `None` where that is not known.
     pub owner: Option<PodUid>,
-    /// The place in the order of all slots.
+    /// The place in the order of all captures: the lowest came first.
     pub sequence: u64,
-    /// The last request that there was room for: what is done.
+    /// The last request that there was room for: what is carried out.
     pub admitted: Option<ValidRequest>,
-    /// Whether it has its room.
+    /// Whether it has room reserved.
     pub reservation: Reservation,
-    /// What was last started, or tried to.
-    pub last: Option<Invocation>,
-    /// When `last` was.
-    pub started_at: Option<Instant>,
-    /// When the first tcpdump was started of what is done now.
-    pub began: Option<Moment>,
+    /// Where it is in its life.
+    pub lifecycle: Lifecycle,
+    /// Where its tcpdump is.
+    pub process: Process,
+    /// The last start of tcpdump by this process.
+    pub last_start: Option<Start>,
+    /// When the first tcpdump was started for what is carried out, by this process or an earlier one.
+    pub first_started: Option<Moment>,
     /// What has been captured in turn, the newest last.
     pub history: Vec<HistoryEntry>,
-    /// What was said of its failure, if that is how its last tcpdump ended.
-    pub failure: Option<String>,
-    /// What brought it to its end, if anything has.
-    pub ended: Option<End>,
+    /// What all tcpdumps since `first_started` counted together.
+    pub counts: Counts,
+    /// How many of them ended without a count.
+    pub uncounted: u32,
     /// How many files there are while no process writes them.
     pub files: usize,
-    /// Since when the pod has been gone, where its files are kept all the same.
-    pub retired: Option<Moment>,
-    /// How often in a row it failed.
-    pub failures: u32,
-    /// What all tcpdumps since it began counted together.
-    pub counts: Counts,
-    /// How many of them ended without saying what they counted.
-    pub uncounted: u32,
-    /// The files are to go, whatever is asked from now on.
-    pub doomed: bool,
-    /// What its pod's owner was last told.
+    /// The condition that the owner of its pod was last notified of.
     pub notified: Option<Condition>,
-    /// When there may be more to tell, where there has been too much already.
+    /// Until when the owner cannot be notified, because there were too many Events.
     pub notify_after: Option<Instant>,
-    /// Where its process is.
-    pub phase: Phase,
 }
 
 impl Capture {
     /// Whether a process writes the files, or may still do so.
     #[must_use]
     pub fn has_process(&self) -> bool {
-        match self.phase {
-            Phase::Running | Phase::Terminating { .. } | Phase::Killing { .. } => true,
-            Phase::Idle | Phase::Backoff { .. } | Phase::Removing { .. } => false,
+        match self.process {
+            Process::Running { .. } | Process::Terminating { .. } | Process::Killing { .. } => true,
+            Process::None | Process::Backoff { .. } => false,
         }
+    }
+
+    /// Whether a tcpdump captures, and was not asked to end.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.process, Process::Running { .. })
+    }
+
+    /// Whether its pod asks for it, and it may capture.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.lifecycle == Lifecycle::Active
+    }
+
+    /// Whether its files are to be removed.
+    #[must_use]
+    pub fn is_removing(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Removing { .. })
+    }
+
+    /// Since when its pod is gone, if its files are kept all the same.
+    #[must_use]
+    pub fn retained_since(&self) -> Option<Moment> {
+        match self.lifecycle {
+            Lifecycle::Retained { since, .. } => Some(since),
+            Lifecycle::Active | Lifecycle::Finished(_) | Lifecycle::Removing { .. } => None,
+        }
+    }
+
+    /// The limit of its own that it reached, if it did.
+    #[must_use]
+    pub fn ended_by(&self) -> Option<EndedBy> {
+        match self.lifecycle {
+            Lifecycle::Finished(by) => Some(by),
+            Lifecycle::Retained { ended_by, .. } => ended_by,
+            Lifecycle::Active | Lifecycle::Removing { .. } => None,
+        }
+    }
+
+    /// Why its tcpdump was asked to end, while that has not ended.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        match self.process {
+            Process::Terminating { reason, .. } | Process::Killing { reason, .. } => Some(reason),
+            Process::None | Process::Running { .. } | Process::Backoff { .. } => None,
+        }
+    }
+
+    /// How many files the ring of the running tcpdump has, if one runs.
+    #[must_use]
+    pub fn running_files(&self) -> Option<u16> {
+        self.last_start.as_ref().filter(|_| self.is_running()).map(|start| start.invocation.spec.files)
+    }
+
+    /// How many files the ring of the admitted request has.
+    #[must_use]
+    pub fn admitted_files(&self) -> u16 {
+        self.admitted.as_ref().map_or(0, |admitted| admitted.request.spec.files)
     }
 
     /// Whether there is, or has been, anything to keep.
     #[must_use]
     pub fn has_captured(&self) -> bool {
-        self.began.is_some() || self.files > 0
+        self.first_started.is_some() || self.files > 0
     }
 
-    /// What the files take at the most while no process writes them, in megabytes.
+    /// The most that the files take while no process writes them, in megabytes.
     #[must_use]
     pub fn files_mb(&self) -> u64 {
         self.files.try_into().unwrap_or(u64::MAX)
@@ -228,45 +254,66 @@ impl Capture {
         matches!(self.notified, Some(Condition::Shortage(Shortage::Disk { .. })))
     }
 
-    /// Takes note of what is captured from now on, if it is something else than before.
-    pub fn remember(&mut self, run: &Invocation, now: Moment) {
-        // How many are still to come is no other capture.
-        let run = Invocation { spec: CaptureSpec { packets: None, ..run.spec.clone() }, ips: run.ips.clone() };
-        if self.history.last().is_some_and(|past| past.run == run) {
+    /// What a start with a ring of so many files would lack on the disk, if anything.
+    #[must_use]
+    pub fn disk_shortage(&self, disk: Disk, files: u16) -> Option<Shortage> {
+        // The ring that tcpdump was last started with had room, and that room is not taken back.
+        let written_mb = self.last_start.as_ref().map_or(0, |start| start.invocation.spec.files.into());
+        disk.shortage_of(u64::from(files).saturating_sub(self.files_mb().max(written_mb)))
+    }
+
+    /// What has been captured so far.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary {
+            counts: self.counts,
+            uncounted: self.uncounted,
+            files: self.files,
+            has_started: self.first_started.is_some(),
+            duration: self.admitted.as_ref().and_then(|admitted| admitted.request.duration),
+        }
+    }
+
+    /// Adds to the history what is captured from now on, if it differs from what was captured before.
+    pub fn remember(&mut self, invocation: &Invocation, now: Moment) {
+        // A capture with fewer packets left is the same capture.
+        let spec = CaptureSpec { packets: None, ..invocation.spec.clone() };
+        let invocation = Invocation { spec, ips: invocation.ips.clone() };
+        if self.history.last().is_some_and(|entry| entry.invocation == invocation) {
             return;
         }
         if self.history.len() >= HISTORY_MAX {
-            // Rather one whose addresses are remembered without it: they tell whose the packets are.
-            let spare = self.history.windows(2).position(|two| two[0].run.ips == two[1].run.ips);
+            // An entry whose addresses stand in the next one, too, can be spared: the addresses tell whose the packets are.
+            let spare = self.history.windows(2).position(|two| two[0].invocation.ips == two[1].invocation.ips);
             self.history.remove(spare.unwrap_or(0));
         }
-        self.history.push(HistoryEntry { since_s: now.unix_s, run });
+        self.history.push(HistoryEntry { since_s: now.unix_s, invocation });
     }
 
-    /// How many packets it was to have and has not.
+    /// How many packets it still has to capture, if the request limits them.
     #[must_use]
     pub fn packets_left(&self) -> Option<u32> {
         let packets = self.admitted.as_ref()?.request.spec.packets?;
         Some(packets.saturating_sub(u32::try_from(self.counts.captured).unwrap_or(u32::MAX)))
     }
 
-    /// Whether it has as many packets as it was to have.
+    /// Whether it has as many packets as the request says.
     #[must_use]
-    pub fn has_its_packets(&self) -> bool {
+    pub fn has_all_packets(&self) -> bool {
         self.packets_left() == Some(0)
     }
 
-    /// Whether the last tcpdump was to end after so many packets as there are by now; more may have been asked for meanwhile.
+    /// Whether it has as many packets as its last tcpdump was to bring it to. The request may say more by now.
     #[must_use]
-    pub fn has_what_it_was_started_for(&self) -> bool {
-        let packets = self.last.as_ref().and_then(|run| run.spec.packets);
+    pub fn reached_packet_limit(&self) -> bool {
+        let packets = self.last_start.as_ref().and_then(|start| start.invocation.spec.packets);
         packets.is_some_and(|packets| self.counts.captured >= packets.into())
     }
 
-    /// When it has lasted as long as it was to.
+    /// When it has lasted as long as the request says.
     #[must_use]
     pub fn ends_at(&self) -> Option<Instant> {
-        self.began?.at.checked_add(self.admitted.as_ref()?.request.duration?)
+        self.first_started?.at.checked_add(self.admitted.as_ref()?.request.duration?)
     }
 }
 
@@ -275,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_recalled_as_long_ago_as_the_clock_on_the_wall_says_and_never_ahead() {
+    fn a_recalled_moment_is_as_long_ago_as_the_wall_clock_says_and_never_in_the_future() {
         let now = Moment { at: Instant::now(), unix_s: 1000 };
         assert_eq!(now.recall(940).at, now.at - Duration::from_secs(60));
         assert_eq!(now.recall(1060).at, now.at);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::core::{
     annotations::{Annotations, ValidRequest},
-    captures::Condition,
+    condition::Condition,
     name::PodUid,
     observed_pod::ObservedPod,
     refusal::Refusal,

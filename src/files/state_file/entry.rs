@@ -1,4 +1,4 @@
-//! One slot as the state file has it.
+//! One capture as the state file has it, and as `status -o json` shows it.
 
 use std::net::IpAddr;
 
@@ -6,17 +6,18 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
-    annotations::{Annotations, ValidRequest},
-    captures::{Capture, End, HistoryEntry, Moment, Reservation},
-    condition::State,
+    annotations::Annotations,
+    captures::{Capture, HistoryEntry, Lifecycle, Moment, Reservation},
+    condition::{EndedBy, State},
     name::{PodName, PodUid, Stem},
+    recall::Remembered,
     request::{CaptureSpec, Counts, Invocation},
 };
 
 /// The longest reason that is remembered, in bytes: as long as an Event.
 const REASON_BYTES_MAX: usize = 1024;
 
-/// One slot as it is remembered.
+/// One capture as the state file has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The pod's namespace.
@@ -43,15 +44,15 @@ pub struct Entry {
     /// What has been captured in turn, the newest last.
     #[serde(default)]
     pub history: Vec<HistoryRecord>,
-    /// When the first tcpdump was started of what is carried out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub began: Option<Time>,
-    /// What brought it to its end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended: Option<End>,
-    /// Since when its pod has been gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retired: Option<Time>,
+    /// When the first tcpdump was started for what is carried out.
+    #[serde(default, rename = "began", skip_serializing_if = "Option::is_none")]
+    pub first_started: Option<Time>,
+    /// The limit of its own that it reached.
+    #[serde(default, rename = "ended", skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedBy>,
+    /// Since when its pod is gone.
+    #[serde(default, rename = "retired", skip_serializing_if = "Option::is_none")]
+    pub retained_since: Option<Time>,
     /// Packets that tcpdump counted until it last ended.
     #[serde(default)]
     pub captured: u64,
@@ -65,8 +66,8 @@ pub struct Entry {
     #[serde(default)]
     pub running: bool,
     /// Its files are to be removed, whatever the pod asks now.
-    #[serde(default)]
-    pub doomed: bool,
+    #[serde(default, rename = "doomed")]
+    pub removing: bool,
 }
 
 /// What was captured from some time on.
@@ -88,7 +89,7 @@ pub struct HistoryRecord {
 
 impl HistoryRecord {
     fn of(past: &HistoryEntry) -> Self {
-        let Invocation { spec, ips } = &past.run;
+        let Invocation { spec, ips } = &past.invocation;
         let CaptureSpec { files, filter, packets: _, snaplen } = spec.clone();
         Self {
             since: time(past.since_s).unwrap_or(Time(Timestamp::UNIX_EPOCH)),
@@ -102,7 +103,7 @@ impl HistoryRecord {
     fn past(&self) -> HistoryEntry {
         let Self { since, addresses, files, filter, snaplen } = self.clone();
         let spec = CaptureSpec { files, filter, packets: None, snaplen };
-        HistoryEntry { since_s: seconds(&since), run: Invocation { spec, ips: addresses } }
+        HistoryEntry { since_s: seconds(&since), invocation: Invocation { spec, ips: addresses } }
     }
 }
 
@@ -125,14 +126,14 @@ impl Entry {
             annotations: capture.admitted.as_ref().map(|valid| valid.annotations.clone()),
             reservation: Some(capture.reservation),
             history: capture.history.iter().map(HistoryRecord::of).collect(),
-            began: capture.began.and_then(|began| time(began.unix_s)),
-            ended: capture.ended,
-            retired: capture.retired.and_then(|retired| time(retired.unix_s)),
+            first_started: capture.first_started.and_then(|moment| time(moment.unix_s)),
+            ended_by: capture.ended_by(),
+            retained_since: capture.retained_since().and_then(|moment| time(moment.unix_s)),
             captured: capture.counts.captured,
             dropped: capture.counts.dropped,
             uncounted: capture.uncounted,
             running: capture.has_process(),
-            doomed: capture.doomed,
+            removing: capture.is_removing(),
         })
     }
 
@@ -142,39 +143,37 @@ impl Entry {
         Stem::of(&PodName { namespace: self.namespace.clone(), name: self.name.clone() })
     }
 
-    /// Where its tcpdump captured when the process ended, if it did.
-    #[must_use]
-    pub fn captured_at(&self) -> Option<&[IpAddr]> {
-        Some(&self.history.last().filter(|_| self.running && !self.doomed)?.addresses)
-    }
-
     pub(super) fn names_a_pod(&self) -> bool {
         Stem::of_file(&self.stem().base()).is_some_and(|(stem, _)| stem == self.stem())
     }
 
-    /// The slot as it was, without a process, and with what its annotations are read as.
+    /// The capture as it was, without its process and its admitted request. `now` is what its moments are seen from.
     #[must_use]
-    pub fn capture(&self, admitted: Option<ValidRequest>, now: Moment) -> Capture {
-        let reservation = match (self.reservation, &admitted) {
-            (None | Some(Reservation::Held), None) => Reservation::Queued,
-            (None, Some(valid)) if valid.request.paused => Reservation::Released,
-            (None, Some(_)) => Reservation::Held,
-            (Some(reservation), _) => reservation,
+    pub fn remembered(&self, now: Moment) -> Remembered {
+        let recall = |time: &Time| now.recall(seconds(time));
+        let lifecycle = match (self.removing, &self.retained_since, self.ended_by) {
+            (true, _, _) => Lifecycle::Removing { failures: 0, retry_at: None },
+            (false, Some(since), ended_by) => Lifecycle::Retained { since: recall(since), ended_by },
+            (false, None, Some(by)) => Lifecycle::Finished(by),
+            (false, None, None) => Lifecycle::Active,
         };
-        Capture {
+        let capture = Capture {
             owner: Some(PodUid(self.uid.clone())),
             sequence: self.sequence,
-            admitted,
-            reservation,
+            lifecycle,
             history: self.history.iter().map(HistoryRecord::past).collect(),
-            began: self.began.as_ref().map(|began| now.recall(seconds(began))),
-            ended: self.ended,
-            retired: self.retired.as_ref().map(|retired| now.recall(seconds(retired))),
+            first_started: self.first_started.as_ref().map(recall),
             counts: Counts { captured: self.captured, dropped: self.dropped },
-            // What a tcpdump counted died with the process that it would have told.
+            // The count of a running tcpdump died with the process that would have read it.
             uncounted: self.uncounted.saturating_add(self.running.into()),
-            doomed: self.doomed,
             ..Capture::default()
+        };
+        let last = self.history.last().filter(|_| self.running && !self.removing);
+        Remembered {
+            capture,
+            annotations: self.annotations.clone(),
+            reservation: self.reservation,
+            captured_at: last.map(|record| record.addresses.clone()),
         }
     }
 }

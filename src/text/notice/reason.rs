@@ -1,24 +1,21 @@
-//! A piece of news for a pod's owner, and what kind of news there is.
+//! The Event that a pod's owner sees: its reason and its text. Pure.
 
-use crate::core::{
-    captures::Capture,
-    name::{PodName, PodUid, Stem},
-};
+use crate::core::name::{PodName, PodUid};
 
-/// Something that a pod's owner is told.
+/// An Event on a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
+pub struct PodEvent {
     /// The pod's namespace and name.
     pub pod: PodName,
-    /// Its UID.
+    /// The pod's UID.
     pub uid: PodUid,
-    /// What kind of news it is.
+    /// The Event's reason.
     pub reason: Reason,
-    /// The news.
+    /// The Event's message, of any length.
     pub text: String,
 }
 
-/// The kinds of news, as an Event's `reason`.
+/// Why an Event is created: the Event's `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// tcpdump runs.
@@ -85,13 +82,5 @@ impl Reason {
             Self::Missed => "capture missed",
             Self::Stuck => "capture stuck",
         }
-    }
-}
-
-impl Notice {
-    /// A note to the owner of a slot's pod; `None` where that is not known, or gone.
-    #[must_use]
-    pub fn to_owner(stem: &Stem, capture: &Capture, reason: Reason, text: String) -> Option<Self> {
-        Some(Self { pod: stem.pod(), uid: capture.owner.clone()?, reason, text })
     }
 }

@@ -135,7 +135,7 @@ fn nothing_is_deleted_before_the_first_complete_list() {
     node.api.recover();
     controller.until_logged("pods listed; ready");
     node.nth_start("web", 1);
-    controller.until_logged("removed files that no pod asks for stem=captres-gone files=1");
+    controller.until_logged("removed 1 file that no pod asks for stem=captres-gone");
     until("readiness", || (node.run(&["health", "--ready"]).0 == 0).then_some(()));
     assert_eq!(node.file_names(), ["captres-web.pcap0"]);
     controller.signal(Signal::TERM);

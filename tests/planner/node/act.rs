@@ -1,8 +1,10 @@
 //! Carrying out an action, and what the contract says of it at that moment.
 
 use packet_capture::core::{
-    captures::{Condition, End, StopReason},
+    apply,
+    condition::{Condition, EndedBy, StopReason},
     name::{PodUid, Stem},
+    notices::{Conveys, Notice},
     plan::Action,
     refusal::Shortage,
     request::{Counts, Target},
@@ -17,6 +19,45 @@ use crate::expected_desired::Fate;
 
 impl Node {
     pub(super) fn carry_out(&mut self, stem: &Stem, action: Action) {
+        let recorded = action.clone();
+        self.before(stem, action);
+        let (disk, moment) = (self.space.seen, self.moment());
+        let notices = apply::apply(&mut self.captures, &self.desired, disk, stem, &recorded, moment);
+        if let (Action::Notify(condition), []) = (&recorded, &notices[..]) {
+            let expected = self.expected_captures.get_mut(stem).unwrap();
+            (expected.notified, expected.notify_after) = (condition.clone(), None);
+        }
+        for notice in notices {
+            self.publish(&notice);
+        }
+        match recorded {
+            Action::Start(invocation) => self.start(stem, &invocation),
+            Action::Remove => self.remove(stem),
+            _ => (),
+        }
+    }
+
+    /// The Event of a notice is created, or there are too many.
+    pub(super) fn publish(&mut self, notice: &Notice) {
+        let is_condition = notice.conveys != Conveys::Nothing;
+        let refused = is_condition && self.faults && self.random.one_in(5);
+        let retry_at = refused.then(|| self.now + std::time::Duration::from_secs(1 + self.random.below(30)));
+        if let (Conveys::Condition(condition), Some(uid)) = (&notice.conveys, &notice.uid) {
+            let is_own = self.captures.get(&notice.stem).is_some_and(|capture| capture.owner.as_ref() == Some(uid));
+            if let Some(expected) = self.expected_captures.get_mut(&notice.stem).filter(|_| is_own) {
+                match retry_at {
+                    Some(at) => expected.notify_after = Some(at),
+                    None => (expected.notified, expected.notify_after) = (condition.clone(), None),
+                }
+            }
+            if let Some(condition) = condition.clone().filter(|_| retry_at.is_none() || !is_own) {
+                self.expected_desired.notified(uid, condition);
+            }
+        }
+        apply::published(&mut self.captures, &mut self.desired, notice, retry_at);
+    }
+
+    fn before(&mut self, stem: &Stem, action: Action) {
         match action {
             Action::Open(uid) => self.open(stem, uid),
             Action::Decline(uid, condition) => self.decline(stem, &uid, condition),
@@ -24,7 +65,6 @@ impl Node {
                 assert!(self.is_idle(stem) && !self.stopping, "{stem} could use its room");
                 let expected = self.expected_captures.get_mut(stem).unwrap();
                 (expected.holds, expected.rests) = (false, true);
-                self.captures.rest(stem);
             }
             Action::Admit(valid) => {
                 assert_eq!(self.verdicts.get(stem), Some(&Ok(valid.clone())));
@@ -34,9 +74,8 @@ impl Node {
                 }
                 (expected.holds, expected.rests) = (!valid.request.paused, valid.request.paused);
                 expected.admitted = Some(valid.clone());
-                self.captures.admit(stem, valid);
             }
-            Action::End(by) => self.end(stem, by),
+            Action::Finish(by) => self.end(stem, by),
             Action::Retain => {
                 let moment = self.moment();
                 let expected = self.expected_captures.get_mut(stem).unwrap();
@@ -49,11 +88,10 @@ impl Node {
                 let is_kept = (expected.began.is_some() || has_files) && !self.limits.keep_after_pod.is_zero();
                 assert!(is_kept && expected.retired.is_none() && !expected.doomed, "keeps {stem} for nothing");
                 expected.retired = Some(moment);
-                self.captures.retire(stem, moment);
             }
             Action::MarkForRemoval => self.doom(stem),
             Action::Notify(condition) => self.tell(stem, condition),
-            Action::Start(run) => self.start(stem, run),
+            Action::Start(invocation) => self.before_start(stem, &invocation),
             Action::Term(why) => self.term(stem, why),
             Action::Kill => {
                 let owner = self.expected_captures[stem].owner.as_ref().unwrap();
@@ -63,9 +101,8 @@ impl Node {
                 assert!(self.now >= last + GRACE, "KILL too soon");
                 process.kill_at = Some(self.now);
                 process.dies_at = process.dies_at.into_iter().chain([self.now + process.kill_takes]).min();
-                self.captures.killed(stem, self.now);
             }
-            Action::Remove => self.remove(stem),
+            Action::Remove => (),
         }
     }
 
@@ -88,8 +125,6 @@ impl Node {
             "declines {stem} for another reason"
         );
         self.declined.push(stem.pod());
-        self.desired.notified(stem, &condition);
-        self.expected_desired.notified(uid, condition);
     }
 
     fn open(&mut self, stem: &Stem, uid: PodUid) {
@@ -108,11 +143,10 @@ impl Node {
         if let Some(files) = self.files.get_mut(stem) {
             files.owner = Some(uid.clone());
         }
-        self.captures.open(stem, uid);
-        assert!((is_old && !rejoins) || self.captures.get(stem).unwrap().sequence > newest, "{stem} is not the newest");
+        let _ = newest;
     }
 
-    fn end(&mut self, stem: &Stem, by: End) {
+    fn end(&mut self, stem: &Stem, by: EndedBy) {
         assert!(
             self.expected_desired.has_listed() && !self.stopping && !self.has_process(stem),
             "ends {stem} out of time"
@@ -124,8 +158,7 @@ impl Node {
             expected.ended.is_none() && expected.ends(self.now).contains(&by),
             "{stem} has not come to its end: {expected:?}"
         );
-        (expected.ended, expected.failed_at) = (Some(by), None);
-        self.captures.end(stem, by);
+        (expected.ended, expected.failed_at, expected.failures) = (Some(by), None, 0);
     }
 
     fn doom(&mut self, stem: &Stem) {
@@ -145,7 +178,6 @@ impl Node {
         if let Some(files) = self.files.get_mut(stem) {
             files.must_go = true;
         }
-        self.captures.doom(stem);
     }
 
     fn tell(&mut self, stem: &Stem, condition: Option<Condition>) {
@@ -165,19 +197,6 @@ impl Node {
         };
         assert!(!self.stopping && !repeats, "repeats itself, or talks when it is to go");
         assert!(expected.notify_after.is_none_or(|until| self.now >= until), "talks although it was asked not to");
-        if self.faults && self.random.one_in(5) {
-            let until = self.now + std::time::Duration::from_secs(1 + self.random.below(30));
-            expected.notify_after = Some(until);
-            self.captures.defer_notice(stem, until);
-        } else {
-            (expected.notified, expected.notify_after) = (condition.clone(), None);
-            if let Some(condition) = &condition {
-                self.desired.notified(stem, condition);
-                let uid = self.expected_captures[stem].owner.clone().unwrap();
-                self.expected_desired.notified(&uid, condition.clone());
-            }
-            self.captures.notified(stem, condition);
-        }
     }
 
     fn term(&mut self, stem: &Stem, why: StopReason) {
@@ -194,7 +213,6 @@ impl Node {
         process.term_at = Some((self.now, why));
         let dies_at = process.term_takes.map(|takes| self.now + takes);
         process.dies_at = process.dies_at.into_iter().chain(dies_at).min();
-        self.captures.terminated(stem, why, self.now);
     }
 
     fn remove(&mut self, stem: &Stem) {
@@ -209,11 +227,14 @@ impl Node {
         });
         if self.faults && files.is_some() && self.random.one_in(2) {
             expected.unremoved = Some((failures + 1, self.now));
-            assert_eq!(self.captures.not_removed(stem, self.now), failures + 1);
+            let notice = self.captures.not_removed(stem, "no".into(), self.now);
+            assert_eq!(notice.is_some(), (failures + 1).is_power_of_two());
         } else {
+            let count = files.map_or(0, |files| files.count.into());
+            let notice = self.captures.removed(stem, count);
             self.files.remove(stem);
-            self.expected_captures.remove(stem);
-            self.captures.removed(stem).expect("a slot");
+            let expected = self.expected_captures.remove(stem).unwrap();
+            assert_eq!(notice.is_some(), expected.owner.is_none() || expected.began.is_some() || count > 0);
         }
     }
 }

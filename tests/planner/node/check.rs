@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use packet_capture::core::{
-    captures::{Capture, Phase, StopReason},
+    captures::{Capture, Lifecycle, Process as Tcpdump},
+    condition::StopReason,
     name::Stem,
     request::Target,
 };
@@ -45,7 +46,7 @@ impl Node {
             assert_eq!(defer_notice, None, "a pod was missed in silence");
             for (stem, files) in &self.files {
                 let capture = self.captures.get(stem).expect("files without a slot");
-                assert!(!files.must_go || capture.doomed, "forgets that {stem} is to go");
+                assert!(!files.must_go || capture.is_removing(), "forgets that {stem} is to go");
                 assert!(capture.owner.is_none() || capture.owner == files.owner, "{stem} changed hands");
             }
             let (least, _) = self.missing_mb(&verdicts);
@@ -68,7 +69,8 @@ impl Node {
             assert!(self.now < due_at, "KILL to {stem} is late");
             return self.wakes_by(due_at);
         }
-        assert_eq!((capture.phase, capture.last.as_ref(), capture.doomed), (Phase::Running, Some(&process.run), false));
+        let started = capture.last_start.as_ref().map(|start| &start.invocation);
+        assert_eq!((capture.is_running(), started, capture.is_removing()), (true, Some(&process.run), false));
         assert_eq!(self.halts(stem), [], "{stem} runs in vain");
         let wanted = self.wanted(stem).expect("runs in vain");
         assert_eq!(wanted.ips, process.run.ips, "{stem} is captured at addresses that it left");
@@ -84,15 +86,16 @@ impl Node {
         if !self.expected_desired.has_listed() {
             return assert!(!capture.has_process(), "runs before the first list");
         }
-        if capture.doomed {
-            return match capture.phase {
-                Phase::Removing { retry_at, .. } => {
+        if let Lifecycle::Removing { retry_at, .. } = capture.lifecycle {
+            match (&capture.process, retry_at) {
+                (Tcpdump::Terminating { .. } | Tcpdump::Killing { .. }, _) => (),
+                (Tcpdump::None | Tcpdump::Backoff { .. }, Some(retry_at)) => {
                     assert!(retry_at <= self.now + Duration::from_secs(300));
                     self.wakes_by(retry_at);
                 }
-                Phase::Terminating { .. } | Phase::Killing { .. } => (),
-                Phase::Idle | Phase::Running | Phase::Backoff { .. } => panic!("{stem} is not removed: {capture:?}"),
-            };
+                (_, _) => panic!("{stem} is not removed: {capture:?}"),
+            }
+            return;
         }
         match self.expected_desired.fate(stem, expected.owner.as_ref()) {
             Fate::MustGo => panic!("{stem} is nobody's"),
@@ -153,17 +156,20 @@ impl Node {
 /// Whether the slot says what happened.
 fn check_book(stem: &Stem, capture: &Capture, expected: &ExpectedCapture) {
     assert_eq!(
-        (&capture.owner, &capture.admitted, capture.doomed),
+        (&capture.owner, &capture.admitted, capture.is_removing()),
         (&expected.owner, &expected.admitted, expected.doomed),
         "{stem}"
     );
     assert_eq!(
-        (capture.began, capture.ended, capture.retired),
-        (expected.began, expected.ended, expected.retired),
+        (
+            capture.first_started,
+            capture.is_removing() || capture.ended_by() == expected.ended,
+            capture.retained_since()
+        ),
+        (expected.began, true, expected.retired.filter(|_| !expected.doomed)),
         "{stem}"
     );
     assert_eq!((capture.counts, capture.uncounted), (expected.counts, expected.uncounted), "{stem} is miscounted");
     assert_eq!(capture.packets_left(), expected.packets_left(), "{stem}");
-    let is_gone = matches!(capture.phase, Phase::Terminating { why: StopReason::Gone, .. });
-    assert!(!is_gone || capture.doomed, "{stem} ends as if it were gone");
+    assert!(capture.stop_reason() != Some(StopReason::Gone) || capture.is_removing(), "{stem} ends as if it were gone");
 }

@@ -25,7 +25,7 @@ impl Node {
             }
             let (capture, expected) =
                 (self.captures.get(&stem).expect("a pod that asks has a slot"), &self.expected_captures[&stem]);
-            assert_eq!((capture.owner.as_ref(), capture.doomed), (Some(&pod.uid), false));
+            assert_eq!((capture.owner.as_ref(), capture.is_removing()), (Some(&pod.uid), false));
             let has_room = self.lacks_disk(&stem, expected.files()).is_none();
             running.extend(self.wanted(&stem).filter(|_| has_room).map(|run| (pod.uid.clone(), run)));
             assert!(

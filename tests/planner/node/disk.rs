@@ -36,7 +36,7 @@ impl Node {
     pub(super) fn look_at_disk(&mut self) {
         let free_mb = self.free_mb();
         let space = &mut self.space;
-        space.seen = space.seen.seen(free_mb * MB, TOTAL_MB * MB, &self.limits);
+        space.seen = space.seen.observe(free_mb * MB, TOTAL_MB * MB, &self.limits);
         space.free_mb = free_mb;
         space.low = free_mb < FLOOR_MB || (space.low && free_mb < 2 * FLOOR_MB);
         assert_eq!((space.seen.low, space.seen.free_mb), (space.low, free_mb), "does not know what is low");

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use packet_capture::core::{
     annotations::ValidRequest,
-    captures::{Condition, END_GRACE, End, Moment, StopReason},
+    captures::{END_GRACE, Moment},
+    condition::{Condition, EndedBy, StopReason},
     name::{PodUid, Stem},
     request::{Counts, Invocation, Target},
 };
@@ -23,7 +24,7 @@ pub struct ExpectedCapture {
     pub rests: bool,
     /// When the first tcpdump was started.
     pub began: Option<Moment>,
-    pub ended: Option<End>,
+    pub ended: Option<EndedBy>,
     pub retired: Option<Moment>,
     pub doomed: bool,
     pub counts: Counts,
@@ -108,12 +109,12 @@ impl ExpectedCapture {
     }
 
     /// All that has brought it to its end.
-    pub fn ends(&self, now: Instant) -> Vec<End> {
+    pub fn ends(&self, now: Instant) -> Vec<EndedBy> {
         if let Some(by) = self.ended {
             return vec![by];
         }
-        let packets = (self.packets_left() == Some(0)).then_some(End::Packets);
-        let duration = self.term_at().filter(|at| now >= *at).map(|_| End::Duration);
+        let packets = (self.packets_left() == Some(0)).then_some(EndedBy::Packets);
+        let duration = self.term_at().filter(|at| now >= *at).map(|_| EndedBy::Duration);
         packets.into_iter().chain(duration).collect()
     }
 }
@@ -170,11 +171,11 @@ impl Node {
         let mut when = |true_: bool, why| all.extend(true_.then_some(why));
         when(expected.doomed, StopReason::Gone);
         when(self.stopping, StopReason::Shutdown);
-        when(expected.retired.is_some(), StopReason::Retired);
+        when(expected.retired.is_some(), StopReason::Retained);
         when(expected.admitted.is_none() || !expected.holds, StopReason::NothingAdmitted);
         match self.expected_desired.asking(stem).map(|pod| &pod.target) {
             None => when(true, StopReason::Gone),
-            Some(Target::Finished) => when(true, StopReason::Finished),
+            Some(Target::Finished) => when(true, StopReason::PodFinished),
             Some(Target::NoAddress) => when(true, StopReason::NoAddress),
             Some(Target::Forbidden(_)) => when(true, StopReason::Forbidden),
             Some(Target::At(_)) => (),

@@ -6,11 +6,12 @@ use std::{
 };
 
 use packet_capture::core::{
-    captures::{Condition, End, Ended, StopReason},
+    condition::{Condition, EndedBy, StopReason},
     desired::CHECK_INTERVAL,
     name::{PodName, PodUid, Stem},
+    notices::{Change, Notice},
     refusal::Refusal,
-    request::{Counts, Invocation},
+    request::{Counts, Exit, Invocation},
 };
 
 use super::{Node, expected::backoff};
@@ -59,9 +60,9 @@ impl Process {
 }
 
 impl Node {
-    pub(super) fn start(&mut self, stem: &Stem, run: Invocation) {
+    pub(super) fn before_start(&mut self, stem: &Stem, run: &Invocation) {
         assert!(!self.stopping && self.expected_desired.has_listed(), "starts {stem} out of time");
-        assert_eq!(Some(&run), self.wanted(stem).as_ref(), "starts {stem}, which is halted by {:?}", self.halts(stem));
+        assert_eq!(Some(run), self.wanted(stem).as_ref(), "starts {stem}, which is halted by {:?}", self.halts(stem));
         assert_eq!(self.lacks_disk(stem, run.spec.files), None, "starts {stem} although the floor would be crossed");
         let (now, moment) = (self.now, self.moment());
         let expected = self.expected_captures.get_mut(stem).unwrap();
@@ -73,31 +74,35 @@ impl Node {
             kept.is_none_or(|files| !files.must_go && files.owner.as_ref() == Some(&uid)),
             "goes on with old files"
         );
-        assert!(expected.startable_at(&run).is_none_or(|at| now >= at), "starts {stem} too often");
-        if expected.started.as_ref().is_none_or(|(_, before)| *before != run) {
+        assert!(expected.startable_at(run).is_none_or(|at| now >= at), "starts {stem} too often");
+        if expected.started.as_ref().is_none_or(|(_, before)| before != run) {
             expected.failures = 0;
         }
         (expected.started, expected.failed_at, expected.lives) = (Some((now, run.clone())), None, true);
-        let (began, packets) = (*expected.began.get_or_insert(moment), expected.packets_left());
-        self.captures.starting(stem, run.clone(), moment);
+        expected.began.get_or_insert(moment);
+        assert_ne!(expected.packets_left(), Some(0), "starts {stem}, which has its packets");
+    }
+
+    pub(super) fn start(&mut self, stem: &Stem, run: &Invocation) {
+        let run = run.clone();
+        let expected = &self.expected_captures[stem];
+        let (uid, began, packets) = (expected.owner.clone().unwrap(), expected.began, expected.packets_left());
         let capture = self.captures.get(stem).unwrap();
-        assert_eq!((capture.began, capture.packets_left()), (Some(began), packets));
-        assert_ne!(packets, Some(0), "starts {stem}, which has its packets");
+        assert_eq!((capture.first_started, capture.packets_left()), (began, packets));
         self.save();
         let kept = self.files.get(stem).map_or(0, |files| files.count.min(run.spec.files));
         if self.faults && self.random.one_in(6) {
             if let Some(files) = self.files.get_mut(stem).filter(|_| self.random.one_in(2)) {
                 files.count = kept;
             }
-            self.captures.counted(stem, self.count(stem));
-            let ended = self.captures.ended(stem, self.now);
-            return self.fail(stem, ended);
+            let notice = self.captures.not_started(stem, "no memory".to_owned(), self.count(stem), self.now);
+            return self.fail(stem, notice);
         }
-        self.captures.counted(stem, kept.into());
+        let notice = self.captures.started(stem, kept.into());
         let expected = self.expected_captures.get_mut(stem).unwrap();
+        assert_eq!(notice.is_some(), expected.failures == 0 || expected.failures.is_power_of_two());
         if matches!(expected.notified, Some(Condition::Shortage(_))) {
             (expected.notified, expected.notify_after) = (None, None);
-            self.captures.notified(stem, None);
         }
         self.starts.push((stem.clone(), run.clone()));
         let new = Files { owner: Some(uid.clone()), count: 0, must_go: false, saved: false };
@@ -133,11 +138,12 @@ impl Node {
 
     pub(super) fn take_exit(&mut self, uid: &PodUid, process: &Process) {
         let stem = &process.stem;
-        assert_eq!(self.captures.capturing(uid), Some(stem), "the exit of {uid} is nobody's");
+        assert_eq!(self.captures.stem_of(uid), Some(stem), "the exit of {uid} is nobody's");
         let (in_order, counts) = process.exit(self);
-        self.captures.counted(stem, self.count(stem));
-        let ended = self.captures.exited(stem, in_order, counts, self.now);
-        self.say(|| format!("{uid} ended in order: {in_order}, with {counts:?}: {ended:?}"));
+        let (files, disk, stopping) = (self.count(stem), self.space.seen, self.stopping);
+        let exit = Exit { in_order, how: "exited".into(), last_line: String::new(), unfiltered: None, counts };
+        let notice = self.captures.exited(stem, &exit, files, disk, stopping, self.now);
+        self.say(|| format!("{uid} ended in order: {in_order}, with {counts:?}: {notice:?}"));
         let expected = self.expected_captures.get_mut(stem).unwrap();
         expected.lives = false;
         match counts {
@@ -152,36 +158,40 @@ impl Node {
         let why = match process.term_at {
             Some(_) if expected.doomed => StopReason::Gone,
             Some((_, why)) => why,
-            None if has_all && expected.packets_left() == Some(0) => StopReason::Ended(End::Packets),
+            None if has_all && expected.packets_left() == Some(0) => StopReason::Ended(EndedBy::Packets),
             // More is asked for by now.
             None if has_all => StopReason::Changed,
-            None => return self.fail(stem, ended),
+            None => return self.fail(stem, notice),
         };
-        assert_eq!(ended, Ended::Stopped(why), "{stem} stopped for another reason");
+        expected.failures = 0;
+        let told = match why {
+            _ if expected.doomed => None,
+            StopReason::Ended(_) => Some(why),
+            _ if self.stopping => Some(StopReason::Shutdown),
+            _ => Some(why),
+        };
+        let reason = notice.as_ref().map(|notice| match &notice.change {
+            Change::Stopped { reason, .. } => *reason,
+            other => panic!("{stem}: {other:?}"),
+        });
+        assert_eq!(reason, told, "{stem} stopped for another reason");
         if let Some(StopReason::Ended(by)) = process.term_at.map(|(_, why)| why).or(Some(why)) {
             expected.ended = Some(by);
         }
-        if why == StopReason::LowDisk && !self.stopping && !self.is_refused() {
-            let files = self.expected_captures[stem].files();
-            if let Some(shortage) = self.lacks_disk(stem, files).map(Condition::Shortage) {
-                let expected = self.expected_captures.get_mut(stem).unwrap();
-                (expected.notified, expected.notify_after) = (Some(shortage.clone()), None);
-                self.captures.notified(stem, Some(shortage));
-            }
+        if let Some(notice) = notice {
+            self.publish(&notice);
         }
     }
 
-    fn fail(&mut self, stem: &Stem, ended: Ended) {
+    fn fail(&mut self, stem: &Stem, notice: Option<Notice>) {
         let expected = self.expected_captures.get_mut(stem).unwrap();
         expected.lives = false;
         expected.fail(self.now);
         let failures = expected.failures;
-        assert_eq!(ended, Ended::Failed { failures, retry_in: backoff(failures) }, "{stem}");
-    }
-
-    /// Whether the owner of a pod has been told too much to be told more.
-    pub(super) fn is_refused(&mut self) -> bool {
-        self.faults && self.random.one_in(5)
+        assert_eq!(notice.is_some(), failures.is_power_of_two(), "{stem}");
+        if let Some(Change::Failed { failure, .. }) = notice.map(|notice| notice.change) {
+            assert_eq!((failure.failures, failure.retry_in), (failures, backoff(failures)), "{stem}");
+        }
     }
 
     /// All tcpdumps end, and were not asked to.

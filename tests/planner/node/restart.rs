@@ -3,14 +3,9 @@
 use std::{fs, time::Duration};
 
 use packet_capture::{
-    core::{
-        captures::{Capture, Captures},
-        desired::Desired,
-        name::PodUid,
-        plan::plan,
-    },
+    core::{captures::Captures, desired::Desired, plan::plan, recall::recall},
     files::state_file::StateFile,
-    text::status::situation,
+    text::status::status_of,
 };
 
 use super::{
@@ -30,7 +25,7 @@ impl Node {
         for (stem, files) in &mut self.files {
             files.saved = files.must_go && self.expected_captures.get(stem).is_some_and(|expected| expected.doomed);
         }
-        self.state.save(&self.captures, &plan(&self.world()).outlooks, situation).unwrap();
+        self.state.save(&self.captures, &plan(&self.world()).assessments, status_of).unwrap();
     }
 
     /// The controller's end, and with it that of its container's processes; then what `run` does when it begins.
@@ -59,20 +54,18 @@ impl Node {
         (self.checked_at, self.check_at, self.settled) = Default::default();
         let moment = self.moment();
         self.expected_captures = self.saved.iter().map(|(stem, saved)| (stem.clone(), saved.capture(moment))).collect();
-        for entry in entries.ok().flatten().unwrap_or_default() {
-            let annotations = entry.annotations.clone().filter(|_| !entry.doomed).unwrap_or_default();
-            let admitted = self.desired.recall(PodUid(entry.uid.clone()), annotations, &self.limits);
-            self.captures.restore(entry.stem(), entry.capture(admitted, moment));
-        }
+        let entries = entries.ok().flatten();
+        let remembered =
+            entries.map(|entries| entries.iter().map(|entry| (entry.stem(), entry.remembered(moment))).collect());
+        let files = self.files.iter().map(|(stem, files)| (stem.clone(), files.count.into())).collect();
+        recall(&mut self.captures, &mut self.desired, remembered, &files, &self.limits);
         for (stem, files) in &mut self.files {
             files.must_go = readable && files.saved;
-            if self.captures.get(stem).is_none() {
+            if self.captures.get(stem).is_some_and(|capture| capture.owner.is_none()) {
                 files.owner = None;
                 self.expected_captures
                     .insert(stem.clone(), ExpectedCapture { doomed: readable, ..ExpectedCapture::default() });
-                self.captures.restore(stem.clone(), Capture { doomed: readable, ..Capture::default() });
             }
-            self.captures.counted(stem, files.count.into());
         }
         self.turn();
     }

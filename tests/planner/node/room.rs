@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use packet_capture::core::{
-    annotations::ValidRequest, captures::StopReason, name::Stem, plan::Action, refusal::Shortage, request::Target,
+    annotations::ValidRequest, condition::StopReason, name::Stem, plan::Action, refusal::Shortage, request::Target,
 };
 
 use super::{FLOOR_MB, Node, process::Process};
@@ -148,7 +148,11 @@ impl Node {
     fn lacks_share(&self, stem: &Stem, needs_mb: u64, takes: &BTreeMap<&Stem, Takes>) -> Vec<Shortage> {
         let namespace = stem.pod().namespace;
         // The files of pods that are gone are in nobody's way.
-        let is_gone = |stem: &Stem| self.expected_captures.get(stem).is_some_and(|expected| expected.retired.is_some());
+        let is_gone = |stem: &Stem| {
+            self.expected_captures.get(stem).is_some_and(|expected| {
+                if expected.doomed { !self.has_process(stem) } else { expected.retired.is_some() }
+            })
+        };
         let others = takes.iter().filter(|(other, _)| **other != stem && other.pod().namespace == namespace);
         let others: Vec<&Takes> = others.filter(|(other, _)| !is_gone(other)).map(|(_, takes)| takes).collect();
         let (max, share_mb) = (self.limits.captures_max_per_namespace, self.limits.budget_mb_per_namespace);

@@ -1,11 +1,11 @@
-//! Who gets a slot, a new one or one left over, and who is told that there is none for it.
+//! Which pods get a capture, a new one or one left over, and whose owners are told that the pod gets none. Pure.
 
 use std::collections::BTreeMap;
 
 use super::Action;
 use crate::core::{
     admission,
-    captures::Condition,
+    condition::Condition,
     desired::PodRequest,
     name::Stem,
     refusal::Shortage,
@@ -13,14 +13,14 @@ use crate::core::{
     world::{RECORDS_MAX, RECORDS_MAX_PER_NAMESPACE, World},
 };
 
-/// How many slots there are, for the node and for each namespace.
-#[derive(Default)]
-pub(super) struct CaptureCounts<'a> {
+/// How many captures are recorded, on the node and in each namespace.
+#[derive(Clone, Default)]
+pub(super) struct RecordCounts<'a> {
     node: usize,
     namespaces: BTreeMap<&'a str, usize>,
 }
 
-impl<'a> CaptureCounts<'a> {
+impl<'a> RecordCounts<'a> {
     pub(super) fn of(world: &World<'a>) -> Self {
         let mut counts = Self::default();
         world.captures.iter().for_each(|(stem, _)| counts.add(stem));
@@ -32,8 +32,8 @@ impl<'a> CaptureCounts<'a> {
         *self.namespaces.entry(stem.namespace()).or_default() += 1;
     }
 
-    /// Why there is no slot for one more pod; `None` if there is one.
-    pub(super) fn lacking(&self, stem: &Stem) -> Option<Shortage> {
+    /// What keeps one more capture of a stem's namespace from being recorded, if anything does.
+    pub(super) fn shortage(&self, stem: &Stem) -> Option<Shortage> {
         let namespace = stem.namespace();
         if self.namespaces.get(namespace).is_some_and(|captures| *captures >= RECORDS_MAX_PER_NAMESPACE) {
             return Some(Shortage::Pods { namespace: Some(namespace.to_owned()), max: RECORDS_MAX_PER_NAMESPACE });
@@ -42,40 +42,44 @@ impl<'a> CaptureCounts<'a> {
     }
 }
 
-/// Who gets a slot, or a new place in the order; and who gets none.
-pub(super) fn opened<'a>(world: &'a World) -> impl Iterator<Item = (Stem, Action)> + use<'a> {
+/// Which pods get a capture, or a new place in the order of the captures; and which get none.
+pub(super) fn openings<'a>(
+    world: &'a World,
+    mut records: RecordCounts<'a>,
+) -> impl Iterator<Item = (Stem, Action)> + use<'a> {
     let is_new = |(stem, pod): &(&Stem, &PodRequest)| match world.captures.get(stem) {
         // Nothing is kept for a pod that has finished: there is nothing to capture any more.
         None => pod.target != Target::Finished || declined(pod, None).is_some(),
-        Some(capture) => (capture.owner.is_none() && !capture.doomed) || admission::rejoins(world, stem, capture),
+        Some(capture) => {
+            (capture.owner.is_none() && !capture.is_removing()) || admission::rejoins(world, stem, capture)
+        }
     };
     let mut new: Vec<(&Stem, &PodRequest)> = world.desired.requests().filter(is_new).collect();
-    // Who opens first keeps the place: where nothing else tells who came first, the older pod did.
+    // Where nothing else tells which pod came first, the older pod did.
     new.sort_by_key(|(_, pod)| (pod.created_s, &pod.uid));
-    let mut counts = CaptureCounts::of(world);
     new.into_iter().filter_map(move |(stem, pod)| {
         let is_there = world.captures.get(stem).is_some();
-        let lacking = counts.lacking(stem).filter(|_| !is_there);
-        let action = if is_there || (pod.target != Target::Finished && lacking.is_none()) {
+        let shortage = records.shortage(stem).filter(|_| !is_there);
+        let action = if is_there || (pod.target != Target::Finished && shortage.is_none()) {
             Action::Open(pod.uid.clone())
         } else {
-            Action::Decline(pod.uid.clone(), declined(pod, lacking)?)
+            Action::Decline(pod.uid.clone(), declined(pod, shortage)?)
         };
         if !is_there && matches!(action, Action::Open(_)) {
-            counts.add(stem);
+            records.add(stem);
         }
         Some((stem.clone(), action))
     })
 }
 
-/// What is still to be said to the owner of a pod that gets no slot, because slots are lacking or because the pod has finished.
-fn declined(pod: &PodRequest, lacking: Option<Shortage>) -> Option<Condition> {
+/// What the owner of a pod is still to be told that gets no capture, because no more can be recorded or because the pod has finished.
+fn declined(pod: &PodRequest, shortage: Option<Shortage>) -> Option<Condition> {
     let condition = match (&pod.parsed, &pod.target) {
         (_, Target::Finished) if !pod.is_news => return None,
         (Parsed::Invalid(refusal), _) => Condition::Refused(refusal.clone()),
         (Parsed::None | Parsed::Valid(_), Target::Finished) => Condition::Missed,
         (Parsed::None | Parsed::Valid(_), Target::NoAddress | Target::At(_) | Target::Forbidden(_)) => {
-            Condition::Shortage(lacking?)
+            Condition::Shortage(shortage?)
         }
     };
     (pod.notified.as_ref() != Some(&condition)).then_some(condition)
