@@ -3,15 +3,17 @@
 //! # A pure planner in a thin shell
 //!
 //! ```text
-//! API server --watch--> controller --hear--> Desired --+
-//! SIGCHLD ----pipe----> controller --reap--> Slots ----+--> plan(&World) -> actions -> controller -> process, files, k8s
-//! disk, deadline -----> controller --------------------+          ^------- what came of them, back into Slots ------+
+//! API server --watch--> ObservedPod --> Desired ---+
+//! SIGCHLD -----reap---> Exit --------> Captures ---+--> plan(&World) --> actions --> controller --> process, files
+//! disk, deadline --------------------> Disk, now --+         ^--- facts: started, exited, removed … ---+
+//!                                                            facts --> Notice --> text --> Event on the pod
 //! ```
 //!
-//! [`core::desired`] folds what the API server says into what each pod last validly asked for, and where the pod is. [`core::captures`]
-//! holds what there is. [`core::plan`] compares the two and names actions. [`controller::run`] waits for one thing, records it, has it
-//! planned, and carries the actions out until there is nothing left to do. So a missed event, a crash, a failed removal, a new list and
-//! a tcpdump that does not die are one code path: compare and act again.
+//! [`core::desired`] folds watch events into what each pod last validly asked for, and where it can be captured. [`core::captures`]
+//! holds what there is. [`core::plan`] compares the two and names actions; [`core::apply`] records each action; the fact that comes
+//! back changes one capture and may return a [notice](core::notices). [`controller::run`] waits for one thing, records it, has it
+//! planned, and carries the actions out until nothing is left to do. So a missed event, a crash, a failed removal, a new list and a
+//! tcpdump that does not die are one code path: compare and act again.
 //!
 //! The verbs `status`, `get` and `follow` ([`reading`]) are processes of their own in the same container. They ask the controller nothing:
 //! they read the state file and the files of the captures.
@@ -39,20 +41,29 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | capture | one tcpdump and its files, for one pod |
-//! | stem | what all file names of a capture begin with. Files can have one writer only, so slots are kept by stem |
+//! | stem | what all file names of a capture begin with |
 //! | ring | the files of one stem, which tcpdump fills in turn |
+//! | capture | one ring, the tcpdump that writes it, and what is known of both; one for each stem, since files can have one writer only |
 //! | packet, copy | a packet is what the pod sends or receives; a copy is what tcpdump sees of it on one interface |
-//! | wish | what a pod asks for, with the last valid request, which stays in force until another is valid |
-//! | slot | what is known of one stem: whose it is, what was admitted, its process, its files |
-//! | admitted | there is room for it on the node, and in its namespace's share |
-//! | claim | whether a slot holds room, waits for it, or rests; of an address: that a pod reports it as its own |
-//! | retired | its pod is gone, and its files are kept for a time (KEEP_AFTER_POD) |
-//! | doomed | its files are to be removed, whatever is asked from now on |
-//! | standing | what a pod's owner must know for as long as it holds, such as a refusal |
-//! | outlook | why no process is wanted, and what stands against it |
-//! | notice | an Event to be: a reason and a text |
-//! | place | where a pod is: at addresses of its own, without one, where it must not be captured, or finished |
+//! | pod request | what a pod's annotations ask: nothing, something valid, or something invalid |
+//! | valid request | the last valid one: it stays in force until another is valid, or the annotation goes |
+//! | target | where a pod can be captured: at addresses of its own, nowhere yet, nowhere at all, or no longer |
+//! | claim | a pod's report that an address is its own |
+//! | spec | what tcpdump is given: files, filter, packets, snap length |
+//! | invocation | a spec and the addresses: what one tcpdump is started with |
+//! | admitted | the request that is carried out: there is room for it on the node, and in its namespace's share |
+//! | reservation | whether a capture has room (held), is in the queue for room (queued), or needs none now (released) |
+//! | lifecycle | where a capture is in its life: active, finished, retained, removing |
+//! | finished | it reached its own limit: its duration, or its number of packets |
+//! | retained | its pod is gone, and its files are kept for a time (KEEP_AFTER_POD) |
+//! | evicted | retained files that are removed before their time, because a capture needs their room |
+//! | removing | its files are to be removed, whatever is asked from now on |
+//! | condition | what a pod's owner must know for as long as it holds: refused, shortage, waiting, missed, paused |
+//! | refusal, shortage | why a request cannot be carried out at all; what the node lacks for it now |
+//! | assessment | what is wanted of a capture's process, and which condition holds |
+//! | notice | a change that is worth an Event, as data |
+//! | state | the word that `status` shows |
+//! | low, high watermark | the free space below which all captures stop, and at which they continue |
 //!
 //! # What is promised
 //!

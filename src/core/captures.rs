@@ -280,11 +280,12 @@ impl Captures {
     pub fn condition(&mut self, stem: &Stem, condition: Option<Condition>) -> Option<Notice> {
         let capture = self.get(stem)?;
         let (running, kept) = (capture.running_files(), capture.files);
+        let accepted_again = Change::AcceptedAgain { running, has_finished: capture.ended_by().is_some() };
         let change = match (&condition, &capture.notified) {
             (Some(condition), _) => Some(Change::Condition { condition: condition.clone(), running, kept }),
-            (None, Some(Condition::Refused(_))) => Some(Change::AcceptedAgain { running }),
+            (None, Some(Condition::Refused(_))) => Some(accepted_again),
             // The start of a tcpdump says enough.
-            (None, Some(Condition::Shortage(_))) if running.is_some() => Some(Change::AcceptedAgain { running }),
+            (None, Some(Condition::Shortage(_))) if running.is_some() => Some(accepted_again),
             (
                 None,
                 Some(Condition::Shortage(_) | Condition::Waiting | Condition::Missed | Condition::Paused(_)) | None,

@@ -85,6 +85,8 @@ pub enum Change {
     AcceptedAgain {
         /// How many files the ring of the running tcpdump has, if one runs.
         running: Option<u16>,
+        /// The capture reached its own limit before.
+        has_finished: bool,
     },
     /// tcpdump does not end.
     Stuck {

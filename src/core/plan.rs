@@ -294,9 +294,9 @@ impl Planner<'_> {
             (_, Target::NoAddress | Target::At(_)) => (),
         }
         if let Some(Err(shortage)) = self.admissions.get(stem) {
-            // A request that may have room in a moment is not refused now.
-            let is_early = self.space_is_being_freed;
-            return if is_early { capture.notified.clone() } else { Some(Condition::Shortage(shortage.clone())) };
+            // A shortage that may be over in a moment is no news.
+            let known = capture.notified.clone().filter(|known| matches!(known, Condition::Shortage(_)));
+            return if self.space_is_being_freed { known } else { Some(Condition::Shortage(shortage.clone())) };
         }
         if pod.target == Target::NoAddress {
             let since = pod.no_address_since.unwrap_or(self.world.now);

@@ -71,7 +71,7 @@ pub fn event(change: &Change, location: Location) -> (Reason, String) {
         }
         Change::Failed { failure, kept } => (Reason::Failed, failed(failure, *kept)),
         Change::Condition { condition, running, kept } => of_condition(condition, *running, *kept),
-        Change::AcceptedAgain { running } => (Reason::Accepted, accepted_again(*running)),
+        Change::AcceptedAgain { running, has_finished } => (Reason::Accepted, accepted_again(*running, *has_finished)),
         Change::Stuck { since_term } => (Reason::Stuck, stuck(*since_term)),
         Change::DelayedByPredecessor => (
             Reason::Stuck,
@@ -253,8 +253,12 @@ pub(super) fn of_condition(condition: &Condition, running: Option<u16>, kept: us
 }
 
 /// What is asked is no longer refused, and this is the running capture's number of files.
-fn accepted_again(running: Option<u16>) -> String {
+fn accepted_again(running: Option<u16>, has_finished: bool) -> String {
     match running {
+        None if has_finished => {
+            "the annotations are accepted again; the capture has finished, and starts again only when they change"
+                .to_owned()
+        }
         Some(files) => {
             format!("the annotations are accepted again; the capture with {} goes on", files_counted(files.into()))
         }

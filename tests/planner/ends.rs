@@ -2,30 +2,10 @@
 
 use std::time::Duration;
 
-use packet_capture::core::name::PodName;
-
-use crate::{
-    asks::{asking, at},
-    node::Node,
-    restarts::{node, pod, roomy, started},
-};
-
-fn captured(others: &[(&str, &str)]) -> (Node, PodName) {
-    let (mut node, web) = (node(roomy()), pod("web"));
-    node.server.list();
-    node.server.create(&web, asking("5", others), at("10.0.0.1"));
-    node.listen();
-    (node, web)
-}
-
-fn annotate(node: &mut Node, web: &PodName, others: &[(&str, &str)]) {
-    node.server.annotate(web, asking("5", others));
-    node.listen();
-    node.pass(Duration::from_secs(3));
-}
+use crate::support::{annotate, captured, started};
 
 #[test]
-fn a_duration_ends_a_second_late_and_for_good_until_something_else_is_asked() {
+fn a_duration_ends_a_second_late_and_for_good_until_the_request_changes() {
     let (mut node, web) = captured(&[("/duration", "30s")]);
     node.pass(Duration::from_millis(30_999));
     assert_eq!(node.running(), 1);
@@ -42,7 +22,7 @@ fn a_duration_ends_a_second_late_and_for_good_until_something_else_is_asked() {
 }
 
 #[test]
-fn a_duration_goes_on_while_there_is_no_controller_and_while_the_capture_is_paused() {
+fn a_duration_runs_on_while_there_is_no_controller_and_while_the_capture_is_paused() {
     let (mut node, web) = captured(&[("/duration", "30s")]);
     node.pass(Duration::from_secs(10));
     node.start_anew();
@@ -57,7 +37,7 @@ fn a_duration_goes_on_while_there_is_no_controller_and_while_the_capture_is_paus
 }
 
 #[test]
-fn a_duration_that_is_changed_counts_from_the_beginning_and_restarts_nothing() {
+fn a_changed_duration_counts_from_the_first_start_and_restarts_nothing() {
     let (mut node, web) = captured(&[("/duration", "1m")]);
     node.pass(Duration::from_secs(10));
     annotate(&mut node, &web, &[("/duration", "20s")]);
@@ -67,7 +47,7 @@ fn a_duration_that_is_changed_counts_from_the_beginning_and_restarts_nothing() {
 }
 
 #[test]
-fn what_is_asked_after_an_end_does_not_wait_for_the_failures_before_it() {
+fn a_new_request_after_an_end_does_not_wait_for_the_failures_before_it() {
     let (mut node, web) = captured(&[("/duration", "40s")]);
     // the last wait would be 32 s
     for wait_s in [1, 2, 4, 8, 16, 11] {
@@ -81,7 +61,7 @@ fn what_is_asked_after_an_end_does_not_wait_for_the_failures_before_it() {
 }
 
 #[test]
-fn a_capture_that_has_its_packets_is_not_started_again_until_something_else_is_asked() {
+fn a_capture_that_has_its_packets_is_not_started_again_until_the_request_changes() {
     let (mut node, web) = captured(&[("/packets", "9")]);
     node.pass_until_quiet();
     node.start_anew();

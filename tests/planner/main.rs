@@ -4,14 +4,15 @@
 //!
 //! `PLAN_SEED=<n> cargo test --test planner any_sequence` runs one sequence again and prints each step of it.
 
+mod admission;
 mod asks;
 mod ends;
-mod expected_desired;
 mod node;
 mod restarts;
-mod rooms;
+mod seen;
 mod server;
-mod states;
+mod status;
+mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

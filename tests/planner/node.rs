@@ -1,14 +1,11 @@
-//! A node in miniature: what `run` does with the planner's actions, carried out on processes and files that exist in these maps
-//! only, on a clock that is set by hand. Each action, and each state in which nothing is left to do, is held against the contract.
+//! A node in miniature: the real books and the real planner, with processes, files and a clock that exist in this struct only. What
+//! the controller does with an action is done here, too, except that a system call is a change of these maps. Each action, and each
+//! state in which nothing is left to do, is held against the [`contract`].
 
-mod act;
-mod check;
-mod converged;
+mod contract;
 mod disk;
-mod expected;
-mod process;
+mod processes;
 mod restart;
-mod room;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,14 +17,16 @@ use std::{
 
 use packet_capture::{
     core::{
-        captures::{Captures, Moment},
+        apply,
+        captures::{Capture, Captures, Moment},
         condition::State,
         desired::{Check, Desired, WatchEvent},
         limits::Limits,
         name::{PodName, PodUid, Stem},
+        notices::{Change, Conveys, Notice},
         plan::{Action, plan},
         refusal::Refusal,
-        request::Invocation,
+        request::{Invocation, Parsed, Request},
         world::{Revision, World},
     },
     files::state_file::StateFile,
@@ -35,22 +34,18 @@ use packet_capture::{
 };
 
 use crate::{
-    expected_desired::{ExpectedDesired, Fate},
+    seen::{Fate, Seen},
     server::{Random, Server},
 };
-pub use disk::FLOOR_MB;
+pub use disk::LOW_WATERMARK_MB;
 use disk::Space;
-use expected::{ExpectedCapture, Saved};
-use process::{Files, Process};
-use room::Verdicts;
+use processes::{Files, Process};
 
 const PASSES_MAX: usize = 16;
-const GRACE: Duration = Duration::from_secs(5);
-const START_INTERVAL: Duration = Duration::from_secs(2);
-/// What the clock on the wall shows at first.
+/// What the wall clock shows at first.
 const UNIX_S: u64 = 1_800_000_000;
-/// What an owner may be told of one change at the most: how it stands, and that it no longer stands so.
-const TELLS_MAX: usize = 2;
+/// The most conditions that one owner is notified of in one turn: an edit is accepted, then finds no room, and then lacks another thing.
+const NOTIFIES_MAX: usize = 3;
 
 pub struct Node {
     pub random: Random,
@@ -60,14 +55,18 @@ pub struct Node {
     pub limits: Limits,
     pub server: Server,
     captures: Captures,
+    desired: Desired,
+    seen: Seen,
+    /// Every valid request of each pod so far.
+    requested: BTreeMap<PodUid, Vec<Request>>,
     processes: BTreeMap<PodUid, Process>,
     files: BTreeMap<Stem, Files>,
     space: Space,
-    checking: Option<(Check, Instant, Result<(), Refusal>)>,
-    /// When a filter was last compiled for each pod, and when the next one may be.
-    checked_at: BTreeMap<Stem, Instant>,
-    check_at: Option<Instant>,
-    /// Those whose owners were told why they get no slot.
+    compiling: Option<(Check, Instant, Result<(), Refusal>)>,
+    compile_at: Option<Instant>,
+    /// The last change that each owner was told of, whether the API server took the Event or not.
+    told: BTreeMap<PodUid, Change>,
+    /// Those whose owners were told why they get no capture.
     declined: Vec<PodName>,
     /// Each start so far.
     pub starts: Vec<(Stem, Invocation)>,
@@ -75,17 +74,11 @@ pub struct Node {
     /// What the last plan that left nothing to do was made of.
     settled: Option<Revision>,
     faults: bool,
-    expected_desired: ExpectedDesired,
-    desired: Desired,
     stopping: bool,
-    expected_captures: BTreeMap<Stem, ExpectedCapture>,
-    /// What the contract says of those that ask for more than is done, as of the plan that is carried out.
-    verdicts: Verdicts,
-    /// Whether files were about to go then.
-    space_is_being_freed: bool,
     dir: PathBuf,
     state: StateFile,
-    saved: BTreeMap<Stem, Saved>,
+    /// The captures that the state file holds.
+    saved: BTreeMap<Stem, Capture>,
     /// After how many more actions the controller is killed. Until that is set, the state file need not be written.
     crash_in: Option<u64>,
     trace: bool,
@@ -111,23 +104,21 @@ impl Node {
             server: Server::new(&limits),
             limits,
             captures: Captures::default(),
+            desired: Desired::default(),
+            seen: Seen::default(),
+            requested: BTreeMap::new(),
             processes: BTreeMap::new(),
             files: BTreeMap::new(),
             space: Space::default(),
-            checking: None,
-            checked_at: BTreeMap::new(),
-            check_at: None,
+            compiling: None,
+            compile_at: None,
+            told: BTreeMap::new(),
             declined: Vec::new(),
             starts: Vec::new(),
             wake_at: None,
             settled: None,
             faults: true,
-            expected_desired: ExpectedDesired::default(),
-            desired: Desired::default(),
             stopping: false,
-            expected_captures: BTreeMap::new(),
-            verdicts: Verdicts::new(),
-            space_is_being_freed: false,
             state: StateFile::at(&dir),
             dir,
             saved: BTreeMap::new(),
@@ -144,7 +135,7 @@ impl Node {
             captures_max_per_namespace: random.pick(&[1, 2, 100]),
             budget_mb_per_namespace: random.pick(&[5, 8, 1000]),
             duration_max: random.pick(&[None, None, Some(Duration::from_secs(120))]),
-            free_mb_min: u32::try_from(FLOOR_MB).unwrap(),
+            free_mb_min: u32::try_from(LOW_WATERMARK_MB).unwrap(),
             free_percent_min: 2,
             stale_max: Duration::from_secs(40),
             keep_after_pod: Duration::from_secs(random.pick(&[0, 30])),
@@ -204,7 +195,7 @@ impl Node {
         }
     }
 
-    /// Hears all that the server has to say.
+    /// Observes all that the server has to tell.
     pub fn listen(&mut self) {
         while let Some(event) = self.server.next_event() {
             self.observe(event);
@@ -214,12 +205,16 @@ impl Node {
 
     pub fn observe(&mut self, event: WatchEvent) {
         self.say(|| format!("observes {event:?}"));
-        self.expected_desired.observe(&event, self.now);
+        self.seen.observe(&event, self.now);
+        if let WatchEvent::ListItem(pod) | WatchEvent::Applied(pod) = &event
+            && let Parsed::Valid(request) = &pod.parsed
+        {
+            self.requested.entry(pod.uid.clone()).or_default().push(request.clone());
+        }
         self.desired.observe(event, self.now);
         for (stem, files) in &mut self.files {
-            let began = self.expected_captures.get(stem).is_some_and(|expected| expected.began.is_some());
-            let has_captured = began || files.count > 0;
-            files.must_go |= match self.expected_desired.fate(stem, files.owner.as_ref()) {
+            let has_captured = self.captures.get(stem).is_some_and(Capture::has_captured) || files.count > 0;
+            files.must_go |= match self.seen.fate(stem, files.owner.as_ref()) {
                 Fate::Asked => false,
                 Fate::PodGone => self.limits.keep_after_pod.is_zero() || !has_captured,
                 Fate::MustGo => true,
@@ -230,9 +225,9 @@ impl Node {
     /// The next moment at which the loop wakes without being told anything.
     fn next_at(&self) -> Option<Instant> {
         let dies_at = self.processes.values().filter_map(|process| process.dies_at);
-        let checked_at = self.checking.iter().map(|(_, at, _)| *at);
-        let look_at = (self.free_mb() != self.space.free_mb).then(|| self.now + Duration::from_secs(1));
-        dies_at.chain(checked_at).chain(self.check_at).chain(self.wake_at).chain(look_at).min()
+        let compiled_at = self.compiling.iter().map(|(_, at, _)| *at);
+        let look_at = (self.free_mb() != self.space.disk.free_mb).then(|| self.now + Duration::from_secs(1));
+        dies_at.chain(compiled_at).chain(self.compile_at).chain(self.wake_at).chain(look_at).min()
     }
 
     fn wait(&mut self) {
@@ -268,16 +263,13 @@ impl Node {
         panic!("never comes to rest");
     }
 
-    /// As `run`'s turn: takes in what has ended, and does what is to be done.
+    /// As the controller's turn: takes in what has ended, and does what is to be done.
     pub fn turn(&mut self) {
-        let dead = |process: &Process| process.dies_at.is_some_and(|at| at <= self.now);
-        for (uid, process) in self.processes.extract_if(.., |_, process| dead(process)).collect::<Vec<_>>() {
-            self.take_exit(&uid, &process);
-        }
+        self.reap();
         self.look_at_disk();
-        self.check_filters();
+        self.compile_filters();
         if self.settle() {
-            self.check();
+            self.check_rest();
         } else {
             self.crash();
         }
@@ -289,17 +281,17 @@ impl Node {
             limits: &self.limits,
             desired: &self.desired,
             captures: &self.captures,
-            disk: self.space.seen,
+            disk: self.space.disk,
             stopping: self.stopping,
         }
     }
 
-    /// How many slots there are.
+    /// How many captures there are, running or not.
     pub fn captures(&self) -> usize {
         self.captures.len()
     }
 
-    /// Those whose owners were told why they get no slot, in turn.
+    /// Those whose owners were told why they get no capture, in turn.
     pub fn declined(&self) -> Vec<PodName> {
         self.declined.clone()
     }
@@ -307,14 +299,15 @@ impl Node {
     /// What `status` shows of a pod's capture.
     pub fn state(&self, pod: &PodName) -> (State, String) {
         let stem = Stem::of(pod);
-        let (state, reason) = status_of(self.captures.get(&stem).unwrap(), plan(&self.world()).assessments.get(&stem));
+        let plan = plan(&self.world());
+        let (state, reason) = status_of(self.captures.get(&stem).unwrap(), plan.assessments.get(&stem));
         (state, reason.unwrap_or_default())
     }
 
-    /// Whether it came to an end, and was not killed on the way.
+    /// Plans and carries out until nothing is left to do. Returns false if the controller is killed on the way.
     fn settle(&mut self) -> bool {
-        let mut tells: BTreeMap<Stem, usize> = BTreeMap::new();
-        // Then `run` does not plan at all.
+        let mut notifies: BTreeMap<Stem, usize> = BTreeMap::new();
+        // Then the controller does not plan at all.
         let is_idle = self.settled == Some(self.world().revision()) && self.wake_at.is_none_or(|at| at > self.now);
         for _ in 0..PASSES_MAX {
             let plan = plan(&self.world());
@@ -336,15 +329,49 @@ impl Node {
                 self.crash_in = self.crash_in.map(|actions| actions - 1);
                 self.say(|| format!("  {stem} {action:?}"));
                 if matches!(action, Action::Notify(_)) {
-                    let tells = tells.entry(stem.clone()).or_default();
-                    *tells += 1;
-                    assert!(*tells <= TELLS_MAX, "talks too much of {stem}");
+                    let notifies = notifies.entry(stem.clone()).or_default();
+                    *notifies += 1;
+                    assert!(*notifies <= NOTIFIES_MAX, "notifies too much of {stem}");
                 }
-                self.carry_out(&stem, action);
+                self.check_action(&stem, &action);
+                self.carry_out(&stem, &action);
             }
             self.save();
         }
         panic!("the plan does not settle");
+    }
+
+    /// As the controller does it.
+    fn carry_out(&mut self, stem: &Stem, action: &Action) {
+        let (disk, now) = (self.space.disk, self.moment());
+        for notice in apply::apply(&mut self.captures, &self.desired, disk, stem, action, now) {
+            self.publish(&notice);
+        }
+        let notice = match action {
+            Action::Start(invocation) => self.start(stem, invocation),
+            Action::Term(reason) => self.term(stem, *reason),
+            Action::Kill => self.kill(stem),
+            Action::Remove => self.remove(stem),
+            Action::Open(uid) => self.take_over(stem, uid),
+            Action::MarkForRemoval => self.must_go(stem),
+            Action::Decline(..) => {
+                self.declined.push(stem.pod());
+                None
+            }
+            Action::Release | Action::Admit(_) | Action::Finish(_) | Action::Retain | Action::Notify(_) => None,
+        };
+        notice.into_iter().for_each(|notice| self.publish(&notice));
+    }
+
+    /// The Event of a notice is created, or there are too many.
+    fn publish(&mut self, notice: &Notice) {
+        self.say(|| format!("    publishes {notice:?}"));
+        let is_refused = notice.conveys != Conveys::Nothing && self.faults && self.random.one_in(5);
+        let retry_at = is_refused.then(|| self.now + Duration::from_secs(1 + self.random.below(30)));
+        if let Some(uid) = notice.uid.clone().filter(|_| !is_refused) {
+            self.told.insert(uid, notice.change.clone());
+        }
+        apply::published(&mut self.captures, &mut self.desired, notice, retry_at);
     }
 
     /// From now on the machine is in order.

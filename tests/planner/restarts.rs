@@ -2,41 +2,13 @@
 
 use std::time::Duration;
 
-use packet_capture::core::{desired::WatchEvent, limits::Limits, name::PodName};
+use packet_capture::core::{desired::WatchEvent, name::PodName};
 
 use crate::{
     asks::{asking, at},
     node::Node,
+    support::{captured, node, pod, roomy, started},
 };
-
-pub fn pod(name: &str) -> PodName {
-    PodName { namespace: "default".into(), name: name.into() }
-}
-
-/// A node on which nothing goes wrong.
-pub fn node(limits: Limits) -> Node {
-    let mut node = Node::new(u64::MAX, limits, false);
-    node.repair();
-    node
-}
-
-/// Room for all, for ever.
-pub fn roomy() -> Limits {
-    Limits { duration_max: None, ..Limits::default() }
-}
-
-/// A node with one pod at one address, which asks for 5 files and is captured.
-fn captured() -> (Node, PodName) {
-    let (mut node, web) = (node(roomy()), pod("web"));
-    node.server.list();
-    node.server.create(&web, asking("5", &[]), at("10.0.0.1"));
-    node.listen();
-    (node, web)
-}
-
-pub fn started(node: &Node) -> Vec<u16> {
-    node.starts.iter().map(|(_, run)| run.spec.files).collect()
-}
 
 fn change_quickly(node: &mut Node, web: &PodName, values: &[&str]) {
     for value in values {
@@ -48,7 +20,7 @@ fn change_quickly(node: &mut Node, web: &PodName, values: &[&str]) {
 }
 
 #[test]
-fn nothing_is_begun_before_the_first_list_is_complete() {
+fn no_capture_starts_before_the_first_list_is_complete() {
     let (mut node, web) = (node(roomy()), pod("web"));
     node.server.create(&web, asking("5", &[]), at("10.0.0.1"));
     let seen = node.server.pods().remove(0);
@@ -63,23 +35,23 @@ fn nothing_is_begun_before_the_first_list_is_complete() {
 }
 
 #[test]
-fn a_burst_of_changes_after_a_start_costs_one_restart_and_the_last_wish_wins() {
-    let (mut node, web) = captured();
+fn a_burst_of_changes_after_a_start_costs_one_restart_and_the_last_request_wins() {
+    let (mut node, web) = captured(&[]);
     change_quickly(&mut node, &web, &["6", "7", "x", "8"]);
     assert_eq!(started(&node), [5, 8]);
 }
 
 #[test]
 fn a_burst_of_changes_later_takes_effect_at_once_and_is_followed_once() {
-    let (mut node, web) = captured();
+    let (mut node, web) = captured(&[]);
     node.pass(Duration::from_secs(60));
     change_quickly(&mut node, &web, &["6", "7", "8", "9"]);
     assert_eq!(started(&node), [5, 6, 9]);
 }
 
 #[test]
-fn changes_that_are_taken_back_in_time_restart_nothing() {
-    let (mut node, web) = captured();
+fn a_change_that_is_taken_back_in_time_restarts_no_capture() {
+    let (mut node, web) = captured(&[]);
     change_quickly(&mut node, &web, &["6", "x", "5"]);
     assert_eq!(started(&node), [5]);
     node.server.list();
@@ -89,8 +61,8 @@ fn changes_that_are_taken_back_in_time_restart_nothing() {
 }
 
 #[test]
-fn a_new_address_takes_effect_at_once_and_then_every_2_s_at_most() {
-    let (mut node, web) = captured();
+fn a_new_address_of_the_pod_takes_effect_at_once_and_then_every_2_s_at_most() {
+    let (mut node, web) = captured(&[]);
     node.pass(Duration::from_secs(60));
     for ip in ["10.0.0.2", "10.0.0.3", "10.0.0.4"] {
         node.server.move_to(&web, at(ip));

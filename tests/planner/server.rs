@@ -52,12 +52,12 @@ pub struct Server {
     limits: Limits,
     pods: BTreeMap<PodName, Pod>,
     uids: u64,
-    defer_notice: Option<VecDeque<WatchEvent>>,
+    queue: Option<VecDeque<WatchEvent>>,
 }
 
 impl Server {
     pub fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), pods: BTreeMap::new(), uids: 0, defer_notice: None }
+        Self { limits: limits.clone(), pods: BTreeMap::new(), uids: 0, queue: None }
     }
 
     pub fn pods(&self) -> Vec<ObservedPod> {
@@ -67,21 +67,20 @@ impl Server {
     /// Begins a list, of the pods as they are now; what happens from now on follows it.
     pub fn list(&mut self) {
         let pods = self.pods().into_iter().map(WatchEvent::ListItem);
-        self.defer_notice =
-            Some([WatchEvent::ListStarted].into_iter().chain(pods).chain([WatchEvent::ListDone]).collect());
+        self.queue = Some([WatchEvent::ListStarted].into_iter().chain(pods).chain([WatchEvent::ListDone]).collect());
     }
 
     /// Breaks the connection: what was not told yet never will be.
     pub fn hang_up(&mut self) {
-        self.defer_notice = None;
+        self.queue = None;
     }
 
     pub fn is_connected(&self) -> bool {
-        self.defer_notice.is_some()
+        self.queue.is_some()
     }
 
     pub fn next_event(&mut self) -> Option<WatchEvent> {
-        self.defer_notice.as_mut()?.pop_front()
+        self.queue.as_mut()?.pop_front()
     }
 
     /// Lets something happen to one of the pods.
@@ -151,8 +150,8 @@ impl Server {
     }
 
     fn say(&mut self, event: WatchEvent) {
-        if let Some(defer_notice) = &mut self.defer_notice {
-            defer_notice.push_back(event);
+        if let Some(queue) = &mut self.queue {
+            queue.push_back(event);
         }
     }
 

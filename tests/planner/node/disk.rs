@@ -1,29 +1,27 @@
 //! The captures' file system: its free space rises and falls for reasons of its own, and with the captures' files.
 
-use packet_capture::core::{disk::Disk, limits::MB, name::Stem, refusal::Shortage};
+use packet_capture::core::{disk::Disk, limits::MB};
 
 use super::Node;
 
 /// The least free space.
-pub const FLOOR_MB: u64 = 20;
+pub const LOW_WATERMARK_MB: u64 = 20;
 
-/// All space: two hundredths of it are less than the floor.
+/// All space: two hundredths of it are less than the low watermark.
 const TOTAL_MB: u64 = 500;
 
 pub struct Space {
     /// What would be free without the captures.
     pub base_mb: u64,
     /// As the code under test has it.
-    pub seen: Disk,
-    /// What was free at the last look.
-    pub free_mb: u64,
-    /// It was below the floor, and not above twice the floor since.
+    pub disk: Disk,
+    /// Free space fell below the low watermark, and has not reached twice of it since.
     pub low: bool,
 }
 
 impl Default for Space {
     fn default() -> Self {
-        Self { base_mb: 300, seen: Disk::default(), free_mb: 300, low: false }
+        Self { base_mb: 300, disk: Disk::default(), low: false }
     }
 }
 
@@ -36,10 +34,9 @@ impl Node {
     pub(super) fn look_at_disk(&mut self) {
         let free_mb = self.free_mb();
         let space = &mut self.space;
-        space.seen = space.seen.observe(free_mb * MB, TOTAL_MB * MB, &self.limits);
-        space.free_mb = free_mb;
-        space.low = free_mb < FLOOR_MB || (space.low && free_mb < 2 * FLOOR_MB);
-        assert_eq!((space.seen.low, space.seen.free_mb), (space.low, free_mb), "does not know what is low");
+        space.disk = space.disk.observe(free_mb * MB, TOTAL_MB * MB, &self.limits);
+        space.low = free_mb < LOW_WATERMARK_MB || (space.low && free_mb < 2 * LOW_WATERMARK_MB);
+        assert_eq!((space.disk.low, space.disk.free_mb), (space.low, free_mb), "does not know what is low");
     }
 
     /// Makes so much free, all files of captures included.
@@ -48,18 +45,8 @@ impl Node {
         self.turn();
     }
 
-    /// What so many files of a stem would lack.
-    pub(super) fn lacks_disk(&self, stem: &Stem, files: u16) -> Option<Shortage> {
-        // What it was started with was reckoned with then.
-        let started = self
-            .expected_captures
-            .get(stem)
-            .and_then(|expected| expected.started.as_ref())
-            .map_or(0, |(_, run)| run.spec.files);
-        let written = self.files.get(stem).map_or(0, |files| files.count).max(started);
-        let (needs_mb, free_mb) = (u64::from(files.saturating_sub(written)), self.space.free_mb);
-        let low_watermark_mb = if self.space.low { 2 * FLOOR_MB } else { FLOOR_MB };
-        let missing_mb = self.space.low || free_mb < FLOOR_MB + needs_mb;
-        missing_mb.then_some(Shortage::Disk { needs_mb, free_mb, low_watermark_mb })
+    /// Whether a file system with so many more files would be too full.
+    pub(super) fn lacks_disk(&self, files: u64) -> bool {
+        self.space.low || self.space.disk.free_mb < LOW_WATERMARK_MB + files
     }
 }

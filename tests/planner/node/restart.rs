@@ -3,71 +3,89 @@
 use std::{fs, time::Duration};
 
 use packet_capture::{
-    core::{captures::Captures, desired::Desired, plan::plan, recall::recall},
+    core::{
+        captures::{Capture, Captures, Lifecycle},
+        desired::Desired,
+        name::Stem,
+        plan::plan,
+        recall::recall,
+    },
     files::state_file::StateFile,
     text::status::status_of,
 };
 
-use super::{
-    Node,
-    expected::{ExpectedCapture, Saved},
-};
-use crate::expected_desired::ExpectedDesired;
+use super::Node;
+use crate::seen::Seen;
 
 impl Node {
-    /// As `run` does it: not before the first complete list, and to the real file.
+    /// As the controller does it: not before the first complete list, and to the real file.
     pub(super) fn save(&mut self) {
-        if !self.expected_desired.has_listed() || self.crash_in.is_none() {
+        if !self.seen.has_listed || self.crash_in.is_none() {
             return;
         }
-        let owned = self.expected_captures.iter().filter(|(_, expected)| expected.owner.is_some());
-        self.saved = owned.map(|(stem, expected)| (stem.clone(), Saved::of(expected))).collect();
+        let owned = self.captures.iter().filter(|(_, capture)| capture.owner.is_some());
+        self.saved = owned.map(|(stem, capture)| (stem.clone(), capture.clone())).collect();
         for (stem, files) in &mut self.files {
-            files.saved = files.must_go && self.expected_captures.get(stem).is_some_and(|expected| expected.doomed);
+            files.saved = files.must_go && self.captures.get(stem).is_some_and(Capture::is_removing);
         }
         self.state.save(&self.captures, &plan(&self.world()).assessments, status_of).unwrap();
     }
 
-    /// The controller's end, and with it that of its container's processes; then what `run` does when it begins.
+    /// The controller's end, and with it that of its container's processes; then what the next controller does when it begins.
     pub(super) fn crash(&mut self) {
         if self.faults && self.random.one_in(6) {
             fs::write(self.dir.join(".state.json"), "{").unwrap();
         }
         self.state = StateFile::at(&self.dir);
-        let entries = self.state.load();
-        let readable = matches!(entries, Ok(Some(_)));
-        self.say(|| format!("crashes, state readable: {readable}"));
-        if !readable {
-            self.saved.clear();
-        }
+        let entries = self.state.load().ok().flatten();
+        let has_state = entries.is_some();
+        self.say(|| format!("crashes, state readable: {has_state}"));
         if self.faults && self.random.one_in(8) {
-            // Someone sets the clock on the wall, by an hour or less.
+            // Someone sets the wall clock, by an hour or less.
             self.wall_shift_s += self.random.below(7200);
             self.wall_shift_s -= 3600;
         }
-        self.expected_desired =
-            ExpectedDesired::after_restart(self.saved.values().filter_map(Saved::admitted).collect());
         self.processes.clear();
         self.server.hang_up();
-        (self.captures, self.desired) = (Captures::default(), Desired::default());
-        (self.crash_in, self.stopping, self.wake_at, self.checking) = (None, false, None, None);
-        (self.checked_at, self.check_at, self.settled) = Default::default();
-        let moment = self.moment();
-        self.expected_captures = self.saved.iter().map(|(stem, saved)| (stem.clone(), saved.capture(moment))).collect();
-        let entries = entries.ok().flatten();
+        (self.captures, self.desired, self.seen) = (Captures::default(), Desired::default(), Seen::default());
+        (self.crash_in, self.stopping, self.wake_at, self.settled) = (None, false, None, None);
+        (self.compiling, self.compile_at) = (None, None);
+        let now = self.moment();
         let remembered =
-            entries.map(|entries| entries.iter().map(|entry| (entry.stem(), entry.remembered(moment))).collect());
+            entries.map(|entries| entries.iter().map(|entry| (entry.stem(), entry.remembered(now))).collect());
         let files = self.files.iter().map(|(stem, files)| (stem.clone(), files.count.into())).collect();
         recall(&mut self.captures, &mut self.desired, remembered, &files, &self.limits);
-        for (stem, files) in &mut self.files {
-            files.must_go = readable && files.saved;
-            if self.captures.get(stem).is_some_and(|capture| capture.owner.is_none()) {
-                files.owner = None;
-                self.expected_captures
-                    .insert(stem.clone(), ExpectedCapture { doomed: readable, ..ExpectedCapture::default() });
-            }
+        if has_state {
+            self.saved.iter().for_each(|(stem, saved)| self.check_recalled(stem, saved));
         }
+        for (stem, files) in &mut self.files {
+            let capture = self.captures.get(stem).expect("files without a capture");
+            files.owner = capture.owner.clone();
+            files.must_go = has_state && (files.saved || files.owner.is_none());
+            assert_eq!(capture.is_removing(), files.must_go, "{stem}");
+        }
+        self.saved.clear();
         self.turn();
+    }
+
+    /// What the next controller knows of a capture is what the last one wrote down.
+    fn check_recalled(&self, stem: &Stem, saved: &Capture) {
+        let recalled = self.captures.get(stem).unwrap_or_else(|| panic!("{stem} is forgotten"));
+        assert_eq!((&recalled.owner, recalled.sequence), (&saved.owner, saved.sequence), "{stem}");
+        assert_eq!((recalled.is_removing(), recalled.ended_by()), (saved.is_removing(), saved.ended_by()), "{stem}");
+        let admitted = saved.admitted.as_ref().filter(|_| !saved.is_removing());
+        assert_eq!(recalled.admitted.as_ref(), admitted, "{stem}");
+        assert!(admitted.is_none() || recalled.reservation == saved.reservation, "{stem}");
+        assert_eq!((recalled.counts, &recalled.history), (saved.counts, &saved.history), "{stem}");
+        assert_eq!(recalled.uncounted, saved.uncounted + u32::from(saved.has_process()), "{stem}");
+        let unix_s = |capture: &Capture| {
+            let retained = match capture.lifecycle {
+                Lifecycle::Retained { since, .. } => Some(since.unix_s),
+                Lifecycle::Active | Lifecycle::Finished(_) | Lifecycle::Removing { .. } => None,
+            };
+            (capture.first_started.map(|moment| moment.unix_s), retained)
+        };
+        assert_eq!(unix_s(recalled), unix_s(saved), "{stem}");
     }
 
     /// A new controller, after one that died at once and had written down all it knew.
@@ -92,7 +110,7 @@ impl Node {
             self.now = at;
             self.turn();
         }
-        assert!(self.processes.values().all(|process| process.kill_at.is_some()), "one is not ended");
+        assert!(self.processes.values().all(|process| process.kill_at.is_some()), "one is not killed");
         assert_eq!(self.starts.len(), starts);
         self.save();
         self.crash();

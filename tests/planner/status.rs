@@ -1,21 +1,18 @@
-//! What `status` shows: how things stand, whatever the last process came to.
+//! The state that `status` shows, whatever became of the last tcpdump.
 
 use std::time::Duration;
 
 use packet_capture::core::{condition::State, name::PodName, request::Target};
 
 use crate::{
-    asks::{asking, at},
+    asks::asking,
     node::Node,
-    restarts::{node, pod, roomy},
+    support::{self, pod},
 };
 
 /// A pod's capture after 10 s, asked with these others.
 fn captured(others: &[(&str, &str)]) -> (Node, PodName) {
-    let (mut node, web) = (node(roomy()), pod("web"));
-    node.server.list();
-    node.server.create(&web, asking("5", others), at("10.0.0.1"));
-    node.listen();
+    let (mut node, web) = support::captured(others);
     node.pass(Duration::from_secs(10));
     (node, web)
 }
@@ -54,7 +51,7 @@ fn a_pod_that_has_finished_is_finished_whatever_came_before() {
 }
 
 #[test]
-fn what_is_paused_is_paused_also_from_the_start_and_while_it_fails() {
+fn a_paused_capture_is_paused_also_from_the_start_and_while_it_fails() {
     const PAUSED: &[(&str, &str)] = &[("/pause", "true")];
     let (mut node, web) = captured(&[]);
     assert_eq!(state(&mut node, &web), State::Capturing);

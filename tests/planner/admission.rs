@@ -1,4 +1,4 @@
-//! Who is captured where not all have room, and whose files are kept.
+//! Which pods are captured where not all have room, and whose files are kept.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use packet_capture::core::{
 
 use crate::{
     asks::{asking, at},
-    node::{FLOOR_MB, Node},
-    restarts::{node, pod, roomy, started},
+    node::{LOW_WATERMARK_MB, Node},
+    support::{node, pod, roomy, started},
 };
 
 /// A node with pods `a`, `b`, `c` … that asked for so many files, one after the other.
@@ -43,12 +43,12 @@ fn delete(node: &mut Node, pod: &PodName) {
     node.pass(Duration::from_secs(1));
 }
 
-fn floor() -> Limits {
-    Limits { free_mb_min: u32::try_from(FLOOR_MB).unwrap(), free_percent_min: 2, ..roomy() }
+fn with_low_watermark() -> Limits {
+    Limits { free_mb_min: u32::try_from(LOW_WATERMARK_MB).unwrap(), free_percent_min: 2, ..roomy() }
 }
 
 #[test]
-fn the_newest_wish_is_the_refused_one_also_after_a_restart_and_starts_when_there_is_room() {
+fn the_newest_request_is_the_refused_one_also_after_a_restart_and_starts_when_there_is_room() {
     let (mut node, pods) = asked(Limits { captures_max: 2, ..roomy() }, &["3", "2", "1"]);
     assert_eq!(started(&node), [3, 2]);
     node.start_anew();
@@ -60,13 +60,13 @@ fn the_newest_wish_is_the_refused_one_also_after_a_restart_and_starts_when_there
 }
 
 #[test]
-fn a_large_wish_that_has_no_room_does_not_keep_out_a_smaller_one() {
+fn a_large_request_that_has_no_room_does_not_keep_out_a_smaller_one() {
     let (node, _) = asked(Limits { budget_mb: 8, ..roomy() }, &["5", "4", "3"]);
     assert_eq!(started(&node), [5, 3]);
 }
 
 #[test]
-fn a_change_that_has_no_room_is_refused_and_what_runs_goes_on() {
+fn a_change_that_has_no_room_is_refused_and_the_running_capture_continues() {
     let (mut node, pods) = asked(Limits { budget_mb: 8, ..roomy() }, &["4", "3"]);
     annotate(&mut node, &pods[0], asking("6", &[]));
     assert_eq!((started(&node), node.running()), (vec![4, 3], 2));
@@ -86,47 +86,47 @@ fn two_small_captures_start_only_when_the_one_whose_room_they_take_has_ended() {
 }
 
 #[test]
-fn below_the_floor_all_stop_and_keep_their_files_until_twice_the_floor_is_free() {
-    let (mut node, pods) = asked(floor(), &["3", "2"]);
-    node.free(FLOOR_MB);
+fn below_the_low_watermark_all_captures_stop_and_keep_their_files_until_the_high_one() {
+    let (mut node, pods) = asked(with_low_watermark(), &["3", "2"]);
+    node.free(LOW_WATERMARK_MB);
     assert_eq!(node.running(), 2);
-    node.free(FLOOR_MB - 1);
+    node.free(LOW_WATERMARK_MB - 1);
     node.pass(Duration::from_secs(3));
     assert_eq!((node.running(), node.kept(&pods[0]), node.kept(&pods[1])), (0, 1, 1));
-    node.free(2 * FLOOR_MB - 1);
+    node.free(2 * LOW_WATERMARK_MB - 1);
     assert_eq!(node.running(), 0);
-    node.free(2 * FLOOR_MB);
+    node.free(2 * LOW_WATERMARK_MB);
     assert_eq!((node.running(), started(&node)), (2, vec![3, 2, 3, 2]));
 }
 
 #[test]
-fn what_would_cross_the_floor_is_not_started_and_what_is_there_already_counts() {
-    let (mut node, pods) = asked(floor(), &["3"]);
-    node.free(FLOOR_MB + 3);
+fn a_start_that_would_cross_the_low_watermark_waits_and_existing_files_count() {
+    let (mut node, pods) = asked(with_low_watermark(), &["3"]);
+    node.free(LOW_WATERMARK_MB + 3);
     annotate(&mut node, &pods[0], asking("7", &[]));
     assert_eq!(started(&node), [3]);
-    node.free(FLOOR_MB + 4);
+    node.free(LOW_WATERMARK_MB + 4);
     node.pass(Duration::from_secs(3));
     assert_eq!(started(&node), [3, 7]);
     // another controller does not know what was reckoned with: 6 more
-    node.free(FLOOR_MB + 5);
+    node.free(LOW_WATERMARK_MB + 5);
     node.start_anew();
     assert_eq!(started(&node), [3, 7]);
-    node.free(FLOOR_MB + 6);
+    node.free(LOW_WATERMARK_MB + 6);
     assert_eq!(started(&node), [3, 7, 7]);
 }
 
 #[test]
-fn what_runs_is_not_stopped_for_want_of_disk_by_an_edit_that_needs_no_more() {
-    let (mut node, pods) = asked(floor(), &["3"]);
-    node.free(FLOOR_MB);
+fn an_edit_that_needs_no_more_disk_does_not_stop_a_running_capture() {
+    let (mut node, pods) = asked(with_low_watermark(), &["3"]);
+    node.free(LOW_WATERMARK_MB);
     annotate(&mut node, &pods[0], asking("3", &[("/snaplen", "112")]));
     annotate(&mut node, &pods[0], asking("2", &[]));
     assert_eq!(started(&node), [3, 3, 2]);
 }
 
 #[test]
-fn the_files_of_a_pod_that_is_gone_stay_for_as_long_as_they_are_to() {
+fn retained_files_stay_for_keep_after_pod() {
     let (mut node, pods) = asked(Limits { keep_after_pod: Duration::from_secs(30), ..roomy() }, &["3", "2"]);
     delete(&mut node, &pods[0]);
     annotate(&mut node, &pods[1], Annotations::new());
@@ -139,7 +139,7 @@ fn the_files_of_a_pod_that_is_gone_stay_for_as_long_as_they_are_to() {
 }
 
 #[test]
-fn the_files_of_a_pod_that_is_gone_make_room_for_who_asks_and_the_oldest_go_first() {
+fn retained_files_are_evicted_for_a_new_request_the_oldest_first() {
     let kept = Limits { keep_after_pod: Duration::from_secs(3600), budget_mb: 9, ..roomy() };
     let (mut node, pods) = asked(kept, &["3", "2", "1"]);
     for pod in &pods[..2] {
@@ -155,11 +155,11 @@ fn the_files_of_a_pod_that_is_gone_make_room_for_who_asks_and_the_oldest_go_firs
 }
 
 #[test]
-fn the_files_of_a_pod_that_is_gone_make_room_on_the_disk_for_what_was_let_in() {
-    let kept = Limits { keep_after_pod: Duration::from_secs(3600), ..floor() };
+fn retained_files_are_evicted_when_an_admitted_capture_lacks_disk() {
+    let kept = Limits { keep_after_pod: Duration::from_secs(3600), ..with_low_watermark() };
     let (mut node, pods) = asked(kept, &["3", "2"]);
     delete(&mut node, &pods[0]);
-    node.free(FLOOR_MB);
+    node.free(LOW_WATERMARK_MB);
     assert_eq!(node.kept(&pods[0]), 1);
     node.start_anew();
     assert_eq!((node.kept(&pods[0]), node.running()), (0, 0));
@@ -169,8 +169,8 @@ fn the_files_of_a_pod_that_is_gone_make_room_on_the_disk_for_what_was_let_in() {
 
 #[test]
 fn a_pod_that_waited_for_the_disk_and_is_gone_needs_no_room_any_more() {
-    let (mut node, pods) = asked(Limits { keep_after_pod: Duration::from_secs(30), ..floor() }, &["3"]);
-    node.free(FLOOR_MB + 1);
+    let (mut node, pods) = asked(Limits { keep_after_pod: Duration::from_secs(30), ..with_low_watermark() }, &["3"]);
+    node.free(LOW_WATERMARK_MB + 1);
     node.start_anew();
     assert_eq!(node.running(), 0);
     delete(&mut node, &pods[0]);
@@ -182,7 +182,7 @@ fn paused(files: &str) -> Annotations {
 }
 
 #[test]
-fn what_is_paused_leaves_its_room_to_others_and_waits_behind_them_when_it_goes_on() {
+fn a_paused_capture_leaves_its_room_and_queues_as_the_last_when_it_continues() {
     let (mut node, pods) = asked(Limits { captures_max: 1, ..roomy() }, &["3", "2"]);
     assert_eq!(started(&node), [3]);
     annotate(&mut node, &pods[0], paused("3"));
@@ -221,7 +221,7 @@ fn a_pod_without_an_address_holds_no_room_and_starts_in_its_turn_when_it_has_one
 }
 
 #[test]
-fn what_runs_keeps_its_room_when_it_loses_its_address_for_a_while() {
+fn a_running_capture_keeps_its_room_while_its_pod_has_no_address() {
     let (mut node, pods) = asked(Limits { captures_max: 1, ..roomy() }, &["3", "2"]);
     node.server.move_to(&pods[0], Target::NoAddress);
     node.listen();
@@ -250,7 +250,7 @@ fn a_namespace_has_no_more_than_its_share_and_the_others_are_served() {
 }
 
 #[test]
-fn nothing_is_kept_for_a_pod_that_had_finished_and_its_owner_is_told_once_if_that_is_news() {
+fn a_pod_that_had_finished_gets_no_capture_and_its_owner_is_told_once_if_that_is_news() {
     let mut node = node(roomy());
     node.server.create(&pod("old"), asking("5", &[]), Target::Finished);
     node.server.list();
@@ -266,7 +266,7 @@ fn nothing_is_kept_for_a_pod_that_had_finished_and_its_owner_is_told_once_if_tha
 }
 
 #[test]
-fn more_pods_than_can_be_remembered_are_told_once_and_those_that_finished_unseen_make_way() {
+fn pods_beyond_the_most_records_are_told_once_and_those_that_finished_make_way() {
     let mut node = node(Limits { captures_max: 1, ..roomy() });
     node.server.list();
     let name = |n: usize| PodName { namespace: format!("namespace-{}", n % 3), name: format!("web-{n}") };
@@ -280,7 +280,7 @@ fn more_pods_than_can_be_remembered_are_told_once_and_those_that_finished_unseen
 }
 
 #[test]
-fn no_namespace_takes_more_than_its_share_of_what_can_be_remembered() {
+fn no_namespace_takes_more_than_its_share_of_the_records() {
     let mut node = node(Limits { captures_max: 1, ..roomy() });
     node.server.list();
     let name = |n: usize| pod(&format!("web-{n}"));

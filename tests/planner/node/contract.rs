@@ -1,0 +1,572 @@
+//! The contract: what must hold of each action, of each state in which nothing is left to do, and when all is quiet. These are
+//! properties of the processes, files, pods and Events of the node, not a second planner.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use packet_capture::core::{
+    annotations::ValidRequest,
+    captures::{Capture, END_GRACE, Lifecycle, Process as Tcpdump, Reservation, START_INTERVAL},
+    condition::{Condition, EndedBy, StopReason},
+    name::Stem,
+    notices::{Change, Notice},
+    observed_pod::ObservedPod,
+    plan::{Action, WAITING_AFTER},
+    request::{Exit, Invocation, Parsed, Target},
+    world::{RECORDS_MAX, RECORDS_MAX_PER_NAMESPACE},
+};
+
+use super::{Node, processes::Process};
+use crate::seen::Fate;
+
+/// The time between TERM and KILL, and between two KILLs.
+const GRACE: Duration = Duration::from_secs(5);
+/// The shortest time between two starts of a capture.
+const RESTART_MIN: Duration = Duration::from_secs(1);
+/// The longest wait after a failure.
+const RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// What some captures use of the node.
+#[derive(Debug, Default)]
+struct Usage {
+    mb: u64,
+    captures: u64,
+}
+
+impl Node {
+    fn capture(&self, stem: &Stem) -> &Capture {
+        self.captures.get(stem).unwrap_or_else(|| panic!("there is no {stem}"))
+    }
+
+    /// The pod of a capture, if it asks for the capture.
+    fn own(&self, stem: &Stem) -> Option<&ObservedPod> {
+        self.seen.own(stem, self.captures.get(stem)?.owner.as_ref())
+    }
+
+    fn target(&self, stem: &Stem) -> Option<&Target> {
+        self.own(stem).map(|pod| &pod.target)
+    }
+
+    fn is_stale(&self) -> bool {
+        self.seen.lost_since.is_some_and(|since| self.now >= since + self.limits.stale_max)
+    }
+
+    fn is_paused(capture: &Capture) -> bool {
+        capture.admitted.as_ref().is_some_and(|admitted| admitted.request.paused)
+    }
+
+    /// Whether a reason against a tcpdump is true.
+    fn is_true(&self, stem: &Stem, reason: StopReason) -> bool {
+        let capture = self.capture(stem);
+        let wanted = self.wanted(stem);
+        let running = self.process_of(stem).map(|process| &process.invocation);
+        match reason {
+            StopReason::Gone => capture.is_removing(),
+            StopReason::Shutdown => self.stopping,
+            StopReason::Retained => capture.retained_since().is_some(),
+            StopReason::PodFinished => self.target(stem) == Some(&Target::Finished),
+            StopReason::NoAddress => self.target(stem) == Some(&Target::NoAddress),
+            StopReason::Forbidden => matches!(self.target(stem), Some(Target::Forbidden(_))),
+            StopReason::NothingAdmitted => capture.admitted.is_none() || capture.reservation != Reservation::Held,
+            StopReason::Paused => Self::is_paused(capture),
+            StopReason::LowDisk => self.space.low,
+            StopReason::Stale => self.is_stale(),
+            StopReason::Ended(EndedBy::Packets) => capture.has_all_packets(),
+            StopReason::Ended(EndedBy::Duration) => {
+                capture.ends_at().is_some_and(|at| self.now >= at + END_GRACE)
+                    || capture.ended_by() == Some(EndedBy::Duration)
+            }
+            StopReason::Moved => wanted.is_some_and(|wanted| running.is_some_and(|run| run.ips != wanted.ips)),
+            StopReason::Changed => wanted.is_some_and(|wanted| running.is_some_and(|run| run.spec != wanted.spec)),
+        }
+    }
+
+    /// With what tcpdump is to run for a capture, if nothing speaks against it.
+    fn wanted(&self, stem: &Stem) -> Option<Invocation> {
+        let capture = self.captures.get(stem).filter(|capture| capture.is_active())?;
+        let Some(Target::At(ips)) = self.target(stem) else { return None };
+        let admitted = &capture.admitted.as_ref()?.request;
+        let is_over = capture.has_all_packets() || capture.ends_at().is_some_and(|at| self.now >= at + END_GRACE);
+        let is_kept_back = self.stopping || self.space.low || self.is_stale();
+        let may_run = capture.reservation == Reservation::Held && !admitted.paused && !is_over && !is_kept_back;
+        may_run.then(|| Invocation { spec: admitted.spec.clone(), ips: ips.clone() })
+    }
+
+    /// How many files more a start would bring, over those that are there or were reckoned with.
+    fn new_files(&self, stem: &Stem, files: u16) -> u64 {
+        let capture = self.capture(stem);
+        let reckoned = capture.last_start.as_ref().map_or(0, |start| start.invocation.spec.files.into());
+        u64::from(files).saturating_sub(reckoned.max(self.count(stem) as u64))
+    }
+
+    /// What must hold of an action that is about to be carried out.
+    pub(super) fn check_action(&self, stem: &Stem, action: &Action) {
+        let process = self.process_of(stem);
+        match action {
+            Action::Open(uid) => {
+                assert!(self.seen.has_listed && !self.stopping, "opens {stem} out of time");
+                let pod = self.seen.asking(stem).expect("opens a capture that nobody asks for");
+                assert_eq!(pod.uid, *uid);
+                let is_finished = pod.target == Target::Finished;
+                match self.captures.get(stem) {
+                    None => assert!(!is_finished && !self.is_full(stem), "keeps a record of {stem} for nothing"),
+                    Some(capture) => assert!(
+                        capture.owner.is_none() || capture.reservation == Reservation::Released,
+                        "takes the place of {stem} in the order away"
+                    ),
+                }
+            }
+            Action::Decline(uid, condition) => {
+                assert!(self.captures.get(stem).is_none() && !self.stopping, "declines {stem}, which has a capture");
+                let pod = self.seen.asking(stem).expect("declines what nobody asks for");
+                assert_eq!(pod.uid, *uid);
+                let is_finished = pod.target == Target::Finished;
+                assert!(is_finished || self.is_full(stem), "declines {stem}: {condition:?}");
+                let told = self.desired.request_of(stem).and_then(|pod| pod.notified.as_ref());
+                assert_ne!(told, Some(condition), "repeats itself");
+            }
+            Action::Release => {
+                let capture = self.capture(stem);
+                assert!(self.is_idle(stem, capture) && !self.stopping, "{stem} could use its room");
+            }
+            Action::Admit(valid) => {
+                let capture = self.capture(stem);
+                assert!(!self.stopping && !capture.is_removing() && capture.retained_since().is_none(), "{stem}");
+                let uid = &self.own(stem).expect("admits what nobody asks for").uid;
+                assert!(self.requested[uid].contains(&valid.request), "admits what {stem} never asked for");
+            }
+            Action::Finish(by) => {
+                assert!(process.is_none() && self.capture(stem).is_active(), "finishes {stem} out of time");
+                assert!(self.is_true(stem, StopReason::Ended(*by)), "{stem} has not reached its limit");
+            }
+            Action::Retain => {
+                let capture = self.capture(stem);
+                assert_eq!(self.seen.fate(stem, capture.owner.as_ref()), Fate::PodGone, "retains {stem} with its pod");
+                assert!(capture.has_captured() && !self.limits.keep_after_pod.is_zero(), "keeps {stem} for nothing");
+            }
+            Action::MarkForRemoval => self.check_marked(stem),
+            Action::Notify(condition) => {
+                let capture = self.capture(stem);
+                assert!(!self.stopping && capture.notified != *condition, "repeats itself");
+                assert!(capture.notify_after.is_none_or(|at| self.now >= at), "notifies before it may");
+            }
+            Action::Start(invocation) => self.check_start(stem, invocation),
+            Action::Term(reason) => {
+                assert!(process.is_some_and(|process| process.term_at.is_none()), "a TERM for nothing: {stem}");
+                assert!(self.is_true(stem, *reason), "TERM to {stem} because of {reason:?}");
+            }
+            Action::Kill => {
+                let process = process.expect("KILL to nobody");
+                let (term_at, _) = process.term_at.expect("KILL before TERM");
+                assert!(self.now >= process.kill_at.unwrap_or(term_at) + GRACE, "KILL too soon");
+            }
+            Action::Remove => {
+                assert!(self.seen.has_listed && process.is_none(), "removes {stem} under a writer, or before a list");
+                let must_go = self.files.get(stem).is_none_or(|files| files.must_go);
+                assert!(self.capture(stem).is_removing() && must_go, "removes {stem}, which is asked for");
+            }
+        }
+    }
+
+    fn check_start(&self, stem: &Stem, invocation: &Invocation) {
+        assert_eq!(self.wanted(stem).as_ref(), Some(invocation), "starts {stem}, of which something else is wanted");
+        assert!(self.seen.has_listed && self.process_of(stem).is_none(), "a second writer for {stem}");
+        let capture = self.capture(stem);
+        let is_own = |files: &super::Files| !files.must_go && files.owner == capture.owner;
+        assert!(self.files.get(stem).is_none_or(is_own), "adds to the files of another, or to files that must go");
+        let uid = capture.owner.as_ref().unwrap();
+        let spec = &invocation.spec;
+        assert!(self.requested[uid].iter().any(|request| request.spec == *spec), "captures what nobody asked for");
+        assert!(!self.lacks_disk(self.new_files(stem, spec.files)), "{stem} would fill the disk");
+        let last = capture.last_start.as_ref();
+        assert!(last.is_none_or(|start| self.now >= start.at + RESTART_MIN), "starts {stem} too often");
+        let Tcpdump::Backoff { until, .. } = &capture.process else { return };
+        let is_same = last.is_some_and(|start| start.invocation == *invocation);
+        assert!(!is_same || self.now >= *until, "starts {stem} before its wait is over");
+    }
+
+    /// Files are given up only if their pod is gone or no longer asks, or where they stand for nothing.
+    fn check_marked(&self, stem: &Stem) {
+        let capture = self.capture(stem);
+        let is_empty = !capture.has_captured() && self.count(stem) == 0;
+        match self.seen.fate(stem, capture.owner.as_ref()) {
+            Fate::MustGo => (),
+            // Another pod needs the record of a pod that finished and left nothing.
+            Fate::Asked => {
+                let is_finished = self.target(stem) == Some(&Target::Finished);
+                assert!(is_empty && is_finished && self.is_full(stem), "gives up {stem}, which is asked for");
+            }
+            Fate::PodGone if self.limits.keep_after_pod.is_zero() || is_empty => (),
+            Fate::PodGone => {
+                let since = capture.retained_since().unwrap_or_else(|| panic!("does not retain {stem}"));
+                let is_over = self.now >= since.at + self.limits.keep_after_pod;
+                let is_needed = self.space.low
+                    || self.captures.iter().any(|(stem, _)| self.is_queued(stem) || self.waits_for_disk(stem));
+                let is_none = self.process_of(stem).is_none() && self.count(stem) == 0;
+                assert!(is_over || is_needed || is_none, "evicts {stem} for nobody");
+            }
+        }
+    }
+
+    /// What must hold of all actions of a plan together.
+    pub(super) fn check_plan(&self, actions: &[(Stem, Action)]) {
+        let opened = actions.iter().filter(|(_, action)| matches!(action, Action::Open(_)));
+        let opened: Vec<_> =
+            opened.map(|(stem, _)| self.seen.asking(stem).map(|pod| (pod.created_s, &pod.uid))).collect();
+        assert!(opened.is_sorted(), "the younger pod comes first");
+        let order = |stem: &Stem| self.capture(stem).sequence;
+        let admitted = actions.iter().filter_map(|(stem, action)| match action {
+            Action::Admit(valid) => Some((stem, valid)),
+            _ => None,
+        });
+        let takes_room = |(stem, valid): &(&Stem, &ValidRequest)| {
+            !valid.request.paused && valid.request.spec.files > self.capture(stem).admitted_files()
+        };
+        let grown: BTreeSet<&Stem> = admitted.clone().filter(takes_room).map(|(stem, _)| stem).collect();
+        let admitted: BTreeSet<&Stem> = admitted.map(|(stem, _)| stem).collect();
+        // First come, first served: whoever waits had no room before those that came later got theirs.
+        for stem in self.captures.iter().map(|(stem, _)| stem).filter(|stem| self.is_queued(stem)) {
+            let later: BTreeSet<&Stem> = grown.iter().copied().filter(|other| order(other) > order(stem)).collect();
+            let is_passed = !later.is_empty() && !admitted.contains(stem);
+            let earlier = grown.iter().copied().filter(|other| order(other) < order(stem)).collect();
+            assert!(!is_passed || !self.has_room(stem, &earlier), "{later:?} overtake {stem}");
+        }
+        let retained = self.captures.iter().filter_map(|(stem, capture)| Some((capture.retained_since()?.at, stem)));
+        let evicted = |(at, stem): &(Instant, &Stem)| {
+            let is_due = self.now >= *at + self.limits.keep_after_pod || self.count(stem) == 0;
+            (!is_due).then(|| actions.contains(&((*stem).clone(), Action::MarkForRemoval)))
+        };
+        let (gone, kept): (Vec<_>, Vec<_>) = retained
+            .filter(|(_, stem)| self.seen.fate(stem, self.capture(stem).owner.as_ref()) == Fate::PodGone)
+            .filter_map(|retained| Some((evicted(&retained)?, retained.0)))
+            .partition(|(is_evicted, _)| *is_evicted);
+        let newest_gone = gone.iter().map(|(_, at)| at).max();
+        assert!(newest_gone.is_none_or(|newest| kept.iter().all(|(_, at)| at >= newest)), "not the oldest goes first");
+    }
+
+    /// What must hold of a process that ended: what its owner is told, and that nothing it counted is lost.
+    pub(super) fn check_exit(&self, process: &Process, exit: &Exit, notice: Option<&Notice>) {
+        let capture = self.capture(&process.stem);
+        assert!(!capture.has_process());
+        match (process.term_at, &capture.process, notice.map(|notice| &notice.change)) {
+            (Some(_), _, None) => assert!(capture.is_removing(), "{} stops without a word", process.stem),
+            (Some((_, reason)), _, Some(Change::Stopped { reason: told, .. })) => {
+                let is_end = matches!(reason, StopReason::Ended(_));
+                assert_eq!(*told, if self.stopping && !is_end { StopReason::Shutdown } else { reason });
+            }
+            (None, Tcpdump::Backoff { failure, .. }, told) => {
+                assert_eq!(told.is_some(), failure.failures.is_power_of_two(), "tells of failure {}", failure.failures);
+                let told_kept =
+                    told.is_none_or(|change| matches!(change, Change::Failed { kept, .. } if *kept == capture.files));
+                assert!(told_kept && capture.files == self.count(&process.stem), "{told:?}");
+            }
+            (None, Tcpdump::None, Some(Change::Stopped { reason, .. })) => {
+                assert!(exit.in_order && capture.reached_packet_limit(), "{reason:?}");
+                assert_eq!(capture.ended_by().is_some(), *reason == StopReason::Ended(EndedBy::Packets));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether no more captures can be recorded, on the node or in the namespace.
+    fn is_full(&self, stem: &Stem) -> bool {
+        let of_namespace = self.captures.iter().filter(|(other, _)| other.namespace() == stem.namespace()).count();
+        self.captures.len() >= RECORDS_MAX || of_namespace >= RECORDS_MAX_PER_NAMESPACE
+    }
+
+    /// Whether a capture was given room that it cannot use.
+    fn is_idle(&self, stem: &Stem, capture: &Capture) -> bool {
+        let cannot_run = self.target(stem).is_some_and(|target| match target {
+            Target::NoAddress => capture.first_started.is_none(),
+            Target::Forbidden(_) => true,
+            Target::At(_) | Target::Finished => false,
+        });
+        capture.reservation == Reservation::Held && self.process_of(stem).is_none() && cannot_run
+    }
+
+    /// Whether the pod of a capture asks for something that is not carried out, or for a capture that has no room.
+    fn is_queued(&self, stem: &Stem) -> bool {
+        let capture = self.capture(stem);
+        let can_run = self.asks_to_run(stem);
+        let valid = self.desired.request_of(stem).and_then(|pod| pod.valid.as_ref());
+        let lacks_room = capture.is_active() && capture.reservation == Reservation::Queued;
+        // Whoever released its room takes a new place in the order first.
+        let can_run = can_run && capture.reservation != Reservation::Released;
+        can_run && (lacks_room || capture.admitted.as_ref() != valid)
+    }
+
+    /// Whether the pod of a capture can be captured, and its last valid request says so.
+    fn asks_to_run(&self, stem: &Stem) -> bool {
+        let capture = self.capture(stem);
+        let pod = self.desired.request_of(stem).filter(|pod| Some(&pod.uid) == capture.owner.as_ref());
+        let Some(valid) = pod.and_then(|pod| pod.valid.as_ref().filter(|_| pod.pending().is_none())) else {
+            return false;
+        };
+        let is_ending = matches!(capture.stop_reason(), Some(StopReason::Ended(_)));
+        let is_over = is_ending || capture.is_removing() || capture.retained_since().is_some();
+        let is_done = capture.ended_by().is_some() && capture.admitted.as_ref() == Some(valid);
+        matches!(self.target(stem), Some(Target::At(_))) && !is_over && !is_done && !valid.request.paused
+    }
+
+    /// Whether an admitted capture without a process lacks space on the disk.
+    fn waits_for_disk(&self, stem: &Stem) -> bool {
+        let capture = self.capture(stem);
+        let could_run = self.target(stem).is_some_and(|target| matches!(target, Target::At(_))) && capture.is_active();
+        could_run && self.process_of(stem).is_none() && self.lacks_disk(self.new_files(stem, capture.admitted_files()))
+    }
+
+    /// What all captures that this is true of use together: what is on the disk, or what may still be written, whichever is more.
+    /// `pending` says how many files a request brings that keeps its place although tcpdump has not compiled its filter yet.
+    fn usage(
+        &self,
+        is_counted: impl Fn(&Stem, &Capture) -> bool,
+        pending: impl Fn(&Stem, &Capture) -> Option<u16>,
+    ) -> Usage {
+        let mut usage = Usage::default();
+        for (stem, capture) in self.captures.iter().filter(|(stem, capture)| is_counted(stem, capture)) {
+            let is_finished = self.target(stem).is_none_or(|target| *target == Target::Finished);
+            let is_held = capture.is_active() && capture.reservation == Reservation::Held;
+            let may_write = is_held && !is_finished && !self.is_idle(stem, capture);
+            let admitted = if may_write { capture.admitted_files() } else { 0 };
+            let running = self.process_of(stem).map(|process| process.invocation.spec.files);
+            let pending = pending(stem, capture);
+            let files = admitted.max(running.unwrap_or(0)).max(pending.unwrap_or(0));
+            usage.mb += (self.count(stem) as u64).max(files.into());
+            usage.captures += u64::from(may_write || running.is_some() || pending.is_some());
+        }
+        usage
+    }
+
+    /// Whether files of a namespace count as its share: not those of pods that are gone, nor those that are being removed.
+    fn counts_for_namespace(&self, stem: &Stem, capture: &Capture) -> bool {
+        let is_left_over = capture.is_removing() && self.process_of(stem).is_none();
+        capture.retained_since().is_none() && !is_left_over
+    }
+
+    /// Whether what the pod of a capture asks for would have room, given what all others use, and what the plan gives to `earlier`.
+    fn has_room(&self, stem: &Stem, earlier: &BTreeSet<&Stem>) -> bool {
+        let capture = self.capture(stem);
+        let Some(valid) = self.desired.request_of(stem).and_then(|pod| pod.valid.as_ref()) else { return false };
+        let files = valid.request.spec.files;
+        let is_held = capture.is_active() && capture.reservation == Reservation::Held;
+        if valid.request.paused || (is_held && files <= capture.admitted_files()) {
+            return true;
+        }
+        let limits = &self.limits;
+        let fits = |used: Usage, captures_max: u16, budget_mb: u32| {
+            used.captures < captures_max.into() && used.mb + u64::from(files) <= budget_mb.into()
+        };
+        let pending = |other: &Stem, before: &Capture| {
+            let pod = self.desired.request_of(other)?;
+            if earlier.contains(other) {
+                return pod.valid.as_ref().map(|valid| valid.request.spec.files);
+            }
+            let request = pod.pending()?;
+            (before.sequence < capture.sequence && !request.request.paused).then_some(request.request.spec.files)
+        };
+        let node = self.usage(|other, _| other != stem, pending);
+        let in_namespace = |other: &Stem, capture: &Capture| {
+            other != stem && other.namespace() == stem.namespace() && self.counts_for_namespace(other, capture)
+        };
+        let namespace = self.usage(in_namespace, pending);
+        fits(node, limits.captures_max, limits.budget_mb)
+            && fits(namespace, limits.captures_max_per_namespace, limits.budget_mb_per_namespace)
+            && !self.lacks_disk(self.new_files(stem, files))
+    }
+
+    /// What must hold whenever nothing is left to do.
+    pub(super) fn check_rest(&self) {
+        for (stem, files) in &self.files {
+            let capture = self.capture(stem);
+            assert!(!self.seen.has_listed || !files.must_go || capture.is_removing(), "forgets that {stem} is to go");
+            assert!(capture.owner == files.owner, "{stem} changed hands");
+        }
+        for (stem, capture) in self.captures.iter() {
+            let process = capture.owner.as_ref().and_then(|uid| self.processes.get(uid));
+            assert_eq!(capture.has_process(), process.is_some(), "the books of {stem} are wrong: {capture:?}");
+            process.inspect(|process| self.check_process(stem, process));
+            if self.seen.has_listed {
+                self.check_capture(stem, capture);
+            }
+        }
+        let with_process = self.captures.iter().filter(|(_, capture)| capture.has_process()).count();
+        assert_eq!(with_process, self.processes.len(), "a process is nobody's");
+        self.check_budget();
+        if self.seen.has_listed && !self.stopping {
+            let asking = self.server.pods().into_iter().map(|pod| Stem::of(&pod.name));
+            let silent = asking.filter(|stem| self.captures.get(stem).is_none()).find(|stem| {
+                let pod = self.seen.asking(stem).filter(|pod| pod.target != Target::Finished);
+                pod.is_some_and(|pod| !self.told.contains_key(&pod.uid))
+            });
+            assert_eq!(silent, None, "a pod gets no capture, and its owner is not told");
+        }
+    }
+
+    fn check_process(&self, stem: &Stem, process: &Process) {
+        assert_eq!(process.stem, *stem);
+        if let Some((term_at, _)) = process.term_at {
+            let due_at = process.kill_at.unwrap_or(term_at) + GRACE;
+            assert!(self.now < due_at, "KILL to {stem} is late");
+            return self.wakes_by(due_at);
+        }
+        let wanted = self.wanted(stem).unwrap_or_else(|| panic!("{stem} runs in vain"));
+        assert_eq!(wanted.ips, process.invocation.ips, "{stem} is captured at addresses that its pod left");
+        let capture = self.capture(stem);
+        if wanted != process.invocation {
+            let due_at = capture.last_start.as_ref().unwrap().at + START_INTERVAL;
+            assert!(self.now < due_at, "{stem} is not restarted");
+            self.wakes_by(due_at);
+        }
+        let ends_at = capture.ends_at().map(|at| at + END_GRACE);
+        let stale_at = self.seen.lost_since.map(|since| since + self.limits.stale_max);
+        ends_at.into_iter().chain(stale_at).for_each(|at| self.wakes_by(at));
+    }
+
+    fn check_capture(&self, stem: &Stem, capture: &Capture) {
+        match capture.lifecycle {
+            Lifecycle::Removing { retry_at: Some(at), .. } if !capture.has_process() => {
+                assert!(at <= self.now + RETRY_MAX);
+                return self.wakes_by(at);
+            }
+            Lifecycle::Removing { .. } => {
+                return assert!(capture.stop_reason().is_some(), "{stem} is not removed: {capture:?}");
+            }
+            Lifecycle::Retained { since, .. } => {
+                assert_eq!(self.seen.fate(stem, capture.owner.as_ref()), Fate::PodGone, "retains {stem}");
+                let due_at = since.at + self.limits.keep_after_pod;
+                assert!(self.now < due_at, "{stem} is retained for too long");
+                return self.wakes_by(due_at);
+            }
+            Lifecycle::Active | Lifecycle::Finished(_) => (),
+        }
+        assert_eq!(self.seen.fate(stem, capture.owner.as_ref()), Fate::Asked, "keeps {stem}, for which nobody asks");
+        if self.stopping {
+            return;
+        }
+        assert!(!self.is_idle(stem, capture), "{stem} has room in vain");
+        let is_released = capture.reservation == Reservation::Released;
+        assert!(!is_released || !self.asks_to_run(stem), "{stem} has no place in the order");
+        assert!(!self.is_queued(stem) || !self.has_room(stem, &BTreeSet::new()), "{stem} has room and is not admitted");
+        if let (None, Some(wanted)) = (self.process_of(stem), self.wanted(stem))
+            && !self.lacks_disk(self.new_files(stem, wanted.spec.files))
+        {
+            let start = capture.last_start.as_ref().unwrap_or_else(|| panic!("does not start {stem}"));
+            let at = match &capture.process {
+                Tcpdump::Backoff { until, .. } if start.invocation == wanted => *until,
+                _ => start.at + START_INTERVAL,
+            };
+            assert!(self.now < at, "does not start {stem}");
+            self.wakes_by(at);
+        }
+        self.check_told(stem, capture);
+    }
+
+    /// No silence: the owner of a pod that is not captured as it asks knows why, or will at a moment that is known.
+    fn check_told(&self, stem: &Stem, capture: &Capture) {
+        let Some(pod) = self.own(stem) else { return };
+        let parsed = self.desired.request_of(stem).map(|pod| (&pod.parsed, &pod.target));
+        let refusal = match parsed {
+            Some((Parsed::Invalid(refusal), _) | (_, Target::Forbidden(refusal))) => Some(refusal),
+            _ => None,
+        };
+        let told = match &capture.notified {
+            Some(Condition::Refused(told)) => Some(told),
+            Some(Condition::Shortage(_) | Condition::Waiting | Condition::Missed | Condition::Paused(_)) | None => None,
+        };
+        if let Some(at) = capture.notify_after.filter(|at| *at > self.now) {
+            return if refusal != told {
+                self.wakes_by(at)
+            };
+        }
+        assert_eq!(refusal, told, "the owner of {stem} does not know it");
+        if capture.notified.is_some() {
+            return;
+        }
+        let is_pending = self.desired.request_of(stem).is_some_and(|pod| pod.pending().is_some());
+        // Who asked for a pause, or whose pod has finished, knows it. An API server that does not answer takes no Event.
+        let is_known = Self::is_paused(capture) || pod.target == Target::Finished;
+        if self.process_of(stem).is_some() || is_pending || is_known || self.is_stale() {
+            return;
+        }
+        let since = self.desired.request_of(stem).and_then(|pod| pod.no_address_since);
+        if let Some(at) = since.map(|since| since + WAITING_AFTER).filter(|at| *at > self.now) {
+            return self.wakes_by(at);
+        }
+        let is_explained = match self.told.get(&pod.uid) {
+            Some(Change::AcceptedAgain { has_finished, .. }) => *has_finished,
+            None | Some(Change::Started { .. }) => false,
+            Some(Change::Stopped { .. } | Change::Failed { .. } | Change::Condition { .. } | Change::Stuck { .. }) => {
+                true
+            }
+            Some(Change::Removed(_) | Change::RemovedUnowned { .. }) => false,
+            Some(Change::DelayedByPredecessor | Change::NotRemoved { .. }) => true,
+        };
+        let starts_soon = self.wanted(stem).is_some() || self.space_is_being_freed();
+        assert!(is_explained || starts_soon || self.is_new(stem), "{stem} is not captured, and nobody is told why");
+    }
+
+    fn space_is_being_freed(&self) -> bool {
+        self.captures.iter().any(|(_, capture)| capture.is_removing())
+    }
+
+    /// Whether this controller has nothing to say of a capture yet: it took it over as it was.
+    fn is_new(&self, stem: &Stem) -> bool {
+        let capture = self.capture(stem);
+        capture.last_start.is_none() && capture.has_captured()
+    }
+
+    /// The files and the captures of the node, and of each namespace, never take more than they may.
+    fn check_budget(&self) {
+        let limits = &self.limits;
+        let node = self.usage(|_, _| true, |_, _| None);
+        let mb_max = u64::from(limits.budget_mb);
+        assert!(node.mb <= mb_max && node.captures <= limits.captures_max.into(), "too much: {node:?}");
+        let namespaces: BTreeSet<&str> = self.captures.iter().map(|(stem, _)| stem.namespace()).collect();
+        for namespace in namespaces {
+            let is_counted = |stem: &Stem, capture: &Capture| {
+                let may_write = capture.is_active() && capture.reservation == Reservation::Held;
+                stem.namespace() == namespace && may_write && self.counts_for_namespace(stem, capture)
+            };
+            let used = self.usage(is_counted, |_, _| None);
+            assert!(used.mb <= limits.budget_mb_per_namespace.into(), "{namespace} has too much: {used:?}");
+            assert!(used.captures <= limits.captures_max_per_namespace.into(), "{namespace} has too many: {used:?}");
+        }
+    }
+
+    /// What must hold when all is quiet and all was observed: the node is as its pods ask, as far as there is room.
+    pub fn check_converged(&self) {
+        let mut running = BTreeMap::new();
+        let mut stems = BTreeSet::new();
+        for pod in self.server.pods().into_iter().filter(|pod| pod.parsed != Parsed::None) {
+            let stem = Stem::of(&pod.name);
+            assert_eq!(self.seen.asking(&stem), Some(&pod), "did not observe {stem}");
+            let Some(capture) = self.captures.get(&stem) else {
+                assert_eq!((&pod.target, self.files.contains_key(&stem)), (&Target::Finished, false), "forgets {stem}");
+                continue;
+            };
+            assert_eq!((capture.owner.as_ref(), capture.is_removing()), (Some(&pod.uid), false));
+            if let (Parsed::Valid(request), Target::At(_)) = (&pod.parsed, &pod.target) {
+                let is_refused = matches!(capture.notified, Some(Condition::Refused(_) | Condition::Shortage(_)));
+                let admitted = capture.admitted.as_ref().map(|admitted| &admitted.request);
+                assert!(is_refused || admitted == Some(request), "{stem} is not done as it asks: {capture:?}");
+            }
+            let wanted = self.wanted(&stem);
+            let wanted = wanted.filter(|wanted| !self.lacks_disk(self.new_files(&stem, wanted.spec.files)));
+            running.extend(wanted.map(|wanted| (pod.uid.clone(), wanted)));
+            stems.insert(stem);
+        }
+        let processes: BTreeMap<_, _> =
+            self.processes.iter().map(|(uid, process)| (uid.clone(), process.invocation.clone())).collect();
+        assert_eq!(processes, running);
+        assert!(self.captures.iter().map(|(stem, _)| stem).eq(&stems), "a capture is left that nobody asks for");
+        assert!(self.processes.values().all(|process| self.files.contains_key(&process.stem)));
+        assert!(self.compiling.is_none());
+        assert_eq!(self.wake_at, None);
+    }
+
+    fn wakes_by(&self, at: Instant) {
+        assert!(self.wake_at.is_some_and(|wake_at| wake_at <= at), "sleeps through what is due");
+    }
+}
