@@ -1,90 +1,90 @@
-//! The command line: what each word means, and what is said to those that mean nothing. Pure.
+//! The command line: from arguments to a command, the --help texts, and the usage errors. Pure.
 
 use crate::{core::name::PodName, text::status::Format};
 
-/// What the program is asked to do.
+/// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Run the controller.
     Run,
     /// Exit 0 if the controller is alive, or ready.
     Health {
-        /// Ready, too.
+        /// Whether the controller must also be ready.
         ready: bool,
     },
     /// Show the captures of this node.
     Status {
-        /// Only those of this namespace.
+        /// Only the captures of this namespace; `None`: of all.
         namespace: Option<String>,
-        /// How.
+        /// In which form.
         format: Format,
     },
     /// Copy a capture's packets to standard output.
     Copy {
-        /// Whose.
+        /// The pod whose capture is copied.
         pod: PodName,
-        /// Every copy of a packet, not only that of the pod's own interface.
+        /// Whether to write every copy of a packet, not only the copy on the pod's own interface.
         all: bool,
-        /// Go on with those that come.
+        /// Whether to continue with the packets that are still to come.
         follow: bool,
     },
-    /// Print this.
+    /// Print this text.
     Say(&'static str),
 }
 
-/// What is wrong with a command line, and how a right one looks.
+/// A command line that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageError {
-    /// What is wrong.
+    /// What is wrong with it.
     pub error: String,
-    /// A right one.
+    /// The --help text of the verb.
     pub usage: &'static str,
 }
 
 const USAGE: &str = "usage: packet-capture COMMAND
 
 Run in a packet-capture pod, these show the captures of its node:
-  status [-n NAMESPACE] [-o wide|json]  how they are getting on
-  get [NAMESPACE/]POD [--all]           a capture's packets, as one pcap file on standard output
-  follow [NAMESPACE/]POD [--all]        the same, and then those that come
-Each has a --help of its own.
+  status [-n NAMESPACE] [-o wide|json]  list captures and their state
+  get [NAMESPACE/]POD [--all]           write a capture's packets as one pcap file to standard output
+  follow [NAMESPACE/]POD [--all]        write them, and continue with new packets as they arrive
+Each of these has its own --help.
 
   health [--ready]                      exit 0 if the controller is alive [and has listed its pods]
-  --version
+  --version                             print the version
 
-Without a command: the controller of node $NODE_NAME. docs/operator.md names the environment variables.
-On your own machine `kubectl packet-capture` does all this for you, and finds the right node.";
+Without a command it runs the controller of node $NODE_NAME; docs/operator.md lists the environment variables.
+On your own machine use `kubectl packet-capture`, which finds the right node.";
 
 const STATUS: &str = "usage: packet-capture status [-n NAMESPACE] [-o wide|json]
 
-The captures of this node: one line for each pod that asks for one, or has files.
-  -n NAMESPACE  only those of its pods
-  -o wide       the node, the addresses and the filter, too
-  -o json       one line of JSON for each, with all that is known of it
+Lists the captures of this node: one line for each pod that asks for a capture or has files.
+  -n NAMESPACE  only pods of this namespace
+  -o wide       also the node, the addresses and the filter
+  -o json       one line of JSON for each capture, with everything that is known of it
 
-COPIES and DROPPED are what tcpdump counted until it was last stopped; with a + more have come since. tcpdump counts a packet once
-for each interface that it passes, so these are copies: `get` shows one of each packet, and with --all each copy.";
+COPIES and DROPPED are what tcpdump counted until it was last stopped; a + means that there are more by now. tcpdump counts a packet
+once for each interface that the packet passes: each time is a copy. `get` shows one copy of each packet, `get --all` every copy.";
 
 const GET: &str = "usage: packet-capture get [NAMESPACE/]POD [--all]
 
-Copies the packets that a capture has kept to standard output, as one pcap file, the oldest first. The capture goes on meanwhile.
-tcpdump sees a copy of a packet on each interface that the packet passes; of these the one of the pod's own interface is shown.
-  --all  all of them
+Writes the packets that a capture has kept to standard output, as one pcap file, oldest packet first. The capture continues.
+tcpdump sees a copy of a packet on each interface that the packet passes; `get` writes the copy on the pod's own interface.
+  --all  every copy of each packet
 
-Standard error says how a capture is getting on that does not run, what could not be read, and at last how many packets and bytes
-there were: `12 packets, 3456 bytes`. Standard output must not be a terminal (`kubectl exec` without -t).";
+Standard error shows the state of a capture that does not run, then what could not be read, and last the number of packets and
+bytes that were written: `12 packets, 3456 bytes`. Standard output must not be a terminal (use `kubectl exec` without -t).";
 
 const FOLLOW: &str = "usage: packet-capture follow [NAMESPACE/]POD [--all]
 
-Copies the packets of a capture to standard output, as one pcap file, the oldest first, and goes on with those that come, until
-the capture ends, or standard input or output is closed (so `kubectl exec` needs -i: without it, this ends after 50 s).
-Standard error says how the capture is getting on whenever that changes. Standard output must not be a terminal (no -t).
-  --all  all copies of each packet, not only that of the pod's own interface";
+Writes the packets of a capture to standard output, as one pcap file, oldest packet first, and continues with new packets until the
+capture ends, or standard input or output is closed (so `kubectl exec` needs -i: without it, `follow` ends after 50 s).
+Standard error shows the state of the capture whenever it changes. Standard output must not be a terminal (no -t).
+  --all  every copy of each packet, not only the copy on the pod's own interface";
 
-/// What a command line asks for.
+/// Parses the arguments, without the program's name.
 ///
 /// # Errors
-/// If it asks for nothing that there is.
+/// If they are not a command, or an argument of the command is wrong.
 pub fn parse(words: &[&str]) -> Result<Command, UsageError> {
     let misuse = |usage, error| Err(UsageError { error, usage });
     match *words {
@@ -96,7 +96,7 @@ pub fn parse(words: &[&str]) -> Result<Command, UsageError> {
         ["status", ref rest @ ..] => status(rest).or_else(|error| misuse(STATUS, error)),
         ["get", ref rest @ ..] => copy(rest, false, GET).or_else(|error| misuse(GET, error)),
         ["follow", ref rest @ ..] => copy(rest, true, FOLLOW).or_else(|error| misuse(FOLLOW, error)),
-        _ => misuse(USAGE, format!("{:?} is no command", words.join(" "))),
+        _ => misuse(USAGE, format!("unknown command {:?}", words.join(" "))),
     }
 }
 
@@ -118,8 +118,8 @@ fn status(mut words: &[&str]) -> Result<Command, String> {
                 format = Format::Json;
                 rest
             }
-            ["-n", name, ..] => return Err(format!("{name:?} is no name of a namespace")),
-            [word, ..] => return Err(format!("{word:?} does not belong there")),
+            ["-n", name, ..] => return Err(format!("{name:?} is not a valid namespace name")),
+            [word, ..] => return Err(format!("unexpected argument {word:?}")),
         }
     }
 }
@@ -130,11 +130,13 @@ fn copy(words: &[&str], follow: bool, help: &'static str) -> Result<Command, Str
         match (*word, &pod) {
             ("--help" | "-h", _) => return Ok(Command::Say(help)),
             ("--all", _) => all = true,
-            (name, None) => pod = Some(pod_name(name).ok_or(format!("{name:?} is no name of a pod: [NAMESPACE/]POD"))?),
-            (word, Some(_)) => return Err(format!("{word:?} does not belong there")),
+            (name, None) => {
+                pod = Some(pod_name(name).ok_or(format!("{name:?} is not a valid pod name; expected [NAMESPACE/]POD"))?)
+            }
+            (word, Some(_)) => return Err(format!("unexpected argument {word:?}")),
         }
     }
-    Ok(Command::Copy { pod: pod.ok_or("whose capture? name a pod: [NAMESPACE/]POD")?, all, follow })
+    Ok(Command::Copy { pod: pod.ok_or("missing argument [NAMESPACE/]POD")?, all, follow })
 }
 
 fn pod_name(text: &str) -> Option<PodName> {
@@ -143,7 +145,7 @@ fn pod_name(text: &str) -> Option<PodName> {
     is_pod.then(|| PodName { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
-/// Whether the API server takes it as a namespace's name (RFC 1123).
+/// Whether this is a valid name of a namespace (an RFC 1123 label).
 fn is_label(text: &str) -> bool {
     is_label_of(text, 63)
 }
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_means_what_it_says() {
+    fn a_command_line_is_parsed_into_its_command() {
         let pod = |namespace: &str, name: &str| PodName { namespace: namespace.into(), name: name.into() };
         let copy = |pod, all, follow| Command::Copy { pod, all, follow };
         let status =
@@ -192,27 +194,27 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_is_answered_with_the_usage_and_what_was_wrong() {
+    fn a_wrong_command_line_is_answered_with_the_error_and_the_usage() {
         let long = format!("get {}/web", "n".repeat(64));
         for (line, usage, error) in [
-            ("run", USAGE, "\"run\" is no command"),
-            ("health --alive", USAGE, "\"health --alive\" is no command"),
-            ("get", GET, "whose capture?"),
-            ("get a b", GET, "\"b\" does not belong there"),
-            ("get --al", GET, "\"--al\" is no name of a pod"),
-            ("get a/b/c", GET, "\"a/b/c\" is no name"),
-            ("get ../x", GET, "\"../x\" is no name"),
-            ("get a/", GET, "\"a/\" is no name"),
-            ("get a/b..c", GET, "no name"),
-            ("get a.b/c", GET, "no name"),
-            ("get Web", GET, "no name"),
-            ("get web-", GET, "no name"),
-            (&long, GET, "no name"),
+            ("run", USAGE, "unknown command \"run\""),
+            ("health --alive", USAGE, "unknown command \"health --alive\""),
+            ("get", GET, "missing argument [NAMESPACE/]POD"),
+            ("get a b", GET, "unexpected argument \"b\""),
+            ("get --al", GET, "\"--al\" is not a valid pod name"),
+            ("get a/b/c", GET, "\"a/b/c\" is not a valid pod name"),
+            ("get ../x", GET, "\"../x\" is not a valid pod name"),
+            ("get a/", GET, "\"a/\" is not a valid pod name"),
+            ("get a/b..c", GET, "is not a valid pod name"),
+            ("get a.b/c", GET, "is not a valid pod name"),
+            ("get Web", GET, "is not a valid pod name"),
+            ("get web-", GET, "is not a valid pod name"),
+            (&long, GET, "is not a valid pod name"),
             ("follow \u{1b}[31m", FOLLOW, "\\u{1b}[31m"),
-            ("status -n", STATUS, "\"-n\" does not belong there"),
-            ("status -n A", STATUS, "\"A\" is no name of a namespace"),
-            ("status -o yaml", STATUS, "\"-o\" does not belong there"),
-            ("status web", STATUS, "\"web\" does not belong there"),
+            ("status -n", STATUS, "unexpected argument \"-n\""),
+            ("status -n A", STATUS, "\"A\" is not a valid namespace name"),
+            ("status -o yaml", STATUS, "unexpected argument \"-o\""),
+            ("status web", STATUS, "unexpected argument \"web\""),
         ] {
             let misuse = parse(&words(line)).unwrap_err();
             assert!(misuse.usage == usage && misuse.error.contains(error), "{line}: {misuse:?}");

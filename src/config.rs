@@ -1,4 +1,4 @@
-//! The configuration: environment variables, checked at once. Each error says what to set.
+//! The configuration: environment variables, checked when the controller starts. Each error says what to set.
 
 use std::{fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -17,23 +17,23 @@ pub const CAPTURE_DIR: &str = "/captures";
 /// What `RUN_DIR` is by default.
 pub const RUN_DIR: &str = "/run/packet-capture";
 
-/// All that can be configured.
+/// The configuration of the controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `NODE_NAME`: whose pods are watched.
+    /// `NODE_NAME`: the node whose pods are watched.
     pub node: String,
-    /// `CAPTURE_DIR`: where the captures lie.
+    /// `CAPTURE_DIR`: the directory of the captures' files.
     pub capture_dir: PathBuf,
-    /// `RUN_DIR`: where the files lie that tell that this process is alive and ready.
+    /// `RUN_DIR`: the directory of the files that show that this process is alive and ready.
     pub run_dir: PathBuf,
-    /// `TCPDUMP_OPTIONS`: what each tcpdump is given in front of its other arguments.
+    /// `TCPDUMP_OPTIONS`: what each tcpdump gets before its other arguments.
     pub tcpdump_options: String,
     /// `MAX_FILES`, `NODE_BUDGET_MB`, `MAX_CAPTURES`, `NAMESPACE_BUDGET_MB`, `MAX_CAPTURES_PER_NAMESPACE`, `MAX_DURATION`,
     /// `MAX_SNAPLEN`, `MIN_FREE_MB`, `MIN_FREE_PERCENT`, `MAX_STALE`, `KEEP_AFTER_POD`, `HOST_NETWORK_NAMESPACES`.
     pub limits: Limits,
 }
 
-/// A variable that is not as it should be.
+/// A variable that is missing or has an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     name: &'static str,
@@ -42,19 +42,20 @@ pub struct Error {
 }
 
 impl Config {
-    /// The configuration that an environment gives.
+    /// Reads the configuration from the environment.
     ///
     /// # Errors
-    /// If a variable has a value that does not fit, or the one that has no default is missing.
+    /// If a variable has an invalid value, or `NODE_NAME`, which has no default, is missing.
     pub fn read(env: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let or = |name, default: &str| env(name).unwrap_or_else(|| default.to_owned());
         let error = |name, expected| Error { name, value: env(name), expected };
-        let node_expected = "the name of this node, as `kubectl get nodes` shows it (in a DaemonSet: by fieldRef)";
+        let node_expected =
+            "the name of this node, as `kubectl get nodes` shows it (in a DaemonSet set it by fieldRef)";
         let node = env("NODE_NAME").filter(|node| is_name(node)).ok_or(error("NODE_NAME", node_expected))?;
         let tcpdump_options = or("TCPDUMP_OPTIONS", TCPDUMP_OPTIONS);
         if !are_options(&tcpdump_options) {
-            let expected = "options that only tune a capture: -U -n -p -q -v --immediate-mode, -B KIB, -y TYPE, -Z USER (for -s \
-                            there is MAX_SNAPLEN)";
+            let expected = "a list of allowed options: -U -n -p -q -v --immediate-mode, -B KIB, -y TYPE, -Z USER (in place of -s \
+                            set MAX_SNAPLEN)";
             return Err(error("TCPDUMP_OPTIONS", expected));
         }
         let path = |name, default| {
@@ -85,20 +86,19 @@ fn limits(env: &impl Fn(&str) -> Option<String>) -> Result<Limits, Error> {
     };
     let small = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
     let time_or_none = "a time such as 90s, 10m or 1h, or 0 for none";
-    let snaplen = "a number from 100 to 262144: with less, TCP's header would be cut";
+    let snaplen = "a number from 100 to 262144 (fewer bytes would cut TCP's header)";
     let duration_max = time("MAX_DURATION", default.duration_max.unwrap_or_default(), time_or_none, true)?;
     let host_network_namespaces = env("HOST_NETWORK_NAMESPACES").unwrap_or_default();
     let host_network_namespaces = host_network_namespaces.split([',', ' ']).filter(|name| !name.is_empty());
     if !host_network_namespaces.clone().all(is_name) {
-        return Err(error("HOST_NETWORK_NAMESPACES", "names of namespaces, separated by commas"));
+        return Err(error("HOST_NETWORK_NAMESPACES", "a list of namespaces, separated by commas"));
     }
     let budget_mb = number("NODE_BUDGET_MB", default.budget_mb, "a number from 1 to 1000000", 1..=1_000_000)?;
     let captures_max = number("MAX_CAPTURES", default.captures_max.into(), "a number from 1 to 1000", 1..=1000)?;
-    // Half of the node's by default, rounded up: so it is never nothing, and two namespaces can always be served.
+    // By default half of the node's value, rounded up: it is never 0, and two namespaces always have room.
     let share = |name, of: u32, expected, range| number(name, of.div_ceil(2), expected, range);
-    let captures_expected = "a number of captures from 1 to 1000, such as half of MAX_CAPTURES (not set: half of it)";
-    let budget_expected =
-        "a number of megabytes from 1 to 1000000, such as half of NODE_BUDGET_MB (not set: half of it)";
+    let captures_expected = "a number of captures from 1 to 1000 (default: half of MAX_CAPTURES)";
+    let budget_expected = "a number of megabytes from 1 to 1000000 (default: half of NODE_BUDGET_MB)";
     Ok(Limits {
         files_max: small(number("MAX_FILES", default.files_max.into(), "a number from 1 to 1000", 1..=FILES_MAX)?),
         budget_mb,
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_nodes_name_is_needed() {
+    fn only_node_name_has_no_default() {
         let config = read(&[("NODE_NAME", "kind-worker")]).unwrap();
         assert_eq!(config.capture_dir, PathBuf::from("/captures"));
         assert_eq!(config.tcpdump_options, "-U -B 16384");
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_does_not_fit_is_named() {
+    fn an_invalid_value_is_named_with_its_variable() {
         for (name, value) in [
             ("NODE_NAME", ""),
             ("NODE_NAME", "a,spec.nodeName!=b"),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_is_taken() {
+    fn each_variable_sets_its_value() {
         let real = "-Z root -U -B 16384";
         assert_eq!(read(&[("NODE_NAME", "n"), ("TCPDUMP_OPTIONS", real)]).unwrap().tcpdump_options, real);
         let env = [
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_may_take_half_of_the_node_rounded_up_unless_it_is_said() {
+    fn the_share_of_a_namespace_is_half_of_the_node_rounded_up_by_default() {
         let share = |env: &[(&str, &str)]| {
             let limits = read(&[env, &[("NODE_NAME", "n")]].concat()).unwrap().limits;
             (limits.captures_max_per_namespace, limits.budget_mb_per_namespace)

@@ -1,6 +1,6 @@
 //! From the environment to a running controller; the only file that knows exit codes.
 //!
-//! 0: asked to end, and did; 1: failed, or asked twice; 2: wrong configuration or command line.
+//! 0: success, or a stop by signal; 1: a failure, or a second signal; 2: invalid configuration or command line.
 
 use std::{env, io, path::PathBuf, process::ExitCode};
 
@@ -56,10 +56,10 @@ fn control() -> ExitCode {
     })
 }
 
-/// Runs a task to its end. What it leaves, such as an Event on its way, is dropped.
+/// Runs a task to its end. Tasks that it started and that still run, such as one that sends an Event, are dropped.
 fn block_on<T>(task: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("cannot make the runtime: {error}"))?;
+    let runtime = runtime.map_err(|error| format!("cannot start the async runtime: {error}"))?;
     let ended = runtime.block_on(task);
     runtime.shutdown_background();
     ended
@@ -78,7 +78,7 @@ async fn connect() -> Result<Client, String> {
     config.read_timeout = Some(watch::READ_TIMEOUT);
     // The time that a connection was idle before a request does not count.
     config.reset_reader_on_write = true;
-    Client::try_from(config).map_err(|error| format!("cannot make a client for the API server: {error}"))
+    Client::try_from(config).map_err(|error| format!("cannot create a client for the API server: {error}"))
 }
 
 fn probe(ready: bool) -> ExitCode {
@@ -99,7 +99,7 @@ fn show(namespace: Option<&str>, format: Format) -> ExitCode {
         Err(error) => return fail(&error.to_string()),
     };
     if let Err(reason) = health::check(&path("RUN_DIR", config::RUN_DIR), true) {
-        warn(&format!("this may be how things were, the controller is {reason}"));
+        warn(&format!("the controller is {reason}; this is its last saved state"));
     }
     let node = env::var("NODE_NAME").unwrap_or_default();
     match status::status(&path("CAPTURE_DIR", config::CAPTURE_DIR), &node, namespace, format, Timestamp::now()) {
@@ -112,7 +112,7 @@ fn copy(pod: &PodName, all: bool, follow: bool) -> ExitCode {
     goes_first();
     if output::is_terminal() {
         fail(
-            "standard output is a terminal, and packets would break on their way through it; hint: `kubectl exec` without -t (-i alone is fine)",
+            "standard output is a terminal, which would change bytes of the file; hint: use `kubectl exec` without -t (-i alone is fine)",
         );
         return ExitCode::from(2);
     }
@@ -143,7 +143,7 @@ fn goes_first() {
 fn whereabouts(pod: &PodName) -> String {
     let node = env::var("NODE_NAME").unwrap_or_default();
     let hint = block_on(async { Ok(lookup::locate(connect().await?, pod, &node).await) });
-    hint.unwrap_or_else(|error| format!("where it runs cannot be said: {error}"))
+    hint.unwrap_or_else(|error| format!("cannot find out which node the pod runs on: {error}"))
 }
 
 fn path(name: &str, default: &str) -> PathBuf {

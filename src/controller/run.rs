@@ -153,7 +153,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         save_failures: 0,
         config,
     };
-    controller.recall().map_err(fatal("cannot list the captures of before"))?;
+    controller.recall().map_err(fatal("cannot list the files of earlier captures"))?;
     log::info!("watching node={} version={}", controller.config.node, env!("CARGO_PKG_VERSION"));
 
     // Up to here an error ends the process; from here on none does.
@@ -183,8 +183,8 @@ impl Controller {
     fn recall(&mut self) -> io::Result<()> {
         let entries = self.state.load().unwrap_or_else(|error| {
             log::warn!(
-                "cannot read the state file, so the files of captures that are still wanted are taken over by name, and all others \
-                 are removed error={error}"
+                "cannot read the state file; files of pods that still ask for a capture are kept, all other files are deleted \
+                 error={error}"
             );
             None
         });
@@ -225,13 +225,17 @@ impl Controller {
         let disk = match self.dir.space() {
             Ok((free, total)) => self.disk.observe(free, total, &self.config.limits),
             Err(error) => {
-                log::debug!("cannot look at the file system's free space error={error}");
+                log::debug!("cannot read the free disk space error={error}");
                 return;
             }
         };
         if disk.low != self.disk.low {
             let Disk { free_mb, low_watermark_mb, low } = disk;
-            let what = if low { "too little free space: captures stop" } else { "enough free space again" };
+            let what = if low {
+                "free disk space is below the low watermark: captures stop"
+            } else {
+                "free disk space is above the high watermark: captures resume"
+            };
             log::warn!("{what} free_mb={free_mb} low_watermark_mb={low_watermark_mb}");
         }
         self.disk = disk;
@@ -257,7 +261,7 @@ impl Controller {
             if !self.desired.has_listed() {
                 log::info!("pods listed; ready");
             } else if self.outage_told {
-                log::info!("pods listed again; what changed meanwhile is made good");
+                log::info!("pods listed again; caught up with missed changes");
             }
             self.outage_told = false;
         }
@@ -302,7 +306,7 @@ impl Controller {
         if self.tcpdumps.is_empty() && self.shutdown != Shutdown::Forced {
             return ExitCode::SUCCESS;
         }
-        log::error!("not all captures ended in good order captures={}", self.tcpdumps.len());
+        log::error!("not all captures stopped cleanly captures={}", self.tcpdumps.len());
         ExitCode::FAILURE
     }
 }

@@ -1,7 +1,7 @@
 //! The annotations: their keys, and what their values ask for. Nothing else knows the keys. No I/O.
 //!
-//! A value is written in one way only, and one that is not refuses all of them: what cannot be read might have been meant to
-//! narrow the capture, and nobody may get more than was asked for.
+//! Each value can be written in one way only. One annotation that cannot be read refuses the whole request: it may have been meant
+//! to narrow the capture, and a capture must not have more than the user asked for.
 
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
@@ -15,28 +15,28 @@ use crate::core::{
 /// The annotation that asks for a capture; its value is the number of files.
 pub const ANNOTATION: &str = "tcpdump.antrea.io";
 
-/// The most packets that a capture may end after: some billions would be as good as no end, and tcpdump counts them in an `int`.
+/// The highest value of the annotation `packets`. A higher one would hardly ever end the capture, and tcpdump counts in an `int`.
 pub const PACKETS_MAX: u32 = 1_000_000_000;
 
-/// The least of each packet that is worth keeping, in bytes: IPv6's header (40) and TCP's with all its options (60), as an
+/// The lowest value of the annotation `snaplen`, in bytes: IPv6's header (40) and TCP's with all its options (60), as an
 /// acknowledgement of lost packets has them (time stamps, and three blocks of SACK). The link type's header is not counted.
 pub const SNAPLEN_MIN: u32 = 100;
 
-/// The most of each packet that can be asked for, in bytes: what libpcap takes (`MAXIMUM_SNAPLEN`), and tcpdump's own default.
+/// The highest value of the annotation `snaplen`, in bytes: the most that libpcap takes (`MAXIMUM_SNAPLEN`), and tcpdump's own default.
 pub const SNAPLEN_MAX: u32 = 262_144;
 
-/// How much of a value that cannot be read is kept: more than is ever shown of it. Annotations may have 256 KiB.
+/// The most characters that are kept of a value that cannot be read: more than a message shows. An annotation may have 256 KiB.
 const VALUE_CHARS_MAX: usize = 64;
 
 /// The annotations of ours that a pod carries, by key.
 pub type Annotations = BTreeMap<String, String>;
 
-/// A readable request with the annotations that made it.
+/// A valid request, and the annotations that it was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidRequest {
     /// The annotations, word for word.
     pub annotations: Annotations,
-    /// What they ask.
+    /// What the annotations ask.
     pub request: Request,
 }
 
@@ -46,7 +46,7 @@ pub fn is_ours(key: &str) -> bool {
     key.strip_prefix(ANNOTATION).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// What a set of annotations of ours asks: the same for a pod's and for those that the state file remembers.
+/// Reads a request from annotations of ours: those of a pod, or those that the state file remembers.
 #[must_use]
 pub fn parse(annotations: &Annotations, limits: &Limits) -> Parsed {
     match annotations.get(ANNOTATION) {
@@ -96,7 +96,7 @@ fn request(files: &str, annotations: &Annotations, limits: &Limits) -> Result<Re
     Ok(request)
 }
 
-/// Digits only and no leading zero, so that there is one way to write each number.
+/// A number within `range`, in digits only and without a leading zero: there is one way to write each number.
 fn number(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
     let canonical = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|number| canonical && range.contains(number))
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_is_written_in_one_way_only() {
+    fn the_number_of_files_is_written_in_one_way_only() {
         let asked = |value: &str| parse(&[(ANNOTATION.to_owned(), value.to_owned())].into(), &Limits::default());
         for (value, files) in [("1", 1), ("5", 5), ("100", 100)] {
             assert!(matches!(asked(value), Parsed::Valid(request) if request.spec.files == files), "{value:?}");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_beside_the_count_is_what_is_done() {
+    fn each_annotation_sets_its_part_of_the_request() {
         let plain = CaptureSpec { files: 5, filter: None, packets: None, snaplen: None };
         let day = Some(Duration::from_secs(86_400));
         assert_eq!(readable(&[]), Request { spec: plain.clone(), duration: day, paused: false });
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_that_cannot_be_read_refuses_all() {
+    fn one_annotation_that_cannot_be_read_refuses_the_request() {
         for value in "|0s|00s|01s|30|s|1d|1.5h|-1s|+1s|30s |86401s|1441m|25h|99999999h|４s|1h30m".split('|') {
             let max = Some(Duration::from_secs(86_400));
             assert_eq!(refusal(&[("/duration", value)]), Refusal::Duration { value: value.into(), max });
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_maxima_hold_also_where_nothing_is_asked() {
+    fn the_operators_maxima_also_hold_for_a_request_without_these_annotations() {
         let limits = Limits {
             snaplen_max: Some(128),
             duration_max: Some(Duration::from_secs(60)),

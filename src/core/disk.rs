@@ -5,7 +5,7 @@ use crate::core::{
     refusal::Shortage,
 };
 
-/// The captures' file system, as last looked at.
+/// The free space of the captures' file system, when it was last read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disk {
     /// Free space, in megabytes.

@@ -1,13 +1,13 @@
-//! The filter of a capture: which text of a user's is let through to tcpdump. No I/O.
+//! The filter of a capture: which filter text of a user may reach tcpdump. No I/O.
 //!
-//! The text goes into `(host A or host B) and (EXPR)`, which is one argument after `--`. What is let through can do four things
-//! no harm, and each by construction, not by what libpcap happens to make of it:
+//! The text goes into `(host A or host B) and (EXPR)`, which is one argument after `--`. A filter that is let through cannot do any
+//! of these four things. Each follows from how this parser is built, not from how libpcap happens to read the text:
 //!
-//! - *Leave our bracket.* Its own are closed in the order they were opened, never one more, and a bracket is a bracket for
+//! - *Leave our bracket.* Brackets of the filter are closed in the order they were opened, never one more, and a bracket is a bracket for
 //!   libpcap too: the only tokens of its scanner that swallow one, `\name` and `$name`, are not let through. In its grammar
 //!   each `(` has its `)` within one production, so what it reads is `(…) and (…)`: one conjunction, whose left side is ours.
 //! - *Move the offsets.* Only the words `vlan mpls pppoed pppoes geneve vxlan` do, and they are not in `WORDS`.
-//! - *Have a name looked up.* libpcap asks DNS and the files of /etc only for a token of its kind ID, EID or AID. Of those, one gets
+//! - *Make libpcap look up a name.* libpcap asks DNS and the files of /etc only for a token of its kind ID, EID or AID. Of those, one gets
 //!   through: an ID of two numbers right behind `portrange`, which it reads as two numbers.
 //! - *See another pod's packet.* That follows from the first two. `fuzz/` looks for what may be wrong with this, or with libpcap.
 //!
@@ -27,7 +27,7 @@ const BYTES_MAX: usize = 512;
 /// that are let through, the worst known takes half a second (`fuzz/README.md`).
 const VALUES_MAX: usize = 48;
 
-/// How much of a word is repeated to the user, in characters.
+/// The most characters of a word that are repeated to the user.
 const FAULT_CHARS_MAX: usize = 64;
 
 /// The words of pcap-filter(7) that are let through. All of them are keywords of libpcap 1.10, the version in the image: to a
@@ -45,38 +45,38 @@ const WORDS: &str = "
     icmp6-multicastlistenerreportv2 icmp6-routersolicit icmp6-routeradvert icmp6-neighborsolicit icmp6-neighboradvert
     icmp6-redirect";
 
-/// Words that change where all that follows is looked for.
+/// Words that change the offset at which libpcap looks for everything after them.
 const SHIFTING: &str = "vlan mpls pppoed pppoes geneve vxlan";
 
-/// Words that the kernel cannot carry out, so that every packet of the node would be copied out of it first.
+/// Words that the kernel cannot apply, so that every packet of the node would be copied to tcpdump.
 const COSTLY: &str = "protochain link byte";
 
-/// Words of the language that find nothing in a capture on all interfaces, or that only other systems know.
+/// Words of the language that match nothing in a capture on all interfaces, or that only other systems know.
 const POINTLESS: &str =
     "gateway ppp slip fddi tr wlan llc radio iso stp ipx decnet atalk type subtype dir direction ifname on
     reason action rset ruleset rnr rulenum srnr subrulenum";
 
-/// Words that ask by which of the node's interfaces a packet came or went, and which way. What a pod sends comes *in* from there,
-/// and the next interface has it go out: each finds copies of both directions.
+/// Words that ask which of the node's interfaces a packet passed, and in which direction. A packet that the pod sends comes *in* on one
+/// interface of the node and goes *out* on the next one, so each of these words matches copies of both directions.
 const OF_THE_NODE: [(&str, &str); 3] = [
     (
         "inbound",
-        "means the node's interfaces, not the pod: for what the pod receives write `dst host ADDRESS`, with the pod's address",
+        "means the node's interfaces, not the pod: to capture what the pod receives, write `dst host ADDRESS` with the pod's address",
     ),
     (
         "outbound",
-        "means the node's interfaces, not the pod: for what the pod sends write `src host ADDRESS`, with the pod's address",
+        "means the node's interfaces, not the pod: to capture what the pod sends, write `src host ADDRESS` with the pod's address",
     ),
     (
         "ifindex",
-        "means the node's interfaces, not the pod, and is not allowed: `get` shows each packet once without it",
+        "means the node's interfaces, not the pod, and is not allowed; `get` shows each packet once without it",
     ),
 ];
 
-/// Lets a filter through to tcpdump, or says what is wrong with it.
+/// Checks whether a filter may reach tcpdump.
 ///
 /// # Errors
-/// The first word that is not let through, and its place.
+/// The first word that is not allowed, and the character at which it begins.
 pub fn check(text: &str) -> Result<(), FilterFault> {
     let fault = |word: &str, at: usize, problem| {
         Err(FilterFault { word: word.chars().take(FAULT_CHARS_MAX).collect(), position: at + 1, problem })
@@ -84,7 +84,7 @@ pub fn check(text: &str) -> Result<(), FilterFault> {
     if text.len() > BYTES_MAX {
         return fault("", 0, "is longer than 512 bytes");
     }
-    // All that has been looked at is ASCII, so an offset in bytes is one in characters.
+    // Everything before `at` is ASCII, so an offset in bytes is an offset in characters.
     let (mut at, mut before, mut open, mut values) = (0, "", Vec::new(), 0);
     loop {
         at += leading(&text[at..], |c| c == ' ');
@@ -92,7 +92,7 @@ pub fn check(text: &str) -> Result<(), FilterFault> {
             break;
         }
         let token = match token(&text[at..], before) {
-            Ok("-") if before.is_empty() => return fault("-", at, "begins no filter"),
+            Ok("-") if before.is_empty() => return fault("-", at, "cannot be the first word of a filter"),
             Ok(token) => token,
             Err((word, problem)) => return fault(word, at, problem),
         };
@@ -108,7 +108,7 @@ pub fn check(text: &str) -> Result<(), FilterFault> {
             _ if token.starts_with(|c: char| c.is_ascii_digit()) || token.len() > 1 && token.contains(':') => {
                 values += 1;
                 if values > VALUES_MAX {
-                    return fault(token, at, "is one number or address more than the 48 that a filter may have");
+                    return fault(token, at, "is the 49th number or address: a filter may have at most 48");
                 }
             }
             _ => (),
@@ -122,7 +122,10 @@ pub fn check(text: &str) -> Result<(), FilterFault> {
     }
 }
 
-/// The token at the beginning of a text, given the one before it; or the word that is not let through, and why.
+/// The first token of a text. `before` is the token before it.
+///
+/// # Errors
+/// The word that is not allowed, and the problem with it.
 fn token<'a>(text: &'a str, before: &str) -> Result<&'a str, (&'a str, &'static str)> {
     let first = &text[..text.chars().next().map_or(0, char::len_utf8)];
     let run = &text[..leading(text, |c| c.is_ascii_alphanumeric() || ".:-_".contains(c))];
@@ -130,7 +133,7 @@ fn token<'a>(text: &'a str, before: &str) -> Result<&'a str, (&'a str, &'static 
     let token = if (begins_word || first == ":") && run.matches(':').count() > 1 {
         let hexadecimal = run.bytes().all(|b| b.is_ascii_hexdigit() || b == b':');
         if !hexadecimal || run.parse::<Ipv6Addr>().is_err() {
-            return Err((run, "is not an IPv6 address, and hardware addresses cannot be told apart on all interfaces"));
+            return Err((run, "is not an IPv6 address; hardware addresses do not work in a capture on all interfaces"));
         }
         run
     } else if begins_word {
@@ -142,18 +145,18 @@ fn token<'a>(text: &'a str, before: &str) -> Result<&'a str, (&'a str, &'static 
     } else if "()[]!<>=&|^+-*/%:".contains(first) {
         first
     } else if first.starts_with(|c: char| c.is_ascii_graphic()) {
-        return Err((first, "is not a character of the filter language that is allowed here"));
+        return Err((first, "is not a character that is allowed in a filter"));
     } else {
         return Err((first, "is not a printable ASCII character"));
     };
     match (before, token) {
         ("ether", "proto") => Ok(token),
-        ("ether", _) => Err((token, "cannot follow `ether`: on all interfaces only `ether proto` can be asked")),
+        ("ether", _) => Err((token, "cannot follow `ether`: in a capture on all interfaces only `ether proto` works")),
         _ => Ok(token),
     }
 }
 
-/// What is wrong with a word, given the token before it.
+/// The problem with a word, or `None`. `before` is the token before it.
 fn word_problem(word: &str, before: &str) -> Option<&'static str> {
     let one_of = |words: &str, word: &str| words.split_ascii_whitespace().any(|known| known == word);
     let hexadecimal = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"));
@@ -162,13 +165,13 @@ fn word_problem(word: &str, before: &str) -> Option<&'static str> {
     } else if let Some((_, problem)) = OF_THE_NODE.iter().find(|(known, _)| *known == word) {
         Some(problem)
     } else if one_of(SHIFTING, word) {
-        Some("moves the offsets of all that follows, and is not allowed")
+        Some("is not allowed: it moves the offsets of everything after it")
     } else if one_of(COSTLY, word) {
-        Some("would have every packet of the node copied out of the kernel, and is not allowed")
+        Some("is not allowed: the kernel cannot apply it, so every packet of the node would be copied to tcpdump")
     } else if one_of(POINTLESS, word) {
-        Some("finds nothing in a capture on all interfaces, and is not allowed")
+        Some("is not allowed: it matches nothing in a capture on all interfaces")
     } else if one_of(WORDS, &word.to_ascii_lowercase()) {
-        Some("is a word of the filter language in lower case only")
+        Some("must be written in lower case")
     } else if !word.starts_with(|c: char| c.is_ascii_digit()) {
         Some("is a name, and names are not looked up: give the number or the address")
     } else if let Some(digits) = hexadecimal {
@@ -180,7 +183,7 @@ fn word_problem(word: &str, before: &str) -> Option<&'static str> {
         if number(from, 65535).is_none() || number(to, 65535).is_none() {
             Some("is neither a number nor a range of ports; a minus sign needs a space before it")
         } else {
-            (before != "portrange").then_some("is a range of ports, which belongs right behind `portrange`")
+            (before != "portrange").then_some("is a range of ports, which must come directly after `portrange`")
         }
     } else {
         let is_address =
@@ -189,13 +192,13 @@ fn word_problem(word: &str, before: &str) -> Option<&'static str> {
     }
 }
 
-/// A decimal number without a leading zero, which would make it octal.
+/// A decimal number from 0 to `max`. It has no leading zero, because libpcap reads such a number as octal.
 fn number(digits: &str, max: u32) -> Option<u32> {
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     digits.parse().ok().filter(|n| plain && *n <= max)
 }
 
-/// How many bytes of a text come before the first character that is not one of these.
+/// The number of bytes before the first character that is not one of `these`.
 fn leading(text: &str, these: impl Fn(char) -> bool) -> usize {
     text.find(|c| !these(c)).unwrap_or(text.len())
 }
@@ -205,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_engineer_types_is_let_through() {
+    fn filters_that_engineers_type_are_allowed() {
         let texts = "tcp port 443; udp and port 53; icmp or icmp6; net 10.0.0.0/8; net 10; net 192.168.1; \
              net 10.0.0.0 mask 255.0.0.0; tcp[tcpflags] & (tcp-syn|tcp-fin) != 0; tcp[13] - 1 = 1; \
              tcp[13]-1=1; tcp[13:2]&0xff==2; portrange 8000-9000; tcp and dst portrange 1-1024; not port 22; \
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_bad_word_is_named_with_its_place() {
+    fn the_first_bad_word_of_a_filter_is_named_with_its_position() {
         for (text, position, word, problem) in [
             ("", 1, "", "is empty"),
             ("   ", 1, "", "is empty"),
@@ -242,8 +245,8 @@ mod tests {
             ("len-_", 5, "_", "is not a character"),
             ("udp or .5", 8, ".", "is not a character"),
             ("tcp{0}", 4, "{", "is not a character"),
-            ("-w /tmp/x", 1, "-", "begins no filter"),
-            (" -1 + len > 5", 2, "-", "begins no filter"),
+            ("-w /tmp/x", 1, "-", "cannot be the first word of a filter"),
+            (" -1 + len > 5", 2, "-", "cannot be the first word of a filter"),
             ("host example.com", 6, "example.com", "is a name"),
             ("port http", 6, "http", "is a name"),
             ("tcp[0]=1or1=1", 8, "1or1", "is neither a number nor an address"),
@@ -251,24 +254,24 @@ mod tests {
             ("tcp-syn-1 = 1", 1, "tcp-syn-1", "is a name"),
             ("ip proto \\tcp and udp", 10, "\\tcp", "is a name"),
             ("\\a[(0)", 1, "\\a[", "is a name"),
-            ("TCP port 80", 1, "TCP", "is a word of the filter language in lower case"),
-            ("vlan and port 80", 1, "vlan", "moves the offsets"),
-            ("tcp or(mpls)", 8, "mpls", "moves the offsets"),
-            ("vxlan 5", 1, "vxlan", "moves the offsets"),
-            ("ip protochain 6", 4, "protochain", "would have every packet"),
-            ("gateway 10.0.0.1", 1, "gateway", "finds nothing"),
-            ("ifname eth0", 1, "ifname", "finds nothing"),
+            ("TCP port 80", 1, "TCP", "must be written in lower case"),
+            ("vlan and port 80", 1, "vlan", "is not allowed: it moves the offsets"),
+            ("tcp or(mpls)", 8, "mpls", "is not allowed: it moves the offsets"),
+            ("vxlan 5", 1, "vxlan", "is not allowed: it moves the offsets"),
+            ("ip protochain 6", 4, "protochain", "is not allowed: the kernel cannot apply it"),
+            ("gateway 10.0.0.1", 1, "gateway", "is not allowed: it matches nothing"),
+            ("ifname eth0", 1, "ifname", "is not allowed: it matches nothing"),
             (
                 "inbound and icmp",
                 1,
                 "inbound",
-                "means the node's interfaces, not the pod: for what the pod receives write `dst host",
+                "means the node's interfaces, not the pod: to capture what the pod receives, write `dst host",
             ),
             (
                 "udp or not(outbound)",
                 12,
                 "outbound",
-                "means the node's interfaces, not the pod: for what the pod sends write `src host",
+                "means the node's interfaces, not the pod: to capture what the pod sends, write `src host",
             ),
             ("ifindex 5", 1, "ifindex", "means the node's interfaces"),
             ("ether host 00:11:22:33:44:55", 7, "host", "cannot follow `ether`"),
@@ -306,11 +309,11 @@ mod tests {
         assert_eq!(check(&format!("tcp[0:1] = 1 or host {}", hosts(45))), Ok(()));
         let fault = check(&format!("tcp[0:1] = 1 or host {}", hosts(46))).expect_err("49 of them");
         assert_eq!((fault.word.as_str(), fault.position), ("::1", 22 + 45 * 5));
-        assert!(fault.problem.starts_with("is one number or address more"));
+        assert!(fault.problem.starts_with("is the 49th number or address"));
     }
 
     #[test]
-    fn what_is_repeated_to_the_user_is_short() {
+    fn the_word_that_is_repeated_to_the_user_is_short() {
         assert_eq!(check(&"a".repeat(500)).expect_err("a name").word, "a".repeat(64));
         let fault = check(&"a".repeat(513)).expect_err("too long");
         assert_eq!((fault.word.as_str(), fault.problem), ("", "is longer than 512 bytes"));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-/// A megabyte as tcpdump counts: a file of `-C 1`.
+/// A megabyte as tcpdump counts it, in bytes: the size of a file with `-C 1`.
 pub const MB: u64 = 1_000_000;
 
 /// What the operator of the node allows.
@@ -12,25 +12,25 @@ pub struct Limits {
     pub files_max: u16,
     /// The most megabytes that all captures together may take.
     pub budget_mb: u32,
-    /// The most captures at once: so many that the container's memory holds them.
+    /// The most captures at once. The container's memory limit must have room for that number.
     pub captures_max: u16,
     /// The most captures of one namespace at once.
     pub captures_max_per_namespace: u16,
     /// The most megabytes that the captures of one namespace together may take.
     pub budget_mb_per_namespace: u32,
-    /// The longest that a capture goes on, also one that asks for no end; `None`: for ever.
+    /// The longest duration of a capture, also of a capture that asks for none; `None`: no limit.
     pub duration_max: Option<Duration>,
-    /// How much of each packet is kept at the most, in bytes, also where all of it is asked for.
+    /// The most bytes of each packet that are kept, whatever the pod asks; `None`: no limit.
     pub snaplen_max: Option<u32>,
     /// The least free space, in megabytes.
     pub free_mb_min: u32,
-    /// The least free space, in hundredths of the file system.
+    /// The least free space, in percent of the file system.
     pub free_percent_min: u8,
-    /// How long captures go on without word from the API server: meanwhile an address may have become another pod's.
+    /// How long captures continue while the API server does not answer. After that time another pod may have the address.
     pub stale_max: Duration,
     /// How long the files of a deleted pod are kept.
     pub keep_after_pod: Duration,
-    /// Namespaces whose pods on the host's network may be captured, although that shows the whole node's traffic.
+    /// Namespaces whose pods on the node's network may be captured, although such a capture shows all packets of the node.
     pub host_network_namespaces: BTreeSet<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Which pod, and what its files are called: pod UIDs, pod names, and the grammar of a capture's file names. Pure.
+//! Pod UIDs, pod names, and the grammar of a capture's file names. Pure.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ const INDEX_DIGITS_MAX: usize = 3;
 const PREFIX: &str = "captres-";
 const SUFFIX: &str = ".pcap";
 
-/// A pod's UID: what tells a pod from its successor of the same name.
+/// A pod's UID. It distinguishes a pod from a later pod of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodUid(pub String);
 
@@ -52,7 +52,7 @@ impl Stem {
         }
     }
 
-    /// The stem and the digits of a file name, or `None` if the name is not one that a capture could have.
+    /// Splits a file name into its stem and its digits; `None` if no capture can have a file of this name.
     #[must_use]
     pub fn of_file(file: &str) -> Option<(Self, &str)> {
         let (stem, digits) = file.rsplit_once(SUFFIX)?;
@@ -84,7 +84,7 @@ impl Stem {
         PodName { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    /// The name that tcpdump is given with `-w`, before it puts an index behind it.
+    /// The file name that tcpdump gets with `-w`. tcpdump appends an index.
     #[must_use]
     pub fn base(&self) -> String {
         format!("{}{SUFFIX}", self.0)
@@ -100,14 +100,14 @@ impl Stem {
         }
     }
 
-    /// Whether every file of the stem has a name that the file system takes.
+    /// Whether the longest file name of the stem is short enough for the file system.
     #[must_use]
     pub fn fits(&self) -> bool {
         let (bytes, max) = self.file_name_bytes();
         bytes <= max
     }
 
-    /// How long the longest of the names is, and how long it may be, in bytes.
+    /// The length of the stem's longest file name and the longest that the file system allows, both in bytes.
     #[must_use]
     pub fn file_name_bytes(&self) -> (usize, usize) {
         (self.base().len() + INDEX_DIGITS_MAX, NAME_BYTES_MAX)
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_no_capture_are_left_alone() {
+    fn files_that_belong_to_no_capture_have_no_stem() {
         for file in [
             ".state.json",
             "captres-web",
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_fits_up_to_255_bytes_with_its_index() {
+    fn a_file_name_fits_up_to_255_bytes_with_its_index() {
         assert!(stem("default", &"a".repeat(255 - 8 - 5 - 3)).fits());
         assert!(!stem("default", &"a".repeat(255 - 8 - 5 - 3 + 1)).fits());
         assert!(!stem(&"n".repeat(63), &"a".repeat(253)).fits());

@@ -1,4 +1,4 @@
-//! One look at a pod: what it asks for, and which addresses are its own. Pure.
+//! A pod as the API server shows it: what the pod asks, and which addresses are its own. Pure.
 
 use std::net::IpAddr;
 
@@ -10,16 +10,16 @@ use super::{
     request::{Parsed, Target},
 };
 
-/// What the API server says of a pod, as it stands there.
+/// The fields of a pod object that matter here, as the API server shows them.
 #[derive(Clone, Debug)]
 pub struct PodFields {
-    /// Its UID.
+    /// The pod's UID.
     pub uid: PodUid,
-    /// Its namespace and name.
+    /// The pod's namespace and name.
     pub name: PodName,
-    /// When it was created, in seconds since 1970.
+    /// When the pod was created, in seconds since 1970.
     pub created_s: i64,
-    /// Its annotations of ours.
+    /// The pod's annotations of ours.
     pub annotations: Annotations,
     /// `spec.hostNetwork`.
     pub host_network: bool,
@@ -29,34 +29,34 @@ pub struct PodFields {
     pub ips: Vec<String>,
     /// `status.hostIPs` and `status.hostIP`.
     pub host_ips: Vec<String>,
-    /// There are more addresses than those.
+    /// Whether the pod object has more addresses than `ips` and `host_ips` hold.
     pub too_many_addresses: bool,
 }
 
-/// What one look at a pod tells.
+/// A pod as last observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedPod {
-    /// Its UID.
+    /// The pod's UID.
     pub uid: PodUid,
-    /// Its namespace and name.
+    /// The pod's namespace and name.
     pub name: PodName,
-    /// When it was created, in seconds since 1970: decides who came first where nothing else does.
+    /// When the pod was created, in seconds since 1970: the older pod comes first if nothing else decides.
     pub created_s: i64,
-    /// Its annotations of ours as they stand there, but for what is too much to be readable.
+    /// The pod's annotations of ours, word for word, except that values which are too long to be valid are cut.
     pub annotations: Annotations,
-    /// What they ask.
+    /// What the annotations ask.
     pub parsed: Parsed,
-    /// Where it is, as far as its own status tells.
+    /// Where the pod can be captured, according to its own status alone.
     pub target: Target,
-    /// The addresses that it reports as its own, whether it asks for a capture or not; none if it has finished or uses the node's
-    /// network.
+    /// The addresses that the pod reports as its own, whether it asks for a capture or not. Empty if the pod has finished or uses the
+    /// node's network.
     pub claims: Vec<IpAddr>,
 }
 
-/// The most addresses that a pod has: one of each family. What reports more is not believed, and not kept.
+/// The most addresses that a pod can have: one of each family. A pod that reports more is refused, and the rest is not kept.
 pub const ADDRESSES_MAX: usize = 2;
 
-/// What a pod asks for, and where it is.
+/// Reads what a pod asks, and where it can be captured.
 #[must_use]
 pub fn observed(fields: PodFields, limits: &Limits) -> ObservedPod {
     let (target, claims) = (target(&fields, limits), claims(&fields));
@@ -73,7 +73,8 @@ fn has_finished(pod: &PodFields) -> bool {
     matches!(pod.phase.as_str(), "Succeeded" | "Failed")
 }
 
-/// One bad address does not spoil the others: they may well be the pod's, and are not to be captured for another.
+/// The addresses that a pod claims. Valid addresses count even if another one is invalid: they may be the pod's, and must not be
+/// captured for another pod.
 fn claims(pod: &PodFields) -> Vec<IpAddr> {
     if pod.host_network || has_finished(pod) {
         return Vec::new();
@@ -125,7 +126,7 @@ fn target(pod: &PodFields, limits: &Limits) -> Target {
     if ips.is_empty() { Target::NoAddress } else { Target::At(ips) }
 }
 
-/// What an address is that no pod can have for itself.
+/// Why no pod can have this address for itself; `None` if a pod can.
 fn whose(ip: IpAddr) -> Option<&'static str> {
     let link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
@@ -136,7 +137,7 @@ fn whose(ip: IpAddr) -> Option<&'static str> {
     } else if ip.is_unspecified() {
         Some("the unspecified address")
     } else if ip.is_multicast() || ip == IpAddr::from([255; 4]) {
-        Some("an address of many hosts")
+        Some("a multicast or broadcast address")
     } else if link_local {
         Some("a link-local address")
     } else {

@@ -1,24 +1,24 @@
-//! Why something is not done as it was asked for. The wording is `report`'s.
+//! Why a request is not carried out, as data. The sentences are in `text::refusal`.
 
 use std::time::Duration;
 
 /// What is wrong with a filter, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterFault {
-    /// The word that is not let through; empty where it is the filter as a whole.
+    /// The word that is not allowed; empty if the problem is the filter as a whole.
     pub word: String,
-    /// Where it begins: the first character is 1.
+    /// The character at which the word begins; the first character of the filter is 1.
     pub position: usize,
-    /// What is wrong with it, as the rest of a sentence, such as `is not a word of the filter language that is allowed here`.
+    /// The problem, as the rest of a sentence that begins with the word: `closes a bracket that was never opened`.
     pub problem: &'static str,
 }
 
-/// Why a capture is not made as it was asked for.
+/// Why a request cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The annotation's value is not a number of files from 1 to the maximum.
     FileCount {
-        /// The value as it stands there.
+        /// The value of the annotation.
         value: String,
         /// The highest number allowed on this node.
         max: u16,
@@ -30,45 +30,45 @@ pub enum Refusal {
     },
     /// The duration is not a time from 1 s to the maximum.
     Duration {
-        /// The value as it stands there.
+        /// The value of the annotation.
         value: String,
-        /// The longest allowed on this node, if there is such a limit.
+        /// The longest duration allowed on this node; `None`: no limit.
         max: Option<Duration>,
     },
-    /// The number of packets is not one from 1 to the maximum.
+    /// The annotation `packets` is not a number from 1 to the maximum.
     Packets {
-        /// The value as it stands there.
+        /// The value of the annotation.
         value: String,
         /// The highest number.
         max: u32,
     },
-    /// The length of each packet is not a number of bytes that tcpdump takes.
+    /// The annotation `snaplen` is not a number from the minimum to the maximum.
     Snaplen {
-        /// The value as it stands there.
+        /// The value of the annotation.
         value: String,
-        /// The least that holds the headers of IPv6 and TCP, with all options.
+        /// The lowest number, in bytes: the headers of IPv6 and TCP with all options.
         min: u32,
         /// The highest number.
         max: u32,
     },
-    /// The annotation can only be `true`.
+    /// The annotation `pause` is not `true`.
     Pause {
-        /// The value as it stands there.
+        /// The value of the annotation.
         value: String,
     },
-    /// A filter that is not let through to tcpdump.
+    /// The filter has a word that is not allowed.
     Filter(FilterFault),
-    /// A filter that tcpdump does not compile.
+    /// tcpdump does not compile the filter.
     FilterRejected {
         /// What tcpdump said.
         said: String,
     },
-    /// A filter that tcpdump did not compile in time.
+    /// tcpdump did not compile the filter in time.
     FilterTooCostly {
-        /// How long it had, in seconds.
+        /// The time that tcpdump had, in seconds of CPU time.
         limit_s: u64,
     },
-    /// A filter that the kernel does not take, so that every packet of the node would be copied to tcpdump.
+    /// The kernel does not accept the filter, so every packet of the node would be copied to tcpdump.
     FilterNotInKernel {
         /// What libpcap said.
         said: String,
@@ -79,82 +79,82 @@ pub enum Refusal {
     ForeignAddress {
         /// The address as reported.
         address: String,
-        /// What it is instead, such as `a loopback address`.
+        /// What the address is instead, such as `a loopback address`.
         what: &'static str,
     },
-    /// The pod, or its node, reports more addresses than any has.
+    /// The pod's status has more addresses than a pod or a node can have.
     TooManyAddresses {
-        /// How many it may have: one of each family.
+        /// The most addresses that a pod can have: one of each family.
         max: usize,
     },
-    /// The pod's files would have names longer than the file system takes.
+    /// The pod's files would have names that are too long for the file system.
     NameTooLong {
-        /// Bytes in the longest of them.
+        /// The length of the longest file name, in bytes.
         bytes: usize,
-        /// Bytes that the file system takes.
+        /// The longest that the file system allows, in bytes.
         max: usize,
     },
 }
 
-/// What the node has no room for at the moment.
+/// What the node has too little of at present to carry out a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shortage {
-    /// As many captures of the pod's namespace go on as may.
+    /// The pod's namespace already runs its highest number of captures.
     NamespaceCaptures {
         /// The namespace.
         namespace: String,
-        /// How many of its captures go on.
+        /// How many captures of the namespace run.
         captures: u64,
-        /// How many may.
+        /// The most that may run.
         max: u16,
     },
-    /// The files of all captures of the pod's namespace together would be larger than its share.
+    /// The files of all captures of the pod's namespace would exceed its share of the budget.
     NamespaceBudget {
         /// The namespace.
         namespace: String,
-        /// What this one needs, in megabytes.
+        /// What this capture needs, in megabytes.
         needs_mb: u64,
-        /// What the others of the namespace take.
+        /// What the other captures of the namespace use, in megabytes.
         used_mb: u64,
-        /// What one namespace may take.
+        /// The share of one namespace, in megabytes.
         share_mb: u32,
     },
-    /// The controller has as many pods in its books as it can remember.
+    /// The controller already remembers as many pods as it can.
     Pods {
-        /// The namespace whose share of them is used up; `None`: all are.
+        /// The namespace whose share of the pods is used up; `None`: the whole number is used up.
         namespace: Option<String>,
-        /// How many pods.
+        /// The most pods that are remembered.
         max: usize,
     },
-    /// As many captures go on as may.
+    /// The node already runs its highest number of captures.
     Captures {
-        /// How many go on.
+        /// How many captures run.
         captures: u64,
-        /// How many may.
+        /// The most that may run.
         max: u16,
     },
-    /// The files of all captures together would be too large.
+    /// The files of all captures of the node would exceed its budget.
     Budget {
-        /// What this one needs, in megabytes.
+        /// What this capture needs, in megabytes.
         needs_mb: u64,
-        /// What the others take.
+        /// What the other captures use, in megabytes.
         used_mb: u64,
-        /// What there is for all.
+        /// The budget of the node, in megabytes.
         budget_mb: u32,
     },
     /// The file system would have too little free space.
     Disk {
-        /// What this one needs, in megabytes.
+        /// What this capture needs, in megabytes.
         needs_mb: u64,
-        /// What is free.
+        /// Free space, in megabytes.
         free_mb: u64,
-        /// What must stay free, or be free before anything is captured again.
+        /// What must stay free, in megabytes: the low watermark, or the high watermark while captures are stopped for lack of space.
         low_watermark_mb: u64,
     },
 }
 
 impl Shortage {
-    /// Whether it is the same news as `other`: the sums change all the time.
+    /// Whether a notice about `other` also covers this shortage. The used and free megabytes may differ: they change all the time.
     #[must_use]
     pub fn is_same_kind(&self, other: &Self) -> bool {
         match (self, other) {

@@ -1,30 +1,30 @@
-//! What is asked of tcpdump: what a pod's annotations ask, where the pod can be captured, and what tcpdump says at its end. Pure.
+//! What a pod's annotations ask, where the pod can be captured, and what a tcpdump reports when it exits. Pure.
 
 use std::{net::IpAddr, time::Duration};
 
 use crate::core::refusal::Refusal;
 
-/// What tcpdump is asked for: a change of it needs another tcpdump.
+/// The options of tcpdump. When one changes, tcpdump is restarted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureSpec {
     /// How many files of 1,000,000 bytes the ring has (`-C 1 -W`).
     pub files: u16,
     /// Which of the pod's packets, in the words of pcap-filter(7) that [`filter::check`](crate::core::filter::check) lets through.
     pub filter: Option<String>,
-    /// After how many packets it ends, each counted as often as tcpdump sees it (`-c`).
+    /// The number of copies of packets after which the capture ends (`-c`).
     pub packets: Option<u32>,
-    /// How much of each packet is kept, in bytes, not counting what the link type puts before it.
+    /// How many bytes of each packet are kept, not counting the link type's header.
     pub snaplen: Option<u32>,
 }
 
-/// A capture that can be carried out: what the annotations asked for.
+/// A capture as the annotations ask for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// What tcpdump is asked for.
+    /// The options of tcpdump.
     pub spec: CaptureSpec,
-    /// After how long it ends, counted from its beginning; whole seconds.
+    /// The time from its start after which the capture ends; whole seconds.
     pub duration: Option<Duration>,
-    /// No tcpdump for the time being.
+    /// The capture is paused: no tcpdump runs.
     pub paused: bool,
 }
 
@@ -33,60 +33,60 @@ pub struct Request {
 pub enum Parsed {
     /// No capture.
     None,
-    /// This capture.
+    /// This request.
     Valid(Request),
-    /// Something that cannot be read.
+    /// An annotation that cannot be read.
     Invalid(Refusal),
 }
 
-/// Where a pod is, as far as a capture is concerned.
+/// Where a pod can be captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// It has no IP address yet, or for the moment.
+    /// Nowhere at present: the pod has no IP address.
     NoAddress,
-    /// At these addresses, sorted: one, or two with dual stack.
+    /// At these addresses, sorted: one, or two in a dual-stack cluster.
     At(Vec<IpAddr>),
-    /// Where a capture would see other pods' packets.
+    /// Nowhere: the capture would show packets that are not the pod's.
     Forbidden(Refusal),
-    /// It has finished, and its addresses may be another pod's at any moment.
+    /// Nowhere: the pod has finished, and another pod may get its addresses at any moment.
     Finished,
 }
 
-/// How a tcpdump ended.
+/// How a tcpdump exited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// With exit code 0.
+    /// Whether the exit code was 0.
     pub in_order: bool,
-    /// In words: `exited 1`, `was ended by signal 9`.
+    /// A phrase: `exited 1`, `was ended by signal 9`.
     pub how: String,
-    /// The last thing it said, its counts aside; empty if it said nothing.
+    /// The last line that tcpdump wrote to standard error, apart from its counts; empty if there was none.
     pub last_line: String,
-    /// What libpcap said when the kernel did not take the filter: every packet of the node came.
+    /// What libpcap said, if the kernel did not accept the filter: then tcpdump got every packet of the node.
     pub unfiltered: Option<String>,
-    /// What it counted, if it came to say so.
+    /// What tcpdump counted; `None` if it ended before it reported that.
     pub counts: Option<Counts>,
 }
 
-/// What tcpdump counts, and says when it ends in good order.
+/// What tcpdump counts, and reports when it is stopped by SIGTERM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Copies of packets written, or meant to be: one for each interface that a packet passes.
+    /// Copies of packets that tcpdump captured: one for each interface that a packet passes.
     pub captured: u64,
-    /// Copies that the kernel lost for want of buffer.
+    /// Copies that the kernel dropped because its buffer was full.
     pub dropped: u64,
 }
 
-/// What a tcpdump is started for.
+/// A start of tcpdump.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
-    /// What was asked.
+    /// The options of tcpdump.
     pub spec: CaptureSpec,
     /// The pod's addresses.
     pub ips: Vec<IpAddr>,
 }
 
 impl Invocation {
-    /// Which packets: those of the pod, and of these what the filter matches.
+    /// The filter expression that tcpdump gets: the pod's addresses, and the filter if there is one.
     #[must_use]
     pub fn expression(&self) -> String {
         let hosts = self.ips.iter().map(|ip| format!("host {ip}")).collect::<Vec<_>>().join(" or ");

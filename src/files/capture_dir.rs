@@ -1,4 +1,4 @@
-//! The files of the captures: where they lie, how they are made ready, opened and removed. No other file knows a capture's path.
+//! The files of the captures: listed, prepared, opened and removed. No other file knows a capture's path.
 
 mod order;
 mod renumber;
@@ -20,10 +20,10 @@ use self::{
 };
 use crate::core::name::Stem;
 
-/// The beginning of the name of the file that has a ring's [order](order) as it was before the last start.
+/// The prefix of the files that hold a ring's [order](order) as it was before tcpdump was last started.
 const RECORD_PREFIX: &str = ".order-";
 
-/// The largest of these that is read, in bytes: of 1000 files, 250 bytes each.
+/// The largest order file that is read, in bytes: 1000 files with 250 bytes each.
 const RECORD_BYTES_MAX: u64 = 1 << 20;
 
 /// The directory that holds the captures.
@@ -35,21 +35,21 @@ pub struct CaptureDir {
 /// One file of a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Its name.
+    /// The file's name, without a directory.
     pub name: String,
-    /// When it was last written to, in nanoseconds since 1970.
+    /// When the file was last written, in nanoseconds since 1970.
     pub written_ns: i128,
-    /// Its size; `None` where it is no regular file, and must not be opened.
+    /// The size in bytes; `None` if it is not a regular file and must not be opened.
     pub bytes: Option<u64>,
-    /// What stays the same when it is renamed; another file may have it once this one is removed.
+    /// The inode, which a rename does not change. After this file is removed, another file may have the same inode.
     pub inode: u64,
 }
 
 impl CaptureDir {
-    /// The directory of all captures, which is made if it does not exist.
+    /// Opens the directory of all captures; creates it if it does not exist.
     ///
     /// # Errors
-    /// If it cannot be made, or nothing can be written in it.
+    /// If the directory cannot be created, or nothing can be written in it.
     pub fn open(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?;
@@ -64,16 +64,16 @@ impl CaptureDir {
         Self { dir: dir.to_owned() }
     }
 
-    /// What tcpdump is given with `-w`.
+    /// The path that tcpdump gets with `-w`.
     #[must_use]
     pub fn path(&self, stem: &Stem) -> PathBuf {
         self.dir.join(stem.base())
     }
 
-    /// How many bytes of the file system are free for anyone but root, and how many it has in all.
+    /// The free and the total bytes of the file system. Space that is reserved for root is not free.
     ///
     /// # Errors
-    /// If the file system does not say.
+    /// If statvfs fails.
     pub fn space(&self) -> io::Result<(u64, u64)> {
         let status = statvfs(&self.dir)?;
         Ok((status.f_bavail.saturating_mul(status.f_frsize), status.f_blocks.saturating_mul(status.f_frsize)))
@@ -97,7 +97,7 @@ impl CaptureDir {
         Ok(self.list(stem)?.0)
     }
 
-    /// The same, and whether none was renamed or removed meanwhile: if one was, others may be lacking.
+    /// The files of a stem, and whether the list is complete: it may lack files if one was renamed or removed while it was read.
     ///
     /// # Errors
     /// If the directory or a file's status cannot be read.
@@ -129,20 +129,20 @@ impl CaptureDir {
         Ok((files, undisturbed))
     }
 
-    /// Opens a file for reading, and says which inode it has by now. Nothing but a regular file is opened.
+    /// Opens a regular file for reading, and returns it with its present inode.
     ///
     /// # Errors
-    /// If it cannot be opened, or is no regular file.
+    /// If it cannot be opened, or is not a regular file.
     pub fn read(&self, name: &str) -> io::Result<(fs::File, u64)> {
         let file = open_regular(&self.dir.join(name))?;
         let inode = file.metadata()?.ino();
         Ok((file, inode))
     }
 
-    /// Makes the files of a stem ready for a tcpdump with `-W count` that must not be running yet. Returns how many stay.
+    /// Prepares the files of a stem for a tcpdump with `-W count`, which must not run yet. Returns how many files stay.
     ///
     /// # Errors
-    /// If a file cannot be listed, renamed or removed; nothing else is lost then, and the next call goes on from there.
+    /// If a file cannot be listed, renamed or removed. Nothing else is lost, and the next call continues from there.
     pub fn prepare(&self, stem: &Stem, count: u16) -> io::Result<usize> {
         let found = self.files(stem)?.into_iter().map(|file| self.look_into(file)).collect();
         let ordered = order(found, self.record(stem).as_ref());
@@ -157,10 +157,10 @@ impl CaptureDir {
         Ok(self.files(stem)?.len())
     }
 
-    /// Removes all files of a stem. Its tcpdump must be gone. Returns how many there were.
+    /// Removes all files of a stem, whose tcpdump must have exited. Returns how many files there were.
     ///
     /// # Errors
-    /// If one cannot be removed; the others are, all the same.
+    /// If a file cannot be removed. The other files are removed all the same.
     pub fn remove(&self, stem: &Stem) -> io::Result<usize> {
         let files = self.files(stem)?;
         // First: a file that is left over brings its stem back, and this one does not.
@@ -182,7 +182,7 @@ impl CaptureDir {
         Found { file, head: head.try_into().unwrap_or([0; HEAD_BYTES]) }
     }
 
-    /// What was written down before the last tcpdump was started; nothing where that cannot be read.
+    /// The order that was saved before tcpdump was last started; `None` if it cannot be read.
     fn record(&self, stem: &Stem) -> Option<Record> {
         let file = open_regular(&self.dir.join(record_name(stem))).ok()?;
         let mut text = Vec::new();
@@ -190,18 +190,18 @@ impl CaptureDir {
         serde_json::from_slice(&text).ok()
     }
 
-    /// A full disk is no reason not to start, but what was written down before must not be taken for this.
+    /// Saves the order. A full disk does not prevent the start, but then the older order must not be used: it is removed.
     fn write_down(&self, stem: &Stem, record: &Record) -> io::Result<()> {
         let (new, path) = (self.dir.join(RECORD_PREFIX), self.dir.join(record_name(stem)));
         let written = serde_json::to_vec(record).map_err(io::Error::other).and_then(|text| replace(&path, &new, &text));
         let Err(error) = written else { return Ok(()) };
         log::warn!(
-            "cannot write down the order of the files: the clock's times decide next time stem={stem} error={error}"
+            "cannot save the order of the files; the next start uses their times instead stem={stem} error={error}"
         );
         self.unlink(&record_name(stem))
     }
 
-    /// Removes the orders of rings that have no files, and what was being written when a process died.
+    /// Removes the orders of rings without files, and files that were half written when a process died.
     fn forget_orders(&self) -> io::Result<()> {
         let stems = self.stems()?;
         for entry in fs::read_dir(&self.dir)? {
@@ -228,10 +228,10 @@ fn record_name(stem: &Stem) -> String {
     format!("{RECORD_PREFIX}{stem}")
 }
 
-/// Replaces a file as a whole, by way of a new one beside it: a link or a pipe that someone put there is neither followed nor opened.
+/// Replaces a whole file: writes a new file in the same directory and renames it. A link or a pipe at either path is not opened.
 ///
 /// # Errors
-/// If the new file cannot be made or written, or not be renamed; the old one then stands.
+/// If the new file cannot be created, written or renamed. The old file then stays.
 pub fn replace(path: &Path, new: &Path, content: &[u8]) -> io::Result<()> {
     match fs::remove_file(new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -241,10 +241,10 @@ pub fn replace(path: &Path, new: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(new, path)
 }
 
-/// Opens a file for reading: a link could lead elsewhere, and a pipe or a device hold up who reads it.
+/// Opens a regular file for reading. A link could lead elsewhere, and a pipe or a device could block the reader.
 ///
 /// # Errors
-/// If it cannot be opened, or is no regular file.
+/// If it cannot be opened, or is not a regular file.
 pub fn open_regular(path: &Path) -> io::Result<fs::File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;

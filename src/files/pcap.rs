@@ -29,21 +29,21 @@ const VERSION: (u16, u16) = (2, 4);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a>(&'a [u8]);
 
-/// How much tcpdump can have kept of a packet in one file, in bytes.
+/// The least and the most bytes that tcpdump keeps of a packet in one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     least: u32,
     most: u32,
 }
 
-/// What some bytes begin with.
+/// What a piece of a file begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next<'a> {
     /// A whole record.
     Record(Record<'a>),
-    /// A part of one, or nothing.
+    /// The beginning of a record, or nothing.
     Incomplete,
-    /// What no tcpdump writes.
+    /// Bytes that tcpdump never writes.
     Broken,
 }
 
@@ -59,7 +59,7 @@ pub fn header(link_type: u32) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// The link type of a file that begins like this; `None` if it is none that can be read.
+/// The link type of a file with this header; `None` if the file cannot be read.
 #[must_use]
 pub fn link_type(header: &[u8]) -> Option<u32> {
     let known = field(header, 0)? == MAGIC && header.get(4..8)? == &self::header(0)[4..8];
@@ -119,7 +119,7 @@ impl Bounds {
 }
 
 impl<'a> Record<'a> {
-    /// All of it, as it stands in the file.
+    /// The whole record, as it is in the file.
     #[must_use]
     pub fn bytes(self) -> &'a [u8] {
         self.0
@@ -131,7 +131,7 @@ impl<'a> Record<'a> {
         self.0.first_chunk().map(time_us).unwrap_or_default()
     }
 
-    /// What was kept of the packet.
+    /// The bytes that were kept of the packet.
     #[must_use]
     pub fn packet(self) -> &'a [u8] {
         self.0.get(RECORD_HEADER_BYTES..).unwrap_or_default()

@@ -1,5 +1,5 @@
-//! The state file: whose the captures' files are, and what the next process must know of them. It lies beside the files and
-//! shares their life.
+//! The state file: which pod each capture's files belong to, and what the next process must know. It is in the same directory as the
+//! files, and is lost together with them.
 //!
 //! It is replaced as a whole by renaming, so a process that dies leaves the old one or the new one. It is not flushed to the
 //! disk: what a crash of the node can take is the pod's directory in any case, and the single thread does not wait for a disk.
@@ -48,7 +48,7 @@ pub struct StateFile {
     written: Option<Written>,
 }
 
-/// What was last written, so that the same is not written again.
+/// What was last written: an unchanged state is not written again.
 #[derive(Debug)]
 struct Written {
     changes: u64,
@@ -69,7 +69,7 @@ impl StateFile {
         Self { path: dir.join(".state.json"), written: None }
     }
 
-    /// What an earlier process left, if it left anything.
+    /// The entries that an earlier process left; `None` if there is no file.
     ///
     /// # Errors
     /// If there is a file that cannot be read or understood.
@@ -87,7 +87,8 @@ impl StateFile {
         }
     }
 
-    /// What is another whenever the file is: its inode, the time that it was written and its size. `None` if there is none.
+    /// Values that change whenever the file is replaced: its inode, the time it was written (seconds, nanoseconds) and its size in bytes.
+    /// `None` if there is no file.
     #[must_use]
     pub fn stamp(&self) -> Option<(u64, i64, i64, u64)> {
         let status = fs::symlink_metadata(&self.path).ok()?;
@@ -98,7 +99,7 @@ impl StateFile {
     /// has seen yet has no assessment.
     ///
     /// # Errors
-    /// If it cannot be written; the old one then stands.
+    /// If it cannot be written. The old file then stays.
     pub fn save(
         &mut self,
         captures: &Captures,
@@ -128,7 +129,7 @@ impl StateFile {
     }
 }
 
-/// One line for each entry: people read it, too.
+/// The text of the file: one line for each entry, since people read it too.
 fn text(captures: impl Iterator<Item = Entry>) -> io::Result<Vec<u8>> {
     let mut text = format!("{{\"version\": {VERSION}, \"captures\": [").into_bytes();
     for (number, entry) in captures.enumerate() {

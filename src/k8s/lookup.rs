@@ -21,8 +21,8 @@ pub async fn locate(client: Client, pod: &PodName, node: &str) -> String {
     let params = ListParams::default().fields(&format!("metadata.name={}", pod.name));
     match timeout(ANSWER_TIMEOUT, pods.list(&params)).await {
         Ok(Ok(found)) => describe(found.items.first(), pod, node),
-        Ok(Err(error)) => format!("where it runs cannot be said: {}", with_causes(&error)),
-        Err(_) => "where it runs cannot be said: the API server does not answer".to_owned(),
+        Ok(Err(error)) => format!("cannot find out which node the pod runs on: {}", with_causes(&error)),
+        Err(_) => "cannot find out which node the pod runs on: the API server does not answer".to_owned(),
     }
 }
 

@@ -52,7 +52,7 @@ impl Health {
     fn write(&mut self, name: &str) -> bool {
         let touched = File::create(self.dir.join(name)).and_then(|file| file.set_modified(SystemTime::now()));
         if let (Err(error), false) = (&touched, self.failing) {
-            log::error!("cannot touch a file in RUN_DIR, so this will be taken for dead file={name} error={error}");
+            log::error!("cannot touch a file in RUN_DIR, so the liveness probe will fail file={name} error={error}");
         }
         self.failing = touched.is_err();
         touched.is_ok()

@@ -1,11 +1,11 @@
-//! Numbers, times and users' texts as they are shown.
+//! How numbers, times, errors and users' texts are shown.
 
 use std::{error::Error, time::Duration};
 
-/// How much of a user's text is shown, in characters.
+/// The most characters of a user's text that are shown.
 const QUOTED_CHARS_MAX: usize = 60;
 
-/// A user's text as it may be shown: in quotes, in ASCII, and not all of it if it is long.
+/// A user's text in quotes, escaped to ASCII, and shortened with `...` if it is long.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     let shown: String = text.chars().take(QUOTED_CHARS_MAX).flat_map(char::escape_default).collect();
@@ -13,7 +13,7 @@ pub fn quoted(text: &str) -> String {
     format!("\"{shown}{cut}\"")
 }
 
-/// An error with all that caused it, each told once.
+/// An error and its causes, joined with `: `; a cause that the text already contains is left out.
 #[must_use]
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -28,7 +28,7 @@ pub fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// How long ago something was, in two units at the most: `42s`, `4m12s`, `3h5m`, `2d4h`.
+/// An age in seconds, as at most two units; a negative one is `0s`: `42s`, `4m12s`, `3h5m`, `2d4h`.
 #[must_use]
 pub fn age(seconds: i64) -> String {
     let s = seconds.max(0);
@@ -40,7 +40,7 @@ pub fn age(seconds: i64) -> String {
     }
 }
 
-/// A number of bytes, in the largest unit of which there is one at least: `999B`, `12.3kB`, `4.5MB`.
+/// A number of bytes, in the largest unit that fits at least once: `999B`, `12.3kB`, `4.5MB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")];
@@ -50,7 +50,7 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// A time that was asked for, as one would write it.
+/// A time in the unit in which the annotation takes it: `1h`, `5m`, `90s`. Part of a second is left out.
 pub(super) fn time(time: Duration) -> String {
     let s = time.as_secs();
     match s {
@@ -60,13 +60,13 @@ pub(super) fn time(time: Duration) -> String {
     }
 }
 
-/// As many, to be counted.
+/// A `usize` as a `u64`.
 #[must_use]
 pub fn number(number: usize) -> u64 {
     number.try_into().unwrap_or(u64::MAX)
 }
 
-/// A number and what it counts: `1 file`, `2 files`.
+/// A number and its noun, singular or plural: `1 file`, `2 files`.
 #[must_use]
 pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })

@@ -1,9 +1,9 @@
-//! What people are told: the wording of Events and log lines. Each names what happened, with what, what to do, and what was kept.
+//! The wording of Events and of the log lines about captures: what happened, what was kept, what comes next, and what to do.
 //!
-//! Text that a user wrote is quoted, escaped to ASCII and cut, so that it cannot pass for ours or break a terminal.
+//! Text that a user wrote is quoted, escaped to ASCII and shortened, so that it cannot imitate our text or control a terminal.
 //!
-//! A *packet* is what the pod sends or receives. A *copy* is what tcpdump sees of it on one interface: it counts and keeps copies,
-//! and `get` shows one of each packet.
+//! A *packet* is what the pod sends or receives. A *copy* is a packet as tcpdump sees it on one interface. tcpdump counts and keeps
+//! copies; `get` shows one copy of each packet.
 
 mod reason;
 
@@ -26,16 +26,16 @@ use crate::{
     },
 };
 
-const LIFE_OF_FILES: &str = "the files live as long as this DaemonSet's pod: they survive a restart of its container, but not an \
+const LIFE_OF_FILES: &str = "the files stay as long as this packet-capture pod: they survive a restart of its container, but not an \
                              upgrade, an eviction or an uninstall";
 
-const COPIES: &str =
-    "a copy is what tcpdump sees of a packet on one interface: most packets have several, `get` shows one of each";
+const COPIES: &str = "a copy is a packet as tcpdump sees it on one interface: most packets have several, and `get` shows one copy of each packet";
 
-/// The kubelet reports the state of the containers together with the address, so whether they run already cannot be told.
-const WAITING: &str = "the API server knows no IP address of the pod yet: the capture begins as soon as it does. Packets before that are \
-                       not captured, and containers may run already: a postStart hook, for example, delays the kubelet's \
-                       report of the address until the hook has ended";
+/// The kubelet reports the address together with the state of the containers. So while no address is known, it is not known either
+/// whether containers run.
+const WAITING: &str = "the API server knows no IP address of the pod yet; the capture starts when the kubelet reports one. Packets before \
+                       that are not captured, although containers may run already: while a postStart hook runs, for \
+                       example, the kubelet reports no address";
 
 /// Where the files of a capture are.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ pub fn event(change: &Change, location: Location) -> (Reason, String) {
                 text.push_str("; packets from before the API server knew the pod's address were not captured");
             }
             if let Some(bytes) = invocation.spec.snaplen {
-                let _ = write!(text, "; {bytes} bytes of each packet");
+                let _ = write!(text, "; only the first {bytes} bytes of each packet");
             }
             text.push_str(&ends(admitted.as_ref(), *packets_left));
             if invocation.spec.files > 1 || packets_left.is_some() {
@@ -67,7 +67,8 @@ pub fn event(change: &Change, location: Location) -> (Reason, String) {
         Change::Stopped { reason, summary, disk } => stopped(*reason, summary, *disk),
         Change::Removed(summary) => (Reason::Stopped, removed(summary)),
         Change::RemovedUnowned { files } => {
-            (Reason::Stopped, format!("removed {} that no pod asks for", files_counted(*files)))
+            let files = counted(number(*files), "file that belongs to no pod", "files that belong to no pod");
+            (Reason::Stopped, format!("deleted {files}"))
         }
         Change::Failed { failure, kept } => (Reason::Failed, failed(failure, *kept)),
         Change::Condition { condition, running, kept } => of_condition(condition, *running, *kept),
@@ -75,7 +76,8 @@ pub fn event(change: &Change, location: Location) -> (Reason, String) {
         Change::Stuck { since_term } => (Reason::Stuck, stuck(*since_term)),
         Change::DelayedByPredecessor => (
             Reason::Stuck,
-            "the tcpdump of an earlier pod of this name has not ended; the capture begins when it has".to_owned(),
+            "the tcpdump of an earlier pod of this name is still running; the capture starts when that tcpdump exits"
+                .to_owned(),
         ),
         Change::NotRemoved { error, failures } => {
             (Reason::Stuck, format!("cannot delete the files: {error}; trying again (failure {failures})"))
@@ -94,13 +96,11 @@ fn started(invocation: &Invocation, admitted: Option<&ValidRequest>, location: L
         counted(files.into(), "file of 1 MB", "files of 1 MB"),
     );
     match (files, kept) {
-        // Said when it begins, not at each restart.
-        (1, 0) => text.push_str(
-            ": a single file is emptied whenever it is full: ask for 2 or more to keep the packets before that",
-        ),
+        // Only at the first start: at a restart the owner knows it.
+        (1, 0) => text.push_str(": with one file, older packets are lost each time it fills up; use 2 or more files"),
         (1, _) => (),
         (_, _) => {
-            let _ = write!(text, ": keeps the last {files} MB of copies");
+            let _ = write!(text, ", which keep the last {files} MB of copies");
         }
     }
     if kept > 0 {
@@ -109,14 +109,14 @@ fn started(invocation: &Invocation, admitted: Option<&ValidRequest>, location: L
     text
 }
 
-/// Which annotations narrow the capture: one that was left behind by an earlier capture is not to go unnoticed.
+/// Which annotations narrow the capture. The owner must notice an annotation that an earlier capture left behind.
 fn narrowed(admitted: Option<&ValidRequest>) -> String {
     let annotations = admitted.into_iter().flat_map(|valid| valid.annotations.keys());
     let keys: Vec<&str> = annotations.filter_map(|key| key.strip_prefix(ANNOTATION)?.strip_prefix('/')).collect();
     match keys[..] {
         [] => String::new(),
-        [key] => format!(" (narrowed by its annotation {key})"),
-        [..] => format!(" (narrowed by its annotations {})", keys.join(", ")),
+        [key] => format!(" (narrowed by annotation {key})"),
+        [..] => format!(" (narrowed by annotations {})", keys.join(", ")),
     }
 }
 
@@ -124,12 +124,12 @@ fn ends(admitted: Option<&ValidRequest>, packets_left: Option<u32>) -> String {
     let packets =
         packets_left.map(|left| format!("after {}", counted(left.into(), "copy of a packet", "copies of packets")));
     let duration = admitted.and_then(|valid| valid.request.duration);
-    let time = duration.map(|duration| format!("{} after its beginning", time(duration)));
+    let time = duration.map(|duration| format!("{} after its start", time(duration)));
     let ends: Vec<String> = packets.into_iter().chain(time).collect();
     if ends.is_empty() { String::new() } else { format!("; ends {}", ends.join(" or ")) }
 }
 
-/// tcpdump was stopped as it was asked to, and the files stay.
+/// tcpdump was stopped by the controller, and the files stay.
 pub(super) fn stopped(reason: StopReason, summary: &Summary, disk: Disk) -> (Reason, String) {
     let event_reason = match reason {
         StopReason::Ended(by) => return (Reason::Finished, ended(by, summary)),
@@ -150,26 +150,33 @@ pub(super) fn stopped(reason: StopReason, summary: &Summary, disk: Disk) -> (Rea
     (event_reason, format!("{because}; {}; kept: {}; {next}", packets(summary), files_counted(summary.files)))
 }
 
-/// Why there is no tcpdump, and what is next.
+/// Why no tcpdump runs, and what comes next.
 fn halted(reason: StopReason) -> (&'static str, &'static str) {
-    let until_gone = "the files stay until the annotation or the pod goes";
+    let until_gone = "the files stay until the annotation or the pod is gone";
     match reason {
-        StopReason::Gone => ("the annotation or the pod is gone", "the files are removed next"),
-        StopReason::Changed => ("the annotations changed", "goes on at once with the new ones"),
-        StopReason::Moved => ("the pod's addresses changed", "goes on at once at the new ones"),
-        StopReason::NoAddress => ("the pod has no address", "goes on when it has one"),
-        StopReason::Forbidden => ("the pod's address is not its own", "goes on when that changes"),
-        StopReason::NothingAdmitted => ("nothing is asked that can be done", "goes on when that changes"),
-        StopReason::Paused => ("it is paused", "goes on when that annotation goes"),
+        StopReason::Gone => ("the annotation or the pod is gone", "the files are deleted next"),
+        StopReason::Changed => ("the annotations changed", "the capture restarts at once with the new annotations"),
+        StopReason::Moved => ("the pod's addresses changed", "the capture restarts at once with the new addresses"),
+        StopReason::NoAddress => ("the pod has no address", "the capture resumes when the pod has an address"),
+        StopReason::Forbidden => (
+            "the pod reports an address that is not its own",
+            "the capture resumes when the pod reports a valid address",
+        ),
+        StopReason::NothingAdmitted => ("no valid request fits on this node", "the capture resumes when one does"),
+        StopReason::Paused => {
+            ("the capture is paused", "the capture resumes when annotation tcpdump.antrea.io/pause is removed")
+        }
         StopReason::PodFinished => ("the pod has finished", until_gone),
-        StopReason::Ended(_) => ("it came to its end", until_gone),
-        StopReason::LowDisk => {
-            ("the node's disk ran low (MIN_FREE_MB, MIN_FREE_PERCENT)", "goes on when there is room")
-        }
-        StopReason::Retained => ("the pod is gone", "its files are kept for a time (KEEP_AFTER_POD)"),
-        StopReason::Stale => {
-            ("no word from the API server: the pod's address may be another's by now", "goes on when it answers again")
-        }
+        StopReason::Ended(_) => ("the capture is complete", until_gone),
+        StopReason::LowDisk => (
+            "the node's free disk space fell below the low watermark (MIN_FREE_MB, MIN_FREE_PERCENT)",
+            "the capture resumes when free space reaches the high watermark",
+        ),
+        StopReason::Retained => ("the pod is gone", "the files are kept for a limited time (KEEP_AFTER_POD)"),
+        StopReason::Stale => (
+            "the API server has not answered for too long (MAX_STALE), so another pod may have the address by now",
+            "the capture resumes when the API server answers again",
+        ),
         StopReason::Shutdown => ("packet-capture is shutting down", LIFE_OF_FILES),
     }
 }
@@ -183,13 +190,14 @@ pub(super) fn stop_reason(reason: StopReason) -> String {
 fn ended(by: EndedBy, summary: &Summary) -> String {
     let because = match by {
         EndedBy::Duration => match summary.duration {
-            Some(duration) => format!("{} have passed since it began", time(duration)),
-            None => "its time has passed".to_owned(),
+            Some(duration) => format!("the duration of {} is over", time(duration)),
+            None => "the duration is over".to_owned(),
         },
-        EndedBy::Packets => "it has all the copies of packets that it was to have".to_owned(),
+        EndedBy::Packets => "all requested copies of packets are captured".to_owned(),
     };
     format!(
-        "{because}; {}; kept: {}; they stay until the annotation or the pod goes; a change of the annotations begins anew",
+        "{because}; {}; kept: {}; the files stay until the annotation or the pod is gone; a change of the annotations starts a new \
+         capture",
         packets(summary),
         files_counted(summary.files)
     )
@@ -198,15 +206,15 @@ fn ended(by: EndedBy, summary: &Summary) -> String {
 fn low_disk(summary: &Summary, disk: Disk) -> String {
     let Disk { free_mb, low_watermark_mb, .. } = disk;
     format!(
-        "the node's disk ran low: it has {free_mb} MB free, and {low_watermark_mb} MB must be (MIN_FREE_MB, MIN_FREE_PERCENT); {}; kept: {}; goes on \
-         when {} MB are free",
+        "the node's free disk space fell below the low watermark of {low_watermark_mb} MB (MIN_FREE_MB, MIN_FREE_PERCENT): it is {free_mb} MB; \
+         {}; kept: {}; the capture resumes when free space reaches the high watermark of {} MB",
         packets(summary),
         files_counted(summary.files),
         disk.high_watermark_mb()
     )
 }
 
-/// The capture's end, now that its files are gone.
+/// The capture is over, and its files are deleted.
 fn removed(summary: &Summary) -> String {
     format!("the annotation or the pod is gone; {}; {} deleted", packets(summary), files_counted(summary.files))
 }
@@ -224,13 +232,13 @@ pub(super) fn failed(failure: &Failure, kept: usize) -> String {
 
 fn exited(exit: &Exit, ran: Duration) -> String {
     if let Some(said) = &exit.unfiltered {
-        return format!("tcpdump was ended because of its filter: {}", refusal::not_in_kernel(said));
+        return format!("tcpdump was stopped because of its filter: {}", refusal::not_in_kernel(said));
     }
     let said = if exit.last_line.is_empty() { String::new() } else { format!(": {}", quoted(&exit.last_line)) };
     format!("tcpdump {} after {:.1} s{said}", exit.how, ran.as_secs_f64())
 }
 
-/// How things stand, and what is kept meanwhile: the running capture's number of files, or the files that there are.
+/// The condition of a capture, and what is kept: the running capture with its number of files, or the files on the disk.
 pub(super) fn of_condition(condition: &Condition, running: Option<u16>, kept: usize) -> (Reason, String) {
     let kept = match (running, kept) {
         (Some(files), _) => format!("kept: the capture with {}", files_counted(files.into())),
@@ -244,7 +252,7 @@ pub(super) fn of_condition(condition: &Condition, running: Option<u16>, kept: us
         Condition::Missed => (Reason::Missed, format!("the pod finished before its packets could be captured; {kept}")),
         Condition::Paused(PodName { namespace, name }) => {
             let text = format!(
-                "the capture is paused by annotation {ANNOTATION}/pause=\"true\"; {kept}; remove that annotation to start it: \
+                "the capture is paused by annotation {ANNOTATION}/pause=\"true\"; {kept}; to start the capture, remove the annotation: \
                  kubectl -n {namespace} annotate pod {name} {ANNOTATION}/pause-"
             );
             (Reason::Waiting, text)
@@ -252,7 +260,7 @@ pub(super) fn of_condition(condition: &Condition, running: Option<u16>, kept: us
     }
 }
 
-/// What is asked is no longer refused, and this is the running capture's number of files.
+/// The request is no longer refused.
 fn accepted_again(running: Option<u16>, has_finished: bool) -> String {
     match running {
         None if has_finished => {
@@ -260,19 +268,21 @@ fn accepted_again(running: Option<u16>, has_finished: bool) -> String {
                 .to_owned()
         }
         Some(files) => {
-            format!("the annotations are accepted again; the capture with {} goes on", files_counted(files.into()))
+            format!("the annotations are accepted again; the capture with {} continues", files_counted(files.into()))
         }
         None => "the annotations are accepted again".to_owned(),
     }
 }
 
-/// tcpdump does not end.
+/// tcpdump does not exit.
 fn stuck(stuck: Duration) -> String {
     let stuck_s = stuck.as_secs();
-    format!("tcpdump has not ended {stuck_s} s after it was asked to, and takes no KILL; its files stay until it has")
+    format!(
+        "tcpdump is still running {stuck_s} s after SIGTERM and did not exit on SIGKILL; its files stay until it exits"
+    )
 }
 
-/// How many captures go on.
+/// How many captures run.
 #[must_use]
 pub fn captures(running: usize) -> String {
     counted(number(running), "running capture", "running captures")
@@ -285,10 +295,14 @@ fn packets(summary: &Summary) -> String {
         counted(captured, "copy of a packet captured", "copies of packets captured")
     );
     if summary.uncounted > 0 {
-        let killed = counted(summary.uncounted.into(), "tcpdump that could not say", "tcpdumps that could not say");
-        let _ = write!(text, ", not counting those of {killed}");
+        let uncounted = counted(
+            summary.uncounted.into(),
+            "tcpdump ended before it reported its counts",
+            "tcpdumps ended before they reported their counts",
+        );
+        let _ = write!(text, " ({uncounted})");
     } else if captured == 0 && summary.has_started {
-        text.push_str(" (docs/user.md, \"Nothing captured?\", says why that may be)");
+        text.push_str(" (docs/user.md, \"Nothing captured?\", lists possible reasons)");
     }
     text
 }
@@ -328,7 +342,7 @@ mod tests {
         let (_, text) = event(&change, Location { node: &"n".repeat(40), path: &path });
         let explained = text.find(&format!("; {COPIES}")).unwrap();
         assert!(
-            text[..explained].ends_with("; ends after 1000000000 copies of packets or 86399s after its beginning"),
+            text[..explained].ends_with("; ends after 1000000000 copies of packets or 86399s after its start"),
             "{text}"
         );
         assert!(explained < 1024, "{explained}: {text}");

@@ -1,27 +1,26 @@
-//! The wording of what is not done: what was wrong or is lacking, and what would do.
+//! The wording of refusals and shortages: what is wrong or missing, and what to do.
 
 use crate::core::{
     annotations::ANNOTATION,
     refusal::{FilterFault, Refusal, Shortage},
 };
-use crate::text::format::{counted, quoted, time};
+use crate::text::format::{quoted, time};
 
 pub(super) fn lacking(shortage: &Shortage) -> String {
     match shortage {
         Shortage::NamespaceCaptures { namespace, captures, max } => format!(
-            "{} in namespace {namespace} on this node already, and {max} may (MAX_CAPTURES_PER_NAMESPACE); it starts by itself as soon \
-             as one of them ends or is paused",
-            counted(*captures, "capture goes on", "captures go on")
+            "namespace {namespace} already runs {captures} of at most {max} captures on this node (MAX_CAPTURES_PER_NAMESPACE); the capture \
+             starts when one of them ends or is paused"
         ),
         Shortage::NamespaceBudget { namespace, needs_mb, used_mb, share_mb } => {
             let next = if *needs_mb > u64::from(*share_mb) {
-                format!("ask for {share_mb} files or fewer")
+                format!("use at most {share_mb} files")
             } else {
-                "it starts by itself as soon as there is room".to_owned()
+                "the request takes effect when there is room".to_owned()
             };
             format!(
-                "{needs_mb} MB are asked for, and other captures of namespace {namespace} take {used_mb} MB on this node: {} MB of \
-                 {share_mb} MB (NAMESPACE_BUDGET_MB); {next}",
+                "the capture needs {needs_mb} MB, and other captures of namespace {namespace} use {used_mb} MB on this node: together {} MB of \
+                 at most {share_mb} MB (NAMESPACE_BUDGET_MB); {next}",
                 needs_mb.saturating_add(*used_mb)
             )
         }
@@ -29,35 +28,34 @@ pub(super) fn lacking(shortage: &Shortage) -> String {
             let whose =
                 namespace.as_ref().map_or("this node".to_owned(), |name| format!("namespace {name} on this node"));
             format!(
-                "{max} pods of {whose} ask for a capture already, or have files that are kept, and the controller remembers no more; \
-                 it starts by itself as soon as there is a place"
+                "{max} pods of {whose} already ask for a capture or have kept files, and the controller remembers at most {max}; the \
+                 capture starts when a place becomes free"
             )
         }
         Shortage::Captures { captures, max } => format!(
-            "{} on this node already, and {max} may (MAX_CAPTURES); done as soon as one of them ends",
-            counted(*captures, "capture goes on", "captures go on")
+            "this node already runs {captures} of at most {max} captures (MAX_CAPTURES); the capture starts when one of them ends or is paused"
         ),
         Shortage::Budget { needs_mb, budget_mb, .. } if *needs_mb > u64::from(*budget_mb) => format!(
-            "{needs_mb} MB are asked for, and all captures of this node may take {budget_mb} MB (NODE_BUDGET_MB): ask for {budget_mb} \
-             files or fewer"
+            "the capture needs {needs_mb} MB, and all captures of this node together may use {budget_mb} MB (NODE_BUDGET_MB); use at most \
+             {budget_mb} files"
         ),
         Shortage::Budget { needs_mb, used_mb, budget_mb } => format!(
-            "{needs_mb} MB are asked for, and other captures of this node take {used_mb} MB: {} MB of {budget_mb} MB \
-             (NODE_BUDGET_MB); done as soon as there is room",
+            "the capture needs {needs_mb} MB, and other captures of this node use {used_mb} MB: together {} MB of at most {budget_mb} MB \
+             (NODE_BUDGET_MB); the request takes effect when there is room",
             needs_mb.saturating_add(*used_mb)
         ),
         Shortage::Disk { needs_mb, free_mb, low_watermark_mb } => format!(
-            "{needs_mb} MB are needed, and of the {free_mb} MB that the node's disk has free {low_watermark_mb} MB must stay so \
-             (MIN_FREE_MB, MIN_FREE_PERCENT); done as soon as there is room"
+            "the capture needs {needs_mb} MB and {low_watermark_mb} MB must stay free (MIN_FREE_MB, MIN_FREE_PERCENT), but the node's disk has \
+             {free_mb} MB free; the request takes effect when there is room"
         ),
     }
 }
 
-/// The kernel does not take a filter.
+/// The kernel does not accept a filter. `said` is what libpcap said.
 pub(super) fn not_in_kernel(said: &str) -> String {
     format!(
-        "the kernel does not take it ({}), and every packet of the node would be copied to tcpdump; write it shorter, or have an \
-         operator raise net.core.optmem_max on the node",
+        "the kernel does not accept the filter ({}), so every packet of the node would be copied to tcpdump; shorten the filter, or ask \
+         an operator to raise net.core.optmem_max on the node",
         quoted(said)
     )
 }
@@ -72,21 +70,21 @@ pub(super) fn refused(refusal: &Refusal) -> String {
             not("", value, &what)
         }
         Refusal::Duration { value, max } => {
-            let max = max.map_or("some years".to_owned(), time);
-            not("/duration", value, &format!("a time from 1s to {max}, such as \"30s\", \"5m\" or \"1h\""))
+            let range = max.map_or("of at least 1s".to_owned(), |max| format!("from 1s to {}", time(max)));
+            not("/duration", value, &format!("a time {range}, such as \"30s\", \"5m\" or \"1h\""))
         }
         Refusal::Packets { value, max } => {
             not("/packets", value, &format!("a number of copies of packets from 1 to {max}, such as \"1000\""))
         }
         Refusal::Snaplen { value, min, max } => {
             let what = format!(
-                "a number of bytes from {min} to {max}, such as \"128\": the headers of IPv6 and TCP with their options have up to {min}"
+                "a number of bytes from {min} to {max}, such as \"128\": the headers of IPv6 and TCP with their options take up to {min} bytes"
             );
             not("/snaplen", value, &what)
         }
-        Refusal::Pause { value } => not("/pause", value, "\"true\"; remove it to go on"),
+        Refusal::Pause { value } => not("/pause", value, "\"true\"; to capture, remove the annotation"),
         Refusal::Filter(FilterFault { word, problem, .. }) if word.is_empty() => {
-            format!("annotation {ANNOTATION}/filter cannot be used: it {problem}")
+            format!("annotation {ANNOTATION}/filter cannot be used: the filter {problem}")
         }
         Refusal::Filter(FilterFault { word, position, problem }) => {
             format!("annotation {ANNOTATION}/filter cannot be used: {} at character {position} {problem}", quoted(word))
@@ -95,35 +93,35 @@ pub(super) fn refused(refusal: &Refusal) -> String {
             format!("annotation {ANNOTATION}/filter cannot be used: tcpdump says {}", quoted(said))
         }
         Refusal::FilterTooCostly { limit_s } => format!(
-            "annotation {ANNOTATION}/filter cannot be used: tcpdump did not compile it within {limit_s} s; write it shorter"
+            "annotation {ANNOTATION}/filter cannot be used: tcpdump did not compile the filter within {limit_s} s; shorten the filter"
         ),
         Refusal::FilterNotInKernel { said } => {
             format!("annotation {ANNOTATION}/filter cannot be used: {}", not_in_kernel(said))
         }
         Refusal::UnknownKey { key } => {
             format!(
-                "annotation {} is not known, and might have been meant to narrow the capture; remove it",
+                "annotation {} is unknown and may be a misspelt one that narrows the capture; correct or remove it",
                 quoted(key)
             )
         }
         Refusal::HostNetwork => {
-            "the pod uses the node's network: its capture would show the whole node's packets; an operator \
-                                 can allow that by namespace (HOST_NETWORK_NAMESPACES)"
+            "the pod uses the node's network, so the capture would show all packets of the node; an operator can allow that for a \
+             namespace (HOST_NETWORK_NAMESPACES)"
                 .to_owned()
         }
         Refusal::ForeignAddress { address, what } => {
             format!(
-                "the pod's address {} is {what}: its capture would show other packets than the pod's",
+                "the pod's address {} is {what}, so the capture would show packets that are not the pod's",
                 quoted(address)
             )
         }
         Refusal::TooManyAddresses { max } => {
             format!(
-                "the pod's status has more than {max} addresses, so they cannot all be its own: its capture would show other packets than the pod's"
+                "the pod's status has more than {max} addresses, so not all of them are its own, and the capture would show packets that are not the pod's"
             )
         }
         Refusal::NameTooLong { bytes, max } => {
-            format!("the pod's name and namespace make a file name of {bytes} bytes, and the file system takes {max}")
+            format!("the pod's name and namespace would give a file name of {bytes} bytes, but the file system allows {max}")
         }
     }
 }
@@ -133,12 +131,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_that_the_kernel_does_not_take_is_refused_with_the_reason_and_what_to_do() {
+    fn a_filter_that_the_kernel_does_not_accept_is_refused_with_the_reason_and_what_to_do() {
         let said =
             "Couldn't allocate kernel memory for filter: try increasing net.core.optmem_max with sysctl".to_owned();
         let text = refused(&Refusal::FilterNotInKernel { said });
-        let begin = "annotation tcpdump.antrea.io/filter cannot be used: the kernel does not take it (";
-        let end = "; write it shorter, or have an operator raise net.core.optmem_max on the node";
+        let begin = "annotation tcpdump.antrea.io/filter cannot be used: the kernel does not accept the filter (";
+        let end = "; shorten the filter, or ask an operator to raise net.core.optmem_max on the node";
         assert!(text.starts_with(begin) && text.contains("every packet of the node") && text.ends_with(end), "{text}");
     }
 }

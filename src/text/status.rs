@@ -1,4 +1,5 @@
-//! The state of a capture in a word and a sentence: what `status` shows, for those who do not see the Events. Pure.
+//! A capture's state, as one word, and the reason for it, as one sentence: what `status` shows to those who do not see the Events.
+//! Pure.
 
 use crate::{
     core::{
@@ -11,7 +12,7 @@ use crate::{
     text::notice,
 };
 
-/// How captures are shown.
+/// In which form `status` shows captures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// A table.
@@ -23,7 +24,7 @@ pub enum Format {
     Json,
 }
 
-/// The state of a capture, and why it is so.
+/// A capture's state and the reason for it, if there is one.
 #[must_use]
 pub fn status_of(capture: &Capture, assessment: Option<&Assessment>) -> (State, Option<String>) {
     let Some(Assessment { wanted, condition }) = assessment else { return (State::Waiting, None) };
@@ -35,7 +36,7 @@ pub fn status_of(capture: &Capture, assessment: Option<&Assessment>) -> (State, 
     let failure = match &capture.process {
         Process::Running { .. } => return (State::Capturing, of_condition),
         Process::Terminating { .. } | Process::Killing { .. } => {
-            return (State::Stopped, Some("tcpdump was asked to end".to_owned()));
+            return (State::Stopped, Some("tcpdump is stopping".to_owned()));
         }
         Process::None => None,
         Process::Backoff { failure, .. } => Some(failure),
@@ -146,15 +147,15 @@ mod tests {
         for process in [Process::None, backoff()] {
             let capture = Capture { process, first_started, ..Capture::default() };
             for (reason, condition, state, text) in [
-                (StopReason::Paused, None, State::Paused, "it is paused; "),
+                (StopReason::Paused, None, State::Paused, "the capture is paused; "),
                 (StopReason::PodFinished, None, State::Finished, "the pod has finished; "),
-                (StopReason::Ended(EndedBy::Packets), REFUSED, State::Finished, "it has all the copies of packets"),
+                (StopReason::Ended(EndedBy::Packets), REFUSED, State::Finished, "all requested copies of packets"),
                 (StopReason::Retained, REFUSED, State::Finished, "the pod is gone; "),
                 (StopReason::PodFinished, REFUSED, State::Finished, "the pod has finished; "),
                 (StopReason::Paused, REFUSED, State::Refused, "the pod uses the node's network"),
                 (StopReason::PodFinished, Some(Condition::Missed), State::Missed, "the pod finished before"),
-                (StopReason::LowDisk, None, State::LowDisk, "the node's disk ran low"),
-                (StopReason::Stale, None, State::Stopped, "no word from the API server"),
+                (StopReason::LowDisk, None, State::LowDisk, "the node's free disk space fell below the low watermark"),
+                (StopReason::Stale, None, State::Stopped, "the API server has not answered for too long"),
             ] {
                 let assessment = assessed(Wanted::Stop(reason), condition);
                 let (found, shown) = status_of(&capture, assessment.as_ref());

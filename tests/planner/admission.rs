@@ -238,7 +238,7 @@ fn a_namespace_has_no_more_than_its_share_and_the_others_are_served() {
     let (mut node, pods) = asked(share, &["3", "4", "2", "5"]);
     assert_eq!(started(&node), [3, 2]);
     let (_, reason) = node.state(&pods[3]);
-    assert!(reason.starts_with("2 captures go on in namespace default on this node already"), "{reason}");
+    assert!(reason.starts_with("namespace default already runs 2 of at most 2 captures on this node"), "{reason}");
     let other = PodName { namespace: "prod".into(), name: "a".into() };
     node.server.create(&other, asking("6", &[]), at("10.0.0.1"));
     node.listen();

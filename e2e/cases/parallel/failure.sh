@@ -24,7 +24,7 @@ a_frozen_tcpdump_ends_and_delays_no_other_capture() {
   within 10 capturing other 5
   within 20 gone web
   within 20 has_event web CaptureStopped packet
-  not has_event web CaptureStopped 'not counting' # tcpdump was continued, wrote its packets, and reported its counts
+  not has_event web CaptureStopped 'reported its counts' # tcpdump was continued, wrote its packets, and reported its counts
 }
 
 a_killed_tcpdump_leaves_no_zombie() {

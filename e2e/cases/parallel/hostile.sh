@@ -20,7 +20,7 @@ hostile_annotations_start_nothing() {
   done
   has_event one CaptureRefused '")" at character 8 closes a bracket that was never opened'
   has_event one CaptureRefused '"example.com" at character 6 is a name'
-  has_event two CaptureRefused '"vxlan" at character 1 moves the offsets'
+  has_event two CaptureRefused '"vxlan" at character 1 is not allowed: it moves the offsets'
   has_event three CaptureRefused 'tcpdump says "' 'syntax error'
 
   # The largest annotations that the API server accepts. They are too long for an argument of kubectl.
@@ -45,10 +45,10 @@ a_filter_that_compiles_slowly_delays_no_other_capture() {
   pods web other
   optional web "filter=portrange $(seq -s '||' 100)" # would take seconds of CPU time
   annotate web 5
-  within 20 has_event web CaptureRefused '"49"' 'more than the 48'
+  within 20 has_event web CaptureRefused '"49"' 'at most 48'
   bomb="portrange $(seq -s '||' 48)"
   optional web "filter=$bomb"
   annotate other 5
   within 10 capturing other 5
-  within 20 capturing_only web "$(hosts web)" "$bomb" || has_event web CaptureRefused 'did not compile it'
+  within 20 capturing_only web "$(hosts web)" "$bomb" || has_event web CaptureRefused 'did not compile the filter'
 }

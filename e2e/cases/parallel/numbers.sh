@@ -46,8 +46,8 @@ the_packets_annotation_counts_copies_and_events_say_so() {
   pods web
   optional web packets=20
   annotate web 5
-  within 20 has_event web CaptureStarted 'keeps the last 5 MB of copies' 'ends after 20 copies of packets' "\`get\` shows one of each"
-  within 20 has_event web CaptureFinished 'all the copies of packets' '20 copies of packets captured'
+  within 20 has_event web CaptureStarted 'which keep the last 5 MB of copies' 'ends after 20 copies of packets' "\`get\` shows one copy of each packet"
+  within 20 has_event web CaptureFinished 'all requested copies of packets' '20 copies of packets captured'
   within 20 row_has web finished
   is "$(verb status -n "$NS" | head -n 1 | xargs)" 'NAMESPACE POD STATE N FILES SIZE OLDEST COPIES DROPPED REASON'
   is "$(row web | awk '{print $8}')" 20

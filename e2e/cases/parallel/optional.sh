@@ -10,7 +10,7 @@ a_filter_is_the_last_argument_and_only_its_packets_are_captured() {
   pid=$(pid_of web)
   is "$(docker exec "$NODE" cat "/proc/$pid/cmdline" | tr '\0' '\n')" \
     "$(printf '%s\n' tcpdump -U -B 16384 -i any -C 1 -W 5 -w "/captures/$(stem web).pcap" -- "($(hosts web)) and ($filter)")"
-  within 20 has_event web CaptureStarted "captures ($(hosts web)) and ($filter) into" 'keeps the last 5 MB'
+  within 20 has_event web CaptureStarted "captures ($(hosts web)) and ($filter) into" 'which keep the last 5 MB of copies'
   mark web 7003
   mark web 7001
   within 20 captured web 'tcp port 7001'
@@ -36,8 +36,8 @@ a_capture_with_a_duration_ends_and_a_changed_duration_restarts_it() {
   pods web beacon
   optional web duration=4s
   annotate web 5
-  within 20 has_event web CaptureStarted 'ends 4s after its beginning'
-  within 20 has_event web CaptureFinished '4s have passed' ' packets captured' 'kept: 1 file'
+  within 20 has_event web CaptureStarted 'ends 4s after its start'
+  within 20 has_event web CaptureFinished 'the duration of 4s is over' ' packets captured' 'kept: 1 file'
   local kept lasted=$(($(event_time web CaptureFinished) - $(event_time web CaptureStarted)))
   ((lasted >= 4 && lasted <= 10)) || fail "it lasted $lasted s"
   kept=$(packets web)
@@ -61,7 +61,7 @@ a_capture_with_a_packet_limit_keeps_exactly_this_many() {
   optional web packets=20
   annotate web 5
   within 20 has_event web CaptureStarted 'ends after 20 copies of packets'
-  within 20 has_event web CaptureFinished 'all the copies' '20 copies of packets captured' 'kept: 1 file'
+  within 20 has_event web CaptureFinished 'all requested copies' '20 copies of packets captured' 'kept: 1 file'
   not_capturing web
   is "$(packets web)" 20
 }

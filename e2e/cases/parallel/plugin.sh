@@ -9,7 +9,7 @@ plugin_start_stop_and_delete_change_exactly_the_annotations() {
   pods web
   plugin start web --files 7 --filter 'tcp port 7001' --duration=5m --packets 1000 --snaplen 128 >"$TMP/said"
   capturing web 7
-  [[ $(<"$TMP/said") == "web: CaptureStarted: tcpdump captures ($(hosts web)) and (tcp port 7001) into "*' 5m after its beginning; '* ]]
+  [[ $(<"$TMP/said") == "web: CaptureStarted: tcpdump captures ($(hosts web)) and (tcp port 7001) into "*' 5m after its start; '* ]]
   is "$(starts web)" 1 # all annotations are set in one patch
   is "$(keys web)" "$asked=7"$'\n'"$asked/duration=5m"$'\n'"$asked/filter=tcp port 7001"$'\n'"$asked/packets=1000"$'\n'"$asked/snaplen=128"
 

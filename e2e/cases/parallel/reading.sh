@@ -205,10 +205,10 @@ a_reader_without_a_capture_says_where_to_look() {
   fails_with 1 "error: no capture of $NS/elsewhere on this node; it runs on $(other_worker)" verb follow "$NS/elsewhere" --all
   fails_with 1 "error: no capture of $NS/unbound on this node; it is not scheduled yet" verb get "$NS/unbound"
   fails_with 1 "error: no capture of $NS/none on this node; there is no such pod" verb get "$NS/none"
-  fails_with 2 'error: "../state" is no name of a pod: [NAMESPACE/]POD' verb get ../state
-  fails_with 2 'error: "\u{1b}[31mred" is no name of a pod: [NAMESPACE/]POD' verb get $'\e[31mred'
+  fails_with 2 'error: "../state" is not a valid pod name; expected [NAMESPACE/]POD' verb get ../state
+  fails_with 2 'error: "\u{1b}[31mred" is not a valid pod name; expected [NAMESPACE/]POD' verb get $'\e[31mred'
   fails_with 2 'usage: packet-capture follow ' verb follow "$NS/plain" plain
-  fails_with 2 'error: "A" is no name of a namespace' verb status -n A
+  fails_with 2 'error: "A" is not a valid namespace name' verb status -n A
   is "$(verb status -n "$NS" | wc -l)" 1 # only the header
 }
 
@@ -274,8 +274,8 @@ status_shows_the_state_and_the_reason_of_each_capture() {
   optional paused pause=true
   within 20 captured web
   within 20 row_has web capturing " 5  1  "
-  within 20 row_has paused paused ' 1  ' 'it is paused'
-  within 20 row_has finished finished ' 1  ' 'all the copies'
+  within 20 row_has paused paused ' 1  ' 'the capture is paused'
+  within 20 row_has finished finished ' 1  ' 'all requested copies'
   within 20 row_has refused refused 'tcpdump.antrea.io/filter'
   within 30 row_has late waiting 'address'
   within 60 kill_and_shows_failed

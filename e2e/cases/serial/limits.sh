@@ -9,14 +9,14 @@ the_newest_request_waits_for_the_budget_and_a_restart_keeps_the_order() {
   annotate one two 5
   within 20 capturing one 5
   within 20 capturing two 5
-  within 20 has_event one CaptureStarted '128 bytes of each packet' 'ends 1h after its beginning'
+  within 20 has_event one CaptureStarted '128 bytes of each packet' 'ends 1h after its start'
   [[ $(arguments one | xargs) == *' -W 5 -s 148 -w '* ]]
 
   annotate three 11
-  within 20 has_event three CaptureRefused '11 MB are asked for' 'take 10 MB: 21 MB of 20 MB (NODE_BUDGET_MB)'
+  within 20 has_event three CaptureRefused 'needs 11 MB' 'use 10 MB: together 21 MB of at most 20 MB (NODE_BUDGET_MB)'
   pid=$(pid_of one)
   annotate one 16
-  within 20 has_event one CaptureRefused '16 MB are asked for' 'take 5 MB: 21 MB of 20 MB (NODE_BUDGET_MB)' 'kept: the capture with 5 files'
+  within 20 has_event one CaptureRefused 'needs 16 MB' 'use 5 MB: together 21 MB of at most 20 MB (NODE_BUDGET_MB)' 'kept: the capture with 5 files'
   same_tcpdump one "$pid"
   annotate one 5
   within 20 has_event one CaptureAccepted
@@ -34,7 +34,7 @@ the_newest_request_waits_for_the_budget_and_a_restart_keeps_the_order() {
   annotate four 2
   within 20 capturing four 2
   annotate two 1
-  within 20 has_event two CaptureRefused '3 captures go on on this node already' '(MAX_CAPTURES)'
+  within 20 has_event two CaptureRefused 'this node already runs 3 of at most 3 captures (MAX_CAPTURES)'
   gone two
   within 20 captured four
   deleted=$SECONDS
@@ -57,7 +57,7 @@ a_controller_restart_repeats_no_finished_capture_and_prolongs_none() {
   within 20 has_event brief CaptureFinished
   count=$(restarts)
   kill_controller
-  within 40 has_event long CaptureFinished '15s have passed'
+  within 40 has_event long CaptureFinished 'the duration of 15s is over'
   within 20 has_restarted $((count + 1))
   lasted=$(($(event_time long CaptureFinished) - $(event_time long CaptureStarted)))
   ((lasted >= 15 && lasted <= 18)) || fail "it lasted $lasted s"
@@ -84,7 +84,7 @@ captures_stop_cleanly_at_the_low_watermark_and_resume_at_the_high_watermark() {
     ((SECONDS < 150)) || fail 'the disk does not fill'
     download lean
   done
-  within 20 has_event thin CaptureLowDisk '5 MB must be (MIN_FREE_MB' 'goes on when 10 MB are free'
+  within 20 has_event thin CaptureLowDisk 'low watermark of 5 MB (MIN_FREE_MB' 'high watermark of 10 MB'
   for pod in fat lean thin; do
     not_capturing "$pod"
     intact "$pod"
@@ -94,7 +94,7 @@ captures_stop_cleanly_at_the_low_watermark_and_resume_at_the_high_watermark() {
   unannotate lean # then a little more than 5 MB are free
   within 20 gone lean
   annotate lean 1
-  within 20 has_event lean CaptureRefused '10 MB must stay' '(MIN_FREE_MB'
+  within 20 has_event lean CaptureRefused '10 MB must stay free (MIN_FREE_MB'
   holds_for 4 not_capturing thin
   is "$(starts fat) $(starts lean) $(starts thin)" '1 1 1'
 

@@ -279,7 +279,7 @@ the_plugin_starts_reads_and_ends_a_capture_with_both_permissions() {
   is "$(value '.pod} {.state' <"$TMP/web.json")" 'web capturing'
   [[ $(plugin_as ed start web --files 6 2>&1) != *warning* ]]
   [[ $(plugin_as ed status) == *"$NS  web  capturing  6  "* ]]
-  fails_with 1 'to read captures of all namespaces needs the right' env "PATH=$(realpath "$HERE/.."):$PATH" kubectl packet-capture status -A --as=ed
+  fails_with 1 'to read captures of all namespaces you need permission' env "PATH=$(realpath "$HERE/.."):$PATH" kubectl packet-capture status -A --as=ed
   plugin_as ed stop web >/dev/null
   within 20 not_capturing web
   plugin_as ed follow web >"$TMP/followed" &

@@ -30,8 +30,8 @@ paused_captures_of_one_namespace_block_no_other_namespace() {
   for i in {1..5}; do optional "paused$i" pause-; done
   for i in {1..5}; do within 30 capturing "paused$i" 98; done
   optional paused6 pause-
-  within 20 has_event paused6 CaptureRefused "98 MB are asked for, and other captures of namespace $NS take 490 MB on this node" \
-    '588 MB of 500 MB (NAMESPACE_BUDGET_MB)' 'starts by itself'
+  within 20 has_event paused6 CaptureRefused "the capture needs 98 MB, and other captures of namespace $NS use 490 MB on this node" \
+    'together 588 MB of at most 500 MB (NAMESPACE_BUDGET_MB)' 'takes effect when there is room'
   not_capturing paused6
   optional paused1 pause=true
   within 20 capturing paused6 98
@@ -47,7 +47,7 @@ a_namespace_beyond_its_share_is_refused_and_another_starts() {
   within 20 capturing one 1
   within 20 capturing two 1
   annotate three 1
-  within 20 has_event three CaptureRefused "2 captures go on in namespace $NS on this node already, and 2 may (MAX_CAPTURES_PER_NAMESPACE)"
+  within 20 has_event three CaptureRefused "namespace $NS already runs 2 of at most 2 captures on this node (MAX_CAPTURES_PER_NAMESPACE)"
   within 10 row_has three refused
   in_namespace "$other" pods web
   in_namespace "$other" annotate web 1

@@ -64,10 +64,10 @@ impl Controller {
         invocation.spec.packets = capture.packets_left();
         self.save().map_err(|error| format!("cannot write the state file: {error}"))?;
         let kept = self.dir.prepare(stem, invocation.spec.files);
-        let kept = kept.map_err(|error| format!("cannot make the files of before ready: {error}"))?;
+        let kept = kept.map_err(|error| format!("cannot prepare the files of the ring: {error}"))?;
         let pid = self.tcpdumps.start(&uid, &invocation, &self.dir.path(stem));
         let pid = pid.map_err(|error| format!("cannot start tcpdump: {error}"))?;
-        log::debug!("tcpdump runs pid={pid} pod={}", stem.pod());
+        log::debug!("tcpdump started pid={pid} pod={}", stem.pod());
         Ok(kept)
     }
 

@@ -31,14 +31,14 @@ impl Controller {
                 self.own.failures = 0;
                 let count = addresses.len();
                 if self.desired.node_has(addresses) {
-                    log::debug!("the node's addresses are others count={count}");
+                    log::debug!("the node's addresses have changed count={count}");
                 }
             }
             Err(error) => {
                 self.own.failures = self.own.failures.saturating_add(1);
                 if self.own.failures.is_power_of_two() {
                     log::warn!(
-                        "cannot read the node's own addresses, so a pod that reports one that the node got lately is not refused \
+                        "cannot read the node's own addresses; a pod that reports a new address of the node is not refused \
                          error={error}"
                     );
                 }

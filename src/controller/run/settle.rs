@@ -36,7 +36,7 @@ impl Controller {
                 return plan.wake_at;
             }
         }
-        log::error!("the plan does not settle in {PASSES_MAX} passes");
+        log::error!("the plan is not complete after {PASSES_MAX} passes");
         Some(Instant::now() + Duration::from_secs(1))
     }
 
@@ -47,7 +47,7 @@ impl Controller {
                 self.save_failures = self.save_failures.saturating_add(1);
                 if self.save_failures.is_power_of_two() {
                     log::error!(
-                        "cannot write the state file, so a restart would go on from an older one error={error}"
+                        "cannot write the state file; after a restart the controller would use an older one error={error}"
                     );
                 }
             }

@@ -14,7 +14,7 @@ use crate::core::{
     request::{CaptureSpec, Counts, Invocation},
 };
 
-/// The longest reason that is remembered, in bytes: as long as an Event.
+/// The longest reason that is saved, in bytes: as long as an Event's message.
 const REASON_BYTES_MAX: usize = 1024;
 
 /// One capture as the state file has it.
@@ -22,26 +22,26 @@ const REASON_BYTES_MAX: usize = 1024;
 pub struct Entry {
     /// The pod's namespace.
     pub namespace: String,
-    /// Its name.
+    /// The pod's name.
     #[serde(rename = "pod")]
     pub name: String,
-    /// Its UID.
+    /// The pod's UID.
     pub uid: String,
-    /// How it is getting on.
+    /// The capture's state, as `status` shows it.
     #[serde(default)]
     pub state: State,
-    /// What there is to say about that.
+    /// The reason for the state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The place in the order of all captures.
     pub sequence: u64,
-    /// The annotations that are carried out, word for word.
+    /// The annotations of the admitted request, word for word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Annotations>,
     /// Whether room is reserved for it. Absent in files of before version 1.3, where whatever was admitted had room.
     #[serde(default, rename = "claim", skip_serializing_if = "Option::is_none")]
     pub reservation: Option<Reservation>,
-    /// What has been captured in turn, the newest last.
+    /// What was captured over time, the newest record last.
     #[serde(default)]
     pub history: Vec<HistoryRecord>,
     /// When the first tcpdump was started for what is carried out.
@@ -56,13 +56,13 @@ pub struct Entry {
     /// Packets that tcpdump counted until it last ended.
     #[serde(default)]
     pub captured: u64,
-    /// Packets that the kernel lost until then.
+    /// Copies that the kernel dropped until then.
     #[serde(default)]
     pub dropped: u64,
-    /// How many tcpdumps ended without saying what they counted.
+    /// How many tcpdumps ended before they reported their counts.
     #[serde(default)]
     pub uncounted: u32,
-    /// Its tcpdump had been started and not ended.
+    /// Whether tcpdump ran when the file was written.
     #[serde(default)]
     pub running: bool,
     /// Its files are to be removed, whatever the pod asks now.
@@ -70,19 +70,19 @@ pub struct Entry {
     pub removing: bool,
 }
 
-/// What was captured from some time on.
+/// What was captured from a point in time on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryRecord {
-    /// From when.
+    /// The point in time.
     pub since: Time,
     /// The pod's addresses.
     pub addresses: Vec<IpAddr>,
     /// How many files the ring had.
     pub files: u16,
-    /// Which of the pod's packets.
+    /// The filter, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// How much of each, in bytes.
+    /// How many bytes of each packet were kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snaplen: Option<u32>,
 }
@@ -108,7 +108,7 @@ impl HistoryRecord {
 }
 
 impl Entry {
-    /// A slot as it is remembered; one without an owner is not.
+    /// The entry of a capture; `None` for a capture without an owner.
     pub(super) fn of(stem: &Stem, capture: &Capture, (state, reason): (State, Option<String>)) -> Option<Self> {
         let PodName { namespace, name } = stem.pod();
         let owner = capture.owner.as_ref()?;

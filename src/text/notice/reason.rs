@@ -18,25 +18,25 @@ pub struct PodEvent {
 /// Why an Event is created: the Event's `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// tcpdump runs.
+    /// tcpdump was started.
     Started,
-    /// It was stopped.
+    /// tcpdump was stopped.
     Stopped,
-    /// It was stopped for good: it came to its end, or the pod has finished.
+    /// tcpdump was stopped for good: the capture is complete, or the pod has finished.
     Finished,
-    /// It was stopped for want of disk.
+    /// tcpdump was stopped because the disk has too little free space.
     LowDisk,
-    /// It ended by itself, or could not be started.
+    /// tcpdump exited without being stopped, or could not be started.
     Failed,
-    /// What was asked is not done.
+    /// The request is not carried out.
     Refused,
-    /// What is asked can be done again, after it could not.
+    /// The request can be carried out again, after it was refused.
     Accepted,
     /// The capture waits for the pod's address.
     Waiting,
-    /// There was nothing left to capture.
+    /// The pod finished before it could be captured.
     Missed,
-    /// tcpdump does not end, or the files cannot be removed.
+    /// tcpdump does not exit, or the files cannot be deleted.
     Stuck,
 }
 
@@ -58,7 +58,7 @@ impl Reason {
         }
     }
 
-    /// Whether someone must look.
+    /// Whether the Event has type Warning: someone must look at it.
     #[must_use]
     pub fn is_warning(self) -> bool {
         match self {
@@ -67,14 +67,14 @@ impl Reason {
         }
     }
 
-    /// The beginning of the log line about it.
+    /// The first words of the log line.
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Started => "capture started",
             Self::Stopped => "capture stopped",
             Self::Finished => "capture finished",
-            Self::LowDisk => "capture stopped for want of disk",
+            Self::LowDisk => "capture stopped, too little free disk space",
             Self::Failed => "capture failed",
             Self::Refused => "capture refused",
             Self::Accepted => "capture accepted",

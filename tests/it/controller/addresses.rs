@@ -11,8 +11,7 @@ use crate::support::{
     process::{lives, until},
 };
 
-const OF_ANOTHER: &str =
-    "is that of another live pod of the node, which reported it first: its capture would show other packets";
+const OF_ANOTHER: &str = "is that of another live pod of the node, which reported it first, so the capture would show packets that are not the pod's";
 
 fn thief(ip: &str) -> Pod {
     pod("thief").in_namespace("elsewhere").asks("5").at(&[ip])

@@ -27,9 +27,12 @@ fn a_pod_that_stays_without_an_address_is_told_what_it_waits_for_and_what_it_mis
     let _controller = node.start_ready();
     node.api.put(&web().at(&[]).in_phase("Pending"));
     let message = node.until_event("web", "CaptureWaiting");
-    for words in
-        ["begins as soon as", "Packets before that are not captured", "containers may run already", "postStart"]
-    {
+    for words in [
+        "starts when the kubelet reports one",
+        "Packets before that are not captured",
+        "containers may run already",
+        "postStart",
+    ] {
         assert!(message.contains(words), "{message}");
     }
     let missed = "; packets from before the API server knew the pod's address were not captured";
@@ -109,7 +112,10 @@ fn a_wider_ring_costs_one_restart_and_no_packet() {
     assert!(files["captres-web.pcap10"].starts_with("packets of 100 s ago"));
     assert_eq!(files["captres-web.pcap11"], format!("{written}last words of {}\n", first.pid));
     let started = until("the second start's event", || node.messages("web", "CaptureStarted").get(1).cloned());
-    assert!(started.contains("12 files of 1 MB: keeps the last 12 MB of copies; kept: 3 older files"), "{started}");
+    assert!(
+        started.contains("12 files of 1 MB, which keep the last 12 MB of copies; kept: 3 older files"),
+        "{started}"
+    );
     node.until_heard(&controller);
     assert_eq!(node.starts("web").len(), 2);
 }
@@ -195,7 +201,7 @@ fn an_annotation_of_ours_that_is_not_known_is_refused() {
     let controller = node.start_ready();
     node.api.put(&web().annotated("tcpdump.antrea.io/fliter", "tcp"));
     let message = node.until_event("web", "CaptureRefused");
-    assert!(message.contains("\"tcpdump.antrea.io/fliter\" is not known"), "{message}");
+    assert!(message.contains("\"tcpdump.antrea.io/fliter\" is unknown"), "{message}");
     assert!(message.ends_with("; nothing is captured"), "{message}");
     node.until_heard(&controller);
     assert_eq!(node.starts("web"), []);
@@ -248,7 +254,7 @@ fn a_removal_during_a_restart_is_told_as_a_removal() {
     node.release("web");
     until("the files' end", || node.file_names().is_empty().then_some(()));
     node.until_event("web", "CaptureStopped");
-    assert!(!controller.log().contains("goes on at once"), "{}", controller.log());
+    assert!(!controller.log().contains("restarts at once"), "{}", controller.log());
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn a_variable_that_does_not_fit_is_exit_2_with_a_sentence() {
         (
             "HOST_NETWORK_NAMESPACES",
             "a/b",
-            "environment variable HOST_NETWORK_NAMESPACES=\"a/b\" is not names of namespaces",
+            "environment variable HOST_NETWORK_NAMESPACES=\"a/b\" is not a list of namespaces",
         ),
     ] {
         let (code, _, error) = Node::new().with(name, value).run(&[]);

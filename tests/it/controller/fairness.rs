@@ -39,8 +39,8 @@ fn what_is_paused_or_waits_for_an_address_holds_no_room_and_asks_for_it_when_it_
     // Both shares are taken: who wants to go on now is told, and starts when there is room.
     node.api.put(&in_namespace("greedy", "paused-2").asks("1"));
     let message = node.until_event("paused-2", "CaptureRefused");
-    let text = "1 MB are asked for, and other captures of namespace greedy take 10 MB on this node: 11 MB of 10 MB \
-                (NAMESPACE_BUDGET_MB); it starts by itself as soon as there is room; nothing is captured";
+    let text = "the capture needs 1 MB, and other captures of namespace greedy use 10 MB on this node: together 11 MB of at most 10 MB \
+                (NAMESPACE_BUDGET_MB); the request takes effect when there is room; nothing is captured";
     assert_eq!(message, text);
     node.api.put(&in_namespace("greedy", "paused-1").asks("10").with("pause", "true"));
     node.nth_start("paused-2_greedy", 1);
@@ -56,8 +56,8 @@ fn a_namespace_beyond_its_share_is_refused_with_the_reason_while_others_start() 
         node.until_heard(&controller);
     }
     let message = node.until_event("web-2", "CaptureRefused");
-    let text = "2 captures go on in namespace greedy on this node already, and 2 may (MAX_CAPTURES_PER_NAMESPACE); it starts by \
-                itself as soon as one of them ends or is paused; nothing is captured";
+    let text = "namespace greedy already runs 2 of at most 2 captures on this node (MAX_CAPTURES_PER_NAMESPACE); the capture starts \
+                when one of them ends or is paused; nothing is captured";
     assert_eq!(message, text);
     assert_eq!(until("its row", || node.state().get("web-2").cloned())["state"], "refused");
     node.api.put(&in_namespace("shop", "other").asks("1"));
@@ -81,8 +81,8 @@ fn a_capture_that_is_paused_before_it_begins_says_so_and_how_to_start_it() {
     let paused = in_namespace("shop", "web").asks("5").with("pause", "true").with("filter", "udp");
     node.api.put(&paused);
     let message = node.until_event("web", "CaptureWaiting");
-    let text = "the capture is paused by annotation tcpdump.antrea.io/pause=\"true\"; nothing is captured; remove that annotation \
-                to start it: kubectl -n shop annotate pod web tcpdump.antrea.io/pause-";
+    let text = "the capture is paused by annotation tcpdump.antrea.io/pause=\"true\"; nothing is captured; to start the capture, remove \
+                the annotation: kubectl -n shop annotate pod web tcpdump.antrea.io/pause-";
     assert_eq!(message, text);
     assert_eq!(until("its row", || node.state().get("web").cloned())["state"], "paused");
     node.api.put(&paused.clone().labelled("other"));
@@ -90,7 +90,7 @@ fn a_capture_that_is_paused_before_it_begins_says_so_and_how_to_start_it() {
     assert_eq!(node.messages("web", "CaptureWaiting").len(), 1, "told once");
     node.api.put(&in_namespace("shop", "web").asks("5").with("filter", "udp").with("snaplen", "128"));
     let message = node.until_event("web", "CaptureStarted");
-    assert!(message.contains("(narrowed by its annotations filter, snaplen), 5 files"), "{message}");
+    assert!(message.contains("(narrowed by annotations filter, snaplen), 5 files"), "{message}");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn more_pods_than_can_be_remembered_are_told_so_and_the_state_file_stays_readabl
     let controller = node.start_ready();
     until("all slots", || (node.state().len() == 1024).then_some(()));
     let message = node.until_event("web-1024", "CaptureRefused");
-    assert!(message.starts_with("1024 pods of this node ask for a capture already, "), "{message}");
+    assert!(message.starts_with("1024 pods of this node already ask for a capture or have kept files, "), "{message}");
     // A place that becomes free is the next one's.
     node.api.delete(&in_namespace("a", "web-0").asks("1"));
     until("the next one's slot", || node.state().contains_key("web-1024").then_some(()));

@@ -14,7 +14,7 @@ fn a_filter_that_the_kernel_does_not_take_starts_nothing_and_stops_nothing() {
     let controller = node.start_ready();
     node.api.put(&web().with("filter", "sctp"));
     let message = node.until_event("web", "CaptureRefused");
-    let said = "annotation tcpdump.antrea.io/filter cannot be used: the kernel does not take it ";
+    let said = "annotation tcpdump.antrea.io/filter cannot be used: the kernel does not accept the filter ";
     assert!(message.starts_with(said) && message.contains("raise net.core.optmem_max on the node"), "{message}");
     assert!(message.replace('\\', "").contains(WARNING) && message.ends_with("; nothing is captured"), "{message}");
     node.api.put(&web().with("filter", "udp"));
@@ -35,7 +35,7 @@ fn a_tcpdump_that_the_kernel_does_not_filter_for_is_ended_at_once_and_its_owner_
     let tcpdump = node.nth_start("web", 1);
     until("its end", || (!lives(tcpdump.pid)).then_some(()));
     let message = node.until_event("web", "CaptureFailed");
-    let said = "tcpdump was ended because of its filter: the kernel does not take it ";
+    let said = "tcpdump was stopped because of its filter: the kernel does not accept the filter ";
     assert!(message.starts_with(said) && message.contains("; trying again in 1 s (failure 1)"), "{message}");
     node.tcpdump_is("web", "polite");
     until("one that goes on", || {

@@ -24,9 +24,9 @@ fn an_annotated_pod_is_captured_with_the_documented_command_line() {
     assert_eq!(
         message,
         format!(
-            "tcpdump captures host 10.0.0.1 into {path}* of the packet-capture pod on node {}, 5 files of 1 MB: keeps the last 5 MB of \
-             copies; ends 24h after its beginning; a copy is what tcpdump sees of a packet on one interface: most packets have several, \
-             `get` shows one of each",
+            "tcpdump captures host 10.0.0.1 into {path}* of the packet-capture pod on node {}, 5 files of 1 MB, which keep the last 5 MB \
+             of copies; ends 24h after its start; a copy is a packet as tcpdump sees it on one interface: most packets have several, \
+             and `get` shows one copy of each packet",
             node.name
         )
     );
@@ -141,7 +141,10 @@ fn empty_options_give_the_bare_command_line() {
     let tcpdump = node.nth_start("web", 1);
     let path = node.capture("captres-web.pcap").display().to_string();
     assert_eq!(tcpdump.arguments, format!("-i any -C 1 -W 1 -w {path} host 10.0.0.1"));
-    assert!(node.until_event("web", "CaptureStarted").contains("a single file is emptied whenever it is full"));
+    assert!(
+        node.until_event("web", "CaptureStarted")
+            .contains("with one file, older packets are lost each time it fills up")
+    );
 }
 
 #[test]
@@ -171,7 +174,7 @@ fn a_pod_that_may_not_be_captured_is_refused_and_its_owner_told_why() {
     node.nth_start("let-through_trusted", 1);
     assert!(node.until_event("host", "CaptureRefused").contains("HOST_NETWORK_NAMESPACES"));
     assert!(node.until_event("foreign", "CaptureRefused").contains("\"192.0.2.1\" is the node's own address"));
-    assert!(node.until_event(&"n".repeat(250), "CaptureRefused").contains("the file system takes 255"));
+    assert!(node.until_event(&"n".repeat(250), "CaptureRefused").contains("the file system allows 255"));
     assert_eq!(node.file_names(), ["captres-let-through_trusted.pcap0"]);
     assert_eq!(controller.children().len(), 1);
 }

@@ -26,7 +26,7 @@ fn more_captures_than_may_be_are_refused_newest_first_and_start_when_one_ends() 
     }
     let controller = node.start_ready();
     let message = node.until_event("a", "CaptureRefused");
-    let text = "2 captures go on on this node already, and 2 may (MAX_CAPTURES); done as soon as one of them ends; \
+    let text = "this node already runs 2 of at most 2 captures (MAX_CAPTURES); the capture starts when one of them ends or is paused; \
                 nothing is captured";
     assert_eq!(message, text);
     node.until_heard(&controller);
@@ -65,7 +65,7 @@ fn the_sum_of_all_files_stays_within_the_budget() {
     let first = node.nth_start("a", 1);
     node.api.put(&pod("b").asks("8"));
     let message = node.until_event("b", "CaptureRefused");
-    let text = "8 MB are asked for, and other captures of this node take 5 MB: 13 MB of 12 MB (NODE_BUDGET_MB); done as soon as";
+    let text = "the capture needs 8 MB, and other captures of this node use 5 MB: together 13 MB of at most 12 MB (NODE_BUDGET_MB); the request takes effect when";
     assert!(message.starts_with(text), "{message}");
     node.api.put(&pod("c").asks("7"));
     let c = node.nth_start("c", 1);
@@ -73,7 +73,9 @@ fn the_sum_of_all_files_stays_within_the_budget() {
     node.api.put(&pod("a").asks("6"));
     let message = node.until_event("a", "CaptureRefused");
     assert!(
-        message.starts_with("6 MB are asked for, and other captures of this node take 7 MB: 13 MB of 12 MB"),
+        message.starts_with(
+            "the capture needs 6 MB, and other captures of this node use 7 MB: together 13 MB of at most 12 MB"
+        ),
         "{message}"
     );
     assert!(message.ends_with("; kept: the capture with 5 files"), "{message}");
@@ -98,10 +100,10 @@ fn nothing_starts_on_a_disk_with_too_little_free_space() {
     node.api.put(&pod("web").asks("5"));
     let message = node.until_event("web", "CaptureRefused");
     assert!(
-        message.starts_with("5 MB are needed, and of the ") && message.contains("200000000 MB must stay so"),
+        message.starts_with("the capture needs 5 MB and 200000000 MB must stay free (MIN_FREE_MB, MIN_FREE_PERCENT), but the node's disk has "),
         "{message}"
     );
-    assert!(controller.log().contains("too little free space: captures stop"));
+    assert!(controller.log().contains("free disk space is below the low watermark: captures stop"));
     node.until_heard(&controller);
     assert_eq!((node.starts("web").len(), node.messages("web", "CaptureRefused").len()), (0, 1));
 }
@@ -118,7 +120,7 @@ fn the_files_of_a_deleted_pod_are_kept_for_as_long_as_the_operator_says() {
     until("the end of the other's files", || (node.file_names() == ["captres-web.pcap0"]).then_some(()));
     node.api.delete(&pod("web").asks("5"));
     let message = node.until_event("web", "CaptureStopped");
-    assert!(message.contains("kept: 1 file; its files are kept for a time"), "{message}");
+    assert!(message.contains("kept: 1 file; the files are kept for a limited time"), "{message}");
     assert_eq!(node.file_names(), ["captres-web.pcap0"]);
     until("the files' end", || node.file_names().is_empty().then_some(()));
     node.until_heard(&controller);

@@ -34,8 +34,8 @@ fn a_filter_goes_last_in_one_argument_and_only_once_tcpdump_has_compiled_it() {
     assert!(String::from_utf8_lossy(&arguments).ends_with(&format!("\0--\0{expression}\0")));
     let message = node.until_event("web", "CaptureStarted");
     assert!(message.starts_with(&format!("tcpdump captures {expression} into ")), "{message}");
-    let rest = "5 files of 1 MB: keeps the last 5 MB of copies; 100 bytes of each packet; ends after 100 copies of packets or 24h after its \
-                beginning; a copy is what tcpdump sees of a packet on one interface: most packets have several, `get` shows one of each";
+    let rest = "5 files of 1 MB, which keep the last 5 MB of copies; only the first 100 bytes of each packet; ends after 100 copies of packets or \
+                24h after its start; a copy is a packet as tcpdump sees it on one interface: most packets have several, and `get` shows one copy of each packet";
     assert!(message.ends_with(rest), "{message}");
 }
 
@@ -68,7 +68,7 @@ fn a_filter_that_takes_for_ever_to_compile_is_refused_and_delays_no_other_pod() 
     assert_eq!(node.messages("web", "CaptureRefused"), [""; 0]);
     node.api.put(&pod("third").asks("5").with("filter", "udp"));
     let message = node.until_event("web", "CaptureRefused");
-    assert!(message.contains("tcpdump did not compile it within 1 s; write it shorter"), "{message}");
+    assert!(message.contains("tcpdump did not compile the filter within 1 s; shorten the filter"), "{message}");
     node.nth_start("third", 1);
     assert_eq!((node.starts("web").len(), controller.children().len(), controller.zombies()), (0, 2, vec![]));
 }
@@ -95,7 +95,7 @@ fn one_bad_value_refuses_a_new_capture_and_keeps_the_one_that_runs() {
             "port 80) or (port 443",
             "/filter cannot be used: \")\" at character 8 closes a bracket that was never",
         ),
-        ("filter", " ", "/filter cannot be used: it is empty"),
+        ("filter", " ", "/filter cannot be used: the filter is empty"),
         ("duration", "25h", "/duration=\"25h\" is not a time from 1s to 24h, such as \"30s\", \"5m\" or \"1h\""),
         ("packets", "0", "/packets=\"0\" is not a number of copies of packets from 1 to 1000000000, such as"),
         (
@@ -103,7 +103,7 @@ fn one_bad_value_refuses_a_new_capture_and_keeps_the_one_that_runs() {
             "99",
             "/snaplen=\"99\" is not a number of bytes from 100 to 262144, such as \"128\": the headers of IPv6",
         ),
-        ("pause", "yes", "/pause=\"yes\" is not \"true\"; remove it to go on"),
+        ("pause", "yes", "/pause=\"yes\" is not \"true\"; to capture, remove the annotation"),
     ];
     let node = Node::new();
     let controller = node.start_ready();
@@ -139,7 +139,7 @@ fn a_capture_ends_a_second_after_its_time_and_begins_anew_only_when_something_el
     let (began, first) = (Instant::now(), node.nth_start("web", 1));
     let message = node.until_event("web", "CaptureFinished");
     assert!(began.elapsed() >= Duration::from_millis(1900), "{:?}", began.elapsed());
-    let text = "1s have passed since it began; 12 copies of packets captured, 3 dropped by the kernel; kept: 1 file; they stay until the";
+    let text = "the duration of 1s is over; 12 copies of packets captured, 3 dropped by the kernel; kept: 1 file; the files stay until the";
     assert!(message.starts_with(text) && !lives(first.pid), "{message}");
     node.api.put(&lasting("1s").labelled("changed"));
     node.until_heard(&controller);
@@ -172,7 +172,7 @@ fn a_duration_counts_on_while_the_controller_is_away_and_through_an_edit() {
     }
     let controller = node.start_ready();
     let message = node.until_event("over", "CaptureFinished");
-    assert!(message.starts_with("1m have passed since it began") && message.contains("kept: 1 file"), "{message}");
+    assert!(message.starts_with("the duration of 1m is over") && message.contains("kept: 1 file"), "{message}");
     node.nth_start("ahead", 1);
     node.until_heard(&controller);
     assert_eq!(node.starts("over"), []);
@@ -198,7 +198,7 @@ fn packets_are_counted_over_restarts_and_their_end_is_the_end() {
     assert!(node.nth_start("web", 2).arguments.contains(" -c 88 -w "));
     let message = node.until_event("web", "CaptureFinished");
     assert!(
-        message.starts_with("it has all the copies of packets that it was to have; 100 copies of packets captured"),
+        message.starts_with("all requested copies of packets are captured; 100 copies of packets captured"),
         "{message}"
     );
     node.api.put(&counting("100").at(&["10.0.0.3"]));
@@ -232,7 +232,7 @@ fn a_pause_stops_and_keeps_and_its_end_goes_on_with_the_ring() {
     let paused: Pod = web().with("pause", "true");
     node.api.put(&paused);
     let message = node.until_event("web", "CaptureStopped");
-    assert!(message.starts_with("it is paused; 12 copies of packets captured"), "{message}");
+    assert!(message.starts_with("the capture is paused; 12 copies of packets captured"), "{message}");
     until_idle(&node, &controller);
     node.crash(controller);
     let controller = node.start_ready();

@@ -135,7 +135,7 @@ fn nothing_is_deleted_before_the_first_complete_list() {
     node.api.recover();
     controller.until_logged("pods listed; ready");
     node.nth_start("web", 1);
-    controller.until_logged("removed 1 file that no pod asks for stem=captres-gone");
+    controller.until_logged("deleted 1 file that belongs to no pod stem=captres-gone");
     until("readiness", || (node.run(&["health", "--ready"]).0 == 0).then_some(()));
     assert_eq!(node.file_names(), ["captres-web.pcap0"]);
     controller.signal(Signal::TERM);
@@ -214,13 +214,16 @@ fn after_too_long_without_word_tcpdump_stops_and_goes_on_with_its_files_when_the
     assert!(lives(first.pid), "not at once");
     until("tcpdump's end", || (!lives(first.pid)).then_some(()));
     controller
-        .until_logged("no word from the API server: the pod's address may be another's by now; 12 copies of packets");
+        .until_logged("the API server has not answered for too long (MAX_STALE), so another pod may have the address by now; 12 copies of packets");
     assert_eq!(node.file_names(), ["captres-web.pcap0"]);
     node.api.recover();
     let second = node.nth_start("web", 2);
     assert_eq!(second.found, 1);
     assert!(node.files()["captres-web.pcap4"].starts_with(&written));
-    assert!(node.until_event("web", "CaptureStopped").ends_with("kept: 1 file; goes on when it answers again"));
+    assert!(
+        node.until_event("web", "CaptureStopped")
+            .ends_with("kept: 1 file; the capture resumes when the API server answers again")
+    );
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn a_count_of_packets_is_kept_to_the_packet() {
             send(POD, PEER, "one-of-seven");
             node.messages("web", "CaptureFinished").pop()
         });
-        let text = "it has all the copies of packets that it was to have; 7 copies of packets captured, ";
+        let text = "all requested copies of packets are captured; 7 copies of packets captured, ";
         assert!(message.starts_with(text), "{message}");
         assert_readable(&node);
         assert_eq!(bytes(&node).windows(12).filter(|window| window == b"one-of-seven").count(), 7);
@@ -319,8 +319,15 @@ fn at_the_floor_of_the_disk_captures_stop_readable_and_they_go_on_above_twice_of
             send(POD, PEER, "at-the-floor");
             node.messages("web", "CaptureLowDisk").pop()
         });
-        assert!(message.contains(" MB free, and 6 MB must be (MIN_FREE_MB, MIN_FREE_PERCENT); "), "{message}");
-        assert!(message.contains("; kept: 1 file; goes on when 12 MB are free") && !lives(first), "{message}");
+        assert!(
+            message.contains("fell below the low watermark of 6 MB (MIN_FREE_MB, MIN_FREE_PERCENT): it is "),
+            "{message}"
+        );
+        assert!(
+            message.contains("; kept: 1 file; the capture resumes when free space reaches the high watermark of 12 MB")
+                && !lives(first),
+            "{message}"
+        );
         assert_readable(&node);
         assert!(holds(&bytes(&node), "before-the-floor"));
         // Above the floor, and not twice above.
@@ -369,7 +376,10 @@ fn a_filter_that_does_not_fit_into_the_kernel_is_refused_and_one_that_no_longer_
         memory("20480");
         signal(second, Signal::KILL);
         let message = until("the second failure", || node.messages("web", "CaptureFailed").get(1).cloned());
-        assert!(message.contains("the kernel does not take it") && message.contains("trying again in "), "{message}");
+        assert!(
+            message.contains("the kernel does not accept the filter") && message.contains("trying again in "),
+            "{message}"
+        );
     }
 }
 
@@ -387,7 +397,7 @@ fn where_a_pods_address_becomes_the_nodes_own_its_capture_stops_until_it_is_no_l
         let first = next_tcpdump(&node, 0);
         address("add");
         let message = node.until_event("web", "CaptureStopped");
-        assert!(message.starts_with("the pod's address is not its own; ") && !lives(first), "{message}");
+        assert!(message.starts_with("the pod reports an address that is not its own; ") && !lives(first), "{message}");
         let message = node.until_event("web", "CaptureRefused");
         assert!(message.contains("\"198.51.100.7\" is the node's own address"), "{message}");
         address("del");

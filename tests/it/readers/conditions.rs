@@ -68,11 +68,11 @@ impl Drop for Follow {
 
 const SITUATIONS: [(&str, Option<&str>); 8] = [
     ("refused", Some("annotation tcpdump.antrea.io/filter=\"host example.com\" is refused; nothing is captured")),
-    ("paused", Some("it is paused; goes on when that annotation goes")),
+    ("paused", Some("the capture is paused; the capture resumes when annotation tcpdump.antrea.io/pause is removed")),
     ("waiting", Some("the capture begins as soon as the pod has an IP address")),
     ("failed", Some("tcpdump exited 1 after 0.1 s; trying again in 8 s (failure 4); kept: 0 files")),
-    ("lowdisk", Some("the node's disk ran low; goes on when there is room")),
-    ("stopped", Some("tcpdump was asked to end")),
+    ("lowdisk", Some("the node's free disk space fell below the low watermark (MIN_FREE_MB, MIN_FREE_PERCENT)")),
+    ("stopped", Some("tcpdump is stopping")),
     ("waiting", None),
     ("removing", None),
 ];
@@ -116,7 +116,10 @@ fn each_change_is_said_once_and_what_does_not_change_is_not() {
         entry["captured"] = 17.into();
         leave_state(&node, &[entry]);
     };
-    change("paused", Some("it is paused; goes on when that annotation goes"));
+    change(
+        "paused",
+        Some("the capture is paused; the capture resumes when annotation tcpdump.antrea.io/pause is removed"),
+    );
     change("capturing", None);
     change("refused", Some("the pod uses the node's network"));
     change("capturing", Some("another value is refused; kept: the capture with 5 files"));

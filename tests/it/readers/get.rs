@@ -196,7 +196,10 @@ fn a_name_that_is_none_is_exit_2_and_no_path_is_made_of_it() {
         for verb in ["get", "follow"] {
             let (code, out, error) = node.run(&[verb, name]);
             let plain = !error.chars().any(|c| c.is_control() && c != '\n');
-            assert!(code == 2 && out.is_empty() && plain && error.contains("no name of a pod"), "{name:?}: {error}");
+            assert!(
+                code == 2 && out.is_empty() && plain && error.contains("not a valid pod name"),
+                "{name:?}: {error}"
+            );
         }
     }
 }

@@ -60,7 +60,7 @@ fn a_pod_that_is_not_captured_here_is_told_where_it_is() {
 #[test]
 fn an_api_server_that_does_not_say_it_makes_the_sentence_shorter() {
     let node = Node::new();
-    let begins = "error: no capture of default/web on this node; where it runs cannot be said: ";
+    let begins = "error: no capture of default/web on this node; cannot find out which node the pod runs on: ";
     for (answer, said_why) in [
         (Answer::Status(403), "pods is forbidden"),
         (Answer::Status(503), "currently unable"),

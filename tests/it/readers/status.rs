@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What is warned of where no controller runs.
-const ALONE: &str = "warning: this may be how things were, the controller is not alive: ";
+const ALONE: &str = "warning: the controller is not alive: ";
 
 /// What `status` shows, which must succeed; without a controller it says so.
 fn shown(node: &Node, arguments: &[&str]) -> String {
@@ -119,7 +119,10 @@ fn a_namespace_narrows_it_and_nothing_is_a_table_without_lines() {
     assert_eq!(shown(&node, &["-n", "none", "-o", "json"]), "");
     assert_eq!(shown(&Node::new(), &[]).lines().count(), 1);
     let (code, out, error) = node.run(&["status", "-n", "../x"]);
-    assert!(code == 2 && out.is_empty() && error.starts_with("error: \"../x\" is no name of a namespace\n"), "{error}");
+    assert!(
+        code == 2 && out.is_empty() && error.starts_with("error: \"../x\" is not a valid namespace name\n"),
+        "{error}"
+    );
 }
 
 #[test]
