@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     core::{
         captures::{Captures, Moment},
-        desired::{Check, Desired, WatchEvent},
+        desired::{Desired, FilterJob, WatchEvent},
         disk::Disk,
         name::Stem,
         plan::Assessment,
@@ -64,7 +64,7 @@ struct Controller {
     assessments: BTreeMap<Stem, Assessment>,
     disk: Disk,
     own: Own,
-    checking: Option<Check>,
+    checking: Option<FilterJob>,
     check_after: Option<Instant>,
     /// How much had changed when there was no filter to compile, and when there will be one.
     next_check: (u64, Option<Instant>),

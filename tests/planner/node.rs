@@ -20,12 +20,11 @@ use packet_capture::{
         apply,
         captures::{Capture, Captures, Moment},
         condition::State,
-        desired::{Check, Desired, WatchEvent},
+        desired::{Desired, WatchEvent},
         limits::Limits,
         name::{PodName, PodUid, Stem},
         notices::{Change, Conveys, Notice},
         plan::{Action, plan},
-        refusal::Refusal,
         request::{Invocation, Parsed, Request},
         world::{Revision, World},
     },
@@ -39,7 +38,7 @@ use crate::{
 };
 pub use disk::LOW_WATERMARK_MB;
 use disk::Space;
-use processes::{Files, Process};
+use processes::{Compilation, Files, Process};
 
 const PASSES_MAX: usize = 16;
 /// What the wall clock shows at first.
@@ -62,7 +61,7 @@ pub struct Node {
     processes: BTreeMap<PodUid, Process>,
     files: BTreeMap<Stem, Files>,
     space: Space,
-    compiling: Option<(Check, Instant, Result<(), Refusal>)>,
+    compilation: Option<Compilation>,
     compile_at: Option<Instant>,
     /// The last change that each owner was told of, whether the API server took the Event or not.
     told: BTreeMap<PodUid, Change>,
@@ -110,7 +109,7 @@ impl Node {
             processes: BTreeMap::new(),
             files: BTreeMap::new(),
             space: Space::default(),
-            compiling: None,
+            compilation: None,
             compile_at: None,
             told: BTreeMap::new(),
             declined: Vec::new(),
@@ -225,7 +224,7 @@ impl Node {
     /// The next moment at which the loop wakes without being told anything.
     fn next_at(&self) -> Option<Instant> {
         let dies_at = self.processes.values().filter_map(|process| process.dies_at);
-        let compiled_at = self.compiling.iter().map(|(_, at, _)| *at);
+        let compiled_at = self.compilation.iter().map(|compilation| compilation.until);
         let look_at = (self.free_mb() != self.space.disk.free_mb).then(|| self.now + Duration::from_secs(1));
         dies_at.chain(compiled_at).chain(self.compile_at).chain(self.wake_at).chain(look_at).min()
     }

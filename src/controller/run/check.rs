@@ -7,7 +7,11 @@ use std::{
 
 use super::Controller;
 use crate::{
-    core::{refusal::Refusal, request::Invocation},
+    core::{
+        desired::{FilterJob, NextFilter},
+        refusal::Refusal,
+        request::Invocation,
+    },
     process::tcpdump::{COMPILE_CPU_S, Compiled, Trial},
 };
 
@@ -38,7 +42,7 @@ impl Controller {
                     }
                     Err(error) => return Some(self.check_later(&error)),
                 };
-                self.desired.checked(&check, &verdict, Instant::now());
+                self.desired.resolve(&check, &verdict, Instant::now());
             }
             if self.shutdown.is_asked() || self.check_after.is_some_and(|after| after > Instant::now()) {
                 return self.check_after;
@@ -49,21 +53,31 @@ impl Controller {
             if changes == self.desired.changes() && at.is_none_or(|at| at > Instant::now()) {
                 return at;
             }
-            let check = match self.desired.next_check(Instant::now()) {
-                Ok(check) => check,
-                Err(at) => {
-                    self.next_check = (self.desired.changes(), at);
-                    return at;
+            let at = match self.desired.next_filter(Instant::now()) {
+                NextFilter::Job(job) => {
+                    if !self.compile(job) {
+                        return self.check_after;
+                    }
+                    continue;
                 }
+                NextFilter::NotBefore(at) => Some(at),
+                NextFilter::None => None,
             };
-            let run = Invocation { spec: check.valid.request.spec.clone(), ips: check.ips.clone() };
-            let alone = run.spec.filter.clone().unwrap_or_default();
-            let trials = [Trial::Compile(alone), Trial::Compile(run.expression()), Trial::Attach(run.expression())];
-            if let Err(error) = self.tcpdumps.compile(trials.into()) {
-                return Some(self.check_later(&error));
-            }
-            self.checking = Some(check);
+            self.next_check = (self.desired.changes(), at);
+            return at;
         }
+    }
+
+    fn compile(&mut self, job: FilterJob) -> bool {
+        let run = Invocation { spec: job.valid.request.spec.clone(), ips: job.ips.clone() };
+        let alone = run.spec.filter.clone().unwrap_or_default();
+        let trials = [Trial::Compile(alone), Trial::Compile(run.expression()), Trial::Attach(run.expression())];
+        if let Err(error) = self.tcpdumps.compile(trials.into()) {
+            self.check_later(&error);
+            return false;
+        }
+        self.checking = Some(job);
+        true
     }
 
     /// That tcpdump could not be started says nothing about a filter: it waits.

@@ -1,7 +1,8 @@
-//! What one pod asks for, and what of it stands.
+//! What one pod asks for, and which of its requests is in force.
 
 use std::time::Instant;
 
+use super::{FilterJob, Source};
 use crate::core::{
     annotations::{Annotations, ValidRequest},
     condition::Condition,
@@ -16,39 +17,48 @@ use crate::core::{
 pub struct PodRequest {
     /// The pod's UID.
     pub uid: PodUid,
-    /// When the pod was created, in seconds since 1970.
+    /// The time of the pod's creation, in seconds since 1970.
     pub created_s: i64,
-    /// What its annotations ask at the moment; never [`Parsed::None`].
+    /// What the pod's annotations ask at the moment; never [`Parsed::None`].
     pub parsed: Parsed,
-    /// The last request that could be read, which stands until another can be.
+    /// The request in force: the last valid one, until another one is valid and tcpdump takes its filter.
     pub valid: Option<ValidRequest>,
-    /// Where the pod is.
+    /// Where the pod can be captured.
     pub target: Target,
-    /// Where it is by its own account.
+    /// Where the pod could be captured if all addresses that it reports were its own.
     pub(super) reported_target: Target,
-    /// Since when it has had no address.
+    /// Since when the pod has had no address.
     pub no_address_since: Option<Instant>,
-    /// Whether this process saw it before its pod finished, or was told by the watch that it had: who finished before that is not
-    /// told again by each process that begins.
+    /// Whether this process saw the pod before it finished, or saw it finish. The owner of any other finished pod was notified by an
+    /// earlier process.
     pub is_news: bool,
-    /// What its pod's owner was told without regard to a slot.
+    /// The last condition that the pod's owner was notified of, whether the pod has a capture or not.
     pub notified: Option<Condition>,
-    /// What waits for tcpdump's verdict on its filter, and since when.
-    pub(super) unchecked: Option<(ValidRequest, Instant)>,
-    /// What tcpdump's verdict was against.
-    rejected: Option<(Annotations, Refusal)>,
+    /// The filter that is not in force, if the pod asks for one.
+    filter: Option<NewFilter>,
+}
+
+/// A filter that a pod asks for and that is not in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum NewFilter {
+    /// The request waits for tcpdump's verdict on its filter.
+    Pending { valid: ValidRequest, since: Instant },
+    /// The verdict was a refusal. It holds for these annotations, word for word: a change of any of them is another try.
+    Refused { annotations: Annotations, refusal: Refusal },
 }
 
 impl PodRequest {
-    /// What a look at a pod makes of the wish that was known of it, or of what it asked before this process began.
+    /// The pod's request after `observed`, if the pod asks for anything. `known` is the same pod's request before that; `recalled` is
+    /// the request that was in force when an earlier process ended.
     #[must_use]
-    pub fn after(
+    pub(super) fn after(
         known: Option<&Self>,
         recalled: Option<&ValidRequest>,
         observed: &ObservedPod,
-        is_listed: bool,
+        source: Source,
         now: Instant,
     ) -> Option<Self> {
+        let is_news = source == Source::Watch || observed.target != Target::Finished;
         let mut pod = Self {
             uid: observed.uid.clone(),
             created_s: observed.created_s,
@@ -60,65 +70,75 @@ impl PodRequest {
                 Target::NoAddress => Some(known.and_then(|pod| pod.no_address_since).unwrap_or(now)),
                 Target::At(_) | Target::Forbidden(_) | Target::Finished => None,
             },
-            is_news: !is_listed || observed.target != Target::Finished || known.is_some_and(|pod| pod.is_news),
+            is_news: is_news || known.is_some_and(|pod| pod.is_news),
             notified: known.and_then(|pod| pod.notified.clone()),
-            unchecked: None,
-            rejected: known.and_then(|pod| pod.rejected.clone()),
+            filter: known.and_then(|pod| pod.filter.clone()),
         };
-        let request = match &observed.parsed {
+        match &observed.parsed {
             Parsed::None => return None,
-            Parsed::Invalid(_) => return Some(pod),
-            Parsed::Valid(request) => request.clone(),
-        };
-        let filter = |valid: &ValidRequest| valid.request.spec.filter.clone();
-        let new = ValidRequest { annotations: observed.annotations.clone(), request };
-        let proven = filter(&new).is_none() || pod.valid.as_ref().and_then(filter) == filter(&new);
-        match &pod.rejected {
-            _ if proven => (pod.valid, pod.rejected) = (Some(new), None),
-            Some((annotations, refusal)) if *annotations == new.annotations => {
-                pod.parsed = Parsed::Invalid(refusal.clone());
-            }
-            Some(_) | None => {
-                let since = known.and_then(|pod| Some(pod.unchecked.as_ref()?.1)).unwrap_or(now);
-                (pod.unchecked, pod.rejected) = (Some((new, since)), None);
+            // An invalid request loses its place among those that wait; a refusal is not forgotten.
+            Parsed::Invalid(_) => drop(pod.filter.take_if(|filter| matches!(filter, NewFilter::Pending { .. }))),
+            Parsed::Valid(request) => {
+                pod.ask(ValidRequest { annotations: observed.annotations.clone(), request: request.clone() }, now);
             }
         }
         Some(pod)
     }
 
+    /// A valid request is in force at once if it has no filter, or the same filter as the request in force.
+    fn ask(&mut self, new: ValidRequest, now: Instant) {
+        let filter = |valid: &ValidRequest| valid.request.spec.filter.clone();
+        if filter(&new).is_none() || self.valid.as_ref().and_then(filter) == filter(&new) {
+            (self.valid, self.filter) = (Some(new), None);
+            return;
+        }
+        self.filter = Some(match self.filter.take() {
+            Some(NewFilter::Refused { annotations, refusal }) if annotations == new.annotations => {
+                self.parsed = Parsed::Invalid(refusal.clone());
+                NewFilter::Refused { annotations, refusal }
+            }
+            Some(NewFilter::Pending { since, .. }) => NewFilter::Pending { valid: new, since },
+            Some(NewFilter::Refused { .. }) | None => NewFilter::Pending { valid: new, since: now },
+        });
+    }
+
     /// The request that waits for tcpdump's verdict on its filter.
     #[must_use]
     pub fn pending(&self) -> Option<&ValidRequest> {
-        self.unchecked.as_ref().map(|(valid, _)| valid)
+        self.pending_since().map(|(valid, _)| valid)
     }
 
-    /// Whether what is asked is what stands.
-    pub(super) fn is_in_force(&self) -> bool {
-        matches!(self.parsed, Parsed::Valid(_)) && self.unchecked.is_none()
+    /// The request that waits for tcpdump's verdict on its filter, and since when it waits.
+    pub(super) fn pending_since(&self) -> Option<(&ValidRequest, Instant)> {
+        match &self.filter {
+            Some(NewFilter::Pending { valid, since }) => Some((valid, *since)),
+            Some(NewFilter::Refused { .. }) | None => None,
+        }
     }
 
-    /// What waits for tcpdump's verdict waits behind all others.
+    /// The pending filter, if there is one, waits behind all others.
     pub(super) fn postpone(&mut self, now: Instant) {
-        if let Some((_, since)) = &mut self.unchecked {
+        if let Some(NewFilter::Pending { since, .. }) = &mut self.filter {
             *since = now;
         }
     }
 
-    /// Takes in tcpdump's verdict on a request, if it still waits for that. One that asks for something else by now has had its
-    /// turn, and waits behind all others: else who changes its filter again and again would be the only one to be compiled.
-    pub(super) fn judge(&mut self, judged: &ValidRequest, verdict: &Result<(), Refusal>, now: Instant) {
-        match &mut self.unchecked {
-            Some((valid, _)) if valid == judged => (),
-            Some((_, since)) => return *since = now,
-            None => return,
+    /// Takes in tcpdump's verdict on a filter. A pod that asks for something else by now had its turn, and waits behind all others:
+    /// otherwise a pod that changes its filter again and again would be the only one whose filter is compiled.
+    pub(super) fn resolve(&mut self, job: &FilterJob, verdict: &Result<(), Refusal>, now: Instant) {
+        if self.uid != job.uid || self.pending() != Some(&job.valid) {
+            return self.postpone(now);
         }
-        self.unchecked = None;
-        match verdict {
-            Ok(()) => self.valid = Some(judged.clone()),
+        let ValidRequest { annotations, .. } = job.valid.clone();
+        self.filter = match verdict {
+            Ok(()) => {
+                self.valid = Some(job.valid.clone());
+                None
+            }
             Err(refusal) => {
                 self.parsed = Parsed::Invalid(refusal.clone());
-                self.rejected = Some((judged.annotations.clone(), refusal.clone()));
+                Some(NewFilter::Refused { annotations, refusal: refusal.clone() })
             }
-        }
+        };
     }
 }

@@ -562,7 +562,7 @@ impl Node {
         assert_eq!(processes, running);
         assert!(self.captures.iter().map(|(stem, _)| stem).eq(&stems), "a capture is left that nobody asks for");
         assert!(self.processes.values().all(|process| self.files.contains_key(&process.stem)));
-        assert!(self.compiling.is_none());
+        assert!(self.compilation.is_none());
         assert_eq!(self.wake_at, None);
     }
 

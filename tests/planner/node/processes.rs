@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use packet_capture::core::{
     condition::StopReason,
+    desired::{FilterJob, NextFilter},
     name::{PodName, PodUid, Stem},
     notices::Notice,
     refusal::Refusal,
@@ -28,6 +29,15 @@ pub struct Process {
     pub term_at: Option<(Instant, StopReason)>,
     pub kill_at: Option<Instant>,
     pub dies_at: Option<Instant>,
+}
+
+/// A tcpdump that compiles a filter.
+pub struct Compilation {
+    job: FilterJob,
+    /// When it ends.
+    pub until: Instant,
+    /// What it says of the filter; `None`: it is ended before it can say anything.
+    verdict: Option<Result<(), Refusal>>,
 }
 
 /// The files of a stem.
@@ -197,26 +207,33 @@ impl Node {
     /// As the controller does it: one filter at a time is compiled, and that takes its time.
     pub(super) fn compile_filters(&mut self) {
         loop {
-            match self.compiling.take() {
-                Some((check, at, verdict)) if at <= self.now => {
-                    self.say(|| format!("compiled for {}: {verdict:?}", check.stem));
-                    self.desired.checked(&check, &verdict, self.now);
+            match self.compilation.take() {
+                Some(Compilation { job, until, verdict }) if until <= self.now => {
+                    self.say(|| format!("compiled for {}: {verdict:?}", job.stem));
+                    match &verdict {
+                        Some(verdict) => self.desired.resolve(&job, verdict, self.now),
+                        None => self.desired.postpone(&job, self.now),
+                    }
                 }
-                Some(compiling) => return self.compiling = Some(compiling),
+                Some(compilation) => return self.compilation = Some(compilation),
                 None => (),
             }
+            self.compile_at = None;
             if self.stopping {
                 return;
             }
-            self.compile_at = None;
-            let check = match self.desired.next_check(self.now) {
-                Ok(check) => check,
-                Err(at) => return self.compile_at = at,
+            let job = match self.desired.next_filter(self.now) {
+                NextFilter::Job(job) => job,
+                NextFilter::NotBefore(at) => return self.compile_at = Some(at),
+                NextFilter::None => return,
             };
-            let at = self.now + Duration::from_millis(self.random.below(3000));
-            let rejected = Refusal::FilterRejected { said: "no".into() };
-            let verdict = if self.random.one_in(3) { Err(rejected) } else { Ok(()) };
-            self.compiling = Some((check, at, verdict));
+            let until = self.now + Duration::from_millis(self.random.below(10_000));
+            let verdict = match self.random.below(6) {
+                0 | 1 => Some(Err(Refusal::FilterRejected { said: "no".into() })),
+                2 if self.faults => None,
+                _ => Some(Ok(())),
+            };
+            self.compilation = Some(Compilation { job, until, verdict });
         }
     }
 }

@@ -49,7 +49,7 @@ impl Node {
         self.server.hang_up();
         (self.captures, self.desired, self.seen) = (Captures::default(), Desired::default(), Seen::default());
         (self.crash_in, self.stopping, self.wake_at, self.settled) = (None, false, None, None);
-        (self.compiling, self.compile_at) = (None, None);
+        (self.compilation, self.compile_at) = (None, None);
         let now = self.moment();
         let remembered =
             entries.map(|entries| entries.iter().map(|entry| (entry.stem(), entry.remembered(now))).collect());
