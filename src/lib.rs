@@ -34,7 +34,7 @@
 //! | [`controller`] | the loop | all of these but `reading` |
 //! | [`cli`], [`config`] | the command line, the environment | `core`, `text` |
 //!
-//! One file, one secret: a process ID is known to [`process::tcpdump`] only, a capture's path to [`files::capture_dir`], a pod's JSON to
+//! One file, one secret: a process ID is known to `process/child.rs` only, a capture's path to [`files::capture_dir`], a pod's JSON to
 //! [`k8s::pod`], the wording of Events to [`text::notice`].
 //!
 //! # Glossary
@@ -134,6 +134,8 @@ pub mod kernel {
 
 /// tcpdump, and this process as the kubelet sees it.
 pub mod process {
+    mod child;
+    pub mod compiler;
     pub mod health;
     pub mod stderr;
     pub mod tcpdump;

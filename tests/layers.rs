@@ -41,7 +41,7 @@ const IMPURE: &[(&str, &str)] = &[
 ];
 
 /// A process ID is known to one file only.
-const PID_IN: &str = "src/process/tcpdump.rs";
+const PID_IN: &str = "src/process/child.rs";
 
 #[test]
 fn every_file_keeps_to_its_layer() {

@@ -1,7 +1,7 @@
 //! The loop: wait for one thing, record it, plan, carry out. Only here is the clock read for a decision.
 
 mod act;
-mod check;
+mod filters;
 mod own;
 mod settle;
 
@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     core::{
         captures::{Captures, Moment},
-        desired::{Desired, FilterJob, WatchEvent},
+        desired::{Desired, WatchEvent},
         disk::Disk,
         name::Stem,
         plan::Assessment,
@@ -34,7 +34,7 @@ use crate::{
         watch::{Failure, Watch},
     },
     kernel::{netlink, node_lock, signals::Signals},
-    process::{health::Health, tcpdump::Tcpdumps},
+    process::{compiler::Compiler, health::Health, tcpdump::Tcpdumps},
     text::notice,
 };
 
@@ -64,10 +64,7 @@ struct Controller {
     assessments: BTreeMap<Stem, Assessment>,
     disk: Disk,
     own: Own,
-    checking: Option<FilterJob>,
-    check_after: Option<Instant>,
-    /// How much had changed when there was no filter to compile, and when there will be one.
-    next_check: (u64, Option<Instant>),
+    compiler: Compiler,
     looked_at: Option<Instant>,
     /// What the last plan was made of, which left nothing to do; and when time alone makes something due.
     settled: Option<(Revision, Option<Instant>)>,
@@ -143,9 +140,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         assessments: BTreeMap::new(),
         disk: Disk::default(),
         own: Own::default(),
-        checking: None,
-        check_after: None,
-        next_check: (0, None),
+        compiler: Compiler::new(&config.tcpdump_options),
         looked_at: None,
         settled: None,
         shutdown: Shutdown::No,
@@ -205,15 +200,15 @@ impl Controller {
         for (uid, exit) in self.tcpdumps.reap() {
             self.take_exit(&uid, &exit);
         }
-        self.tcpdumps.reap_orphans();
+        self.tcpdumps.reap_orphans(&self.compiler);
         self.look_at_disk();
         self.look_at_addresses(LOOK_INTERVAL);
-        let checked_at = self.check_filters();
+        let compiler_at = self.compile_filters();
         let wake_at = self.settle();
         self.health.touch(self.desired.has_listed());
         let turn_at = Instant::now() + if self.needs_disk() { LOOK_INTERVAL } else { TURN_MAX };
         let stop_at = self.shutdown.deadline().unwrap_or(turn_at);
-        [wake_at, checked_at, Some(stop_at)].into_iter().flatten().fold(turn_at, Instant::min)
+        [wake_at, compiler_at, Some(stop_at)].into_iter().flatten().fold(turn_at, Instant::min)
     }
 
     /// Not at each word of the API server: what was seen within the last second is as good.

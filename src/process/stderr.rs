@@ -50,10 +50,9 @@ impl Stderr {
         self.unfiltered.as_deref()
     }
 
-    /// All of it that is kept, once the process is gone.
+    /// All that is kept of what was read.
     #[must_use]
-    pub fn into_text(mut self) -> String {
-        self.read();
+    pub fn text(&mut self) -> String {
         String::from_utf8_lossy(self.kept.make_contiguous()).into_owned()
     }
 }
@@ -152,7 +151,7 @@ mod tests {
         drop(end);
         stderr.read();
         assert_eq!(stderr.unfiltered(), Some(warning));
-        assert!(!stderr.into_text().contains("Warning"));
+        assert!(!stderr.text().contains("Warning"));
     }
 
     #[test]
