@@ -1,9 +1,9 @@
-//! Whose an address is: the live pods that report it, in the order in which they did, and the node itself. Pure.
+//! Which pod has an address: the live pods that claim the address, in the order of their claims, and the node itself. Pure.
 //!
-//! A pod's status can be written by whoever may patch it, so an address in it is a claim. The first pod that reports an address
-//! keeps it, and a later one gets nothing of it, so that who copies another pod's address neither reads its packets nor stops its
-//! capture. Where it is not known who was the first, nobody has it. In normal life two live pods report the same address only in
-//! the moment in which it passes from one to the other.
+//! A pod's status can be written by whoever may patch it, so an address in a status is a claim. The first pod that claims an address
+//! has it, and a later pod does not, so that a pod that copies another pod's address neither reads the other's packets nor stops the
+//! other's capture. Where the order of two claims is not known, no pod has the address. In normal life two live pods claim the same
+//! address only in the moment in which the address passes from one pod to the other.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,10 +12,10 @@ use std::{
 
 use crate::core::{name::Stem, refusal::Refusal, request::Target};
 
-/// When an address was reported: the number of the word that told it. What one list tells came at the same time.
+/// When an address was claimed: the number of the list or change that said so. All pods of a list claim at the same time.
 pub type Order = u64;
 
-/// Who reports which address.
+/// Which pod claims which address.
 #[derive(Debug, Default)]
 pub struct Claims {
     by_ip: HashMap<IpAddr, BTreeSet<(Order, Stem)>>,
@@ -23,7 +23,8 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// A pod reports these addresses now, and no others. Returns the pods for which that may change something, itself aside.
+    /// A pod claims these addresses from now on, and no others. `order` is the order of a claim that is new. Returns the other pods that
+    /// may gain or lose an address by that.
     pub fn set(&mut self, pod: &Stem, ips: &[IpAddr], order: impl Fn(IpAddr) -> Order) -> BTreeSet<Stem> {
         let before = self.by_pod.remove(pod).unwrap_or_default();
         let mut concerned = BTreeSet::new();
@@ -50,12 +51,12 @@ impl Claims {
         concerned
     }
 
-    /// Since when a pod has reported an address.
+    /// Since when a pod claims an address.
     pub fn since(&self, pod: &Stem, ip: IpAddr) -> Option<Order> {
         self.by_pod.get(pod)?.iter().find(|(known, _)| *known == ip).map(|(_, order)| *order)
     }
 
-    /// Where a pod is that reports to be there: nowhere, if one of the addresses is not its own.
+    /// Where a pod can be captured that reports `reported_target`: nowhere, if the pod does not have one of these addresses.
     pub fn target(&self, pod: &Stem, reported_target: &Target, node: &BTreeSet<IpAddr>) -> Target {
         let Target::At(ips) = reported_target else { return reported_target.clone() };
         let foreign = ips.iter().find_map(|ip| Some((ip, self.whose(pod, *ip, node)?)));
@@ -65,10 +66,10 @@ impl Claims {
         }
     }
 
-    /// Whose an address is, if not this pod's.
+    /// What an address is instead, if the pod does not have it.
     fn whose(&self, pod: &Stem, ip: IpAddr, node: &BTreeSet<IpAddr>) -> Option<&'static str> {
         match (self.since(pod, ip), node.contains(&ip)) {
-            // One that uses the node's network reports the node's addresses, and claims none.
+            // A pod that uses the node's network reports the node's addresses, and claims none.
             (None, true) => return None,
             (Some(_), true) => return Some("the node's own address"),
             (Some(_) | None, false) => (),
@@ -84,7 +85,7 @@ impl Claims {
         }
     }
 
-    /// Those that a change of who is first can concern: two that came at the same time can be many more.
+    /// The pods that a change of the first claim can concern: the first two, since a tie is a tie however many pods are in it.
     fn foremost(&self, ip: IpAddr) -> impl Iterator<Item = Stem> + use<'_> {
         self.by_ip.get(&ip).into_iter().flatten().take(2).map(|(_, pod)| pod.clone())
     }
