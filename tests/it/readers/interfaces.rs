@@ -25,7 +25,7 @@ const SETUP: &str = "
     ip link add vxlan0 type vxlan id 9 dstport 4789
     ip link add geneve0 type geneve id 9 remote 192.0.2.78
     ip link add kit0 type netkit peer name eth1 netns $peer
-    \"$0\" --exact interfaces::a_pods_interface_is_told_from_all_others_by_the_kernels_word --ignored --nocapture";
+    \"$0\" --exact readers::interfaces::a_pods_interface_is_told_from_all_others_by_the_kernels_word --ignored --nocapture";
 
 #[test]
 #[ignore = "needs root and iproute2"]
@@ -37,7 +37,8 @@ fn a_pods_interface_is_told_from_all_others_by_the_kernels_word() {
         let output = command.env("IT_NAMESPACE", "1").env("IT_PEER", &peer).output().unwrap();
         let _ = fs::remove_file(&peer);
         let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "{}{}", said(&output.stdout), said(&output.stderr));
+        let (out, error) = (said(&output.stdout), said(&output.stderr));
+        assert!(output.status.success() && out.contains(" 1 passed"), "{out}{error}");
         return;
     }
     let socket = UdpSocket::bind("[::]:0").unwrap();
