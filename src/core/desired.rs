@@ -205,21 +205,19 @@ impl Desired {
 
     /// Takes in that the owner of a pod was notified of a condition, whether the pod has a capture or not.
     pub fn notified(&mut self, stem: &Stem, condition: &Condition) {
-        if let Some(pod) = self.pods.requests.get_mut(stem) {
-            pod.notified = Some(condition.clone());
-            self.changes += 1;
-        }
+        let is_there = self.pods.update(stem, |pod| pod.notified = Some(condition.clone()));
+        self.changes += u64::from(is_there);
     }
 
     /// The request of the pod whose files have this stem, if the pod asks for anything.
     #[must_use]
     pub fn request_of(&self, stem: &Stem) -> Option<&PodRequest> {
-        self.pods.requests.get(stem)
+        self.pods.request(stem)
     }
 
     /// All requests, by the stem of their files.
     pub fn requests(&self) -> impl Iterator<Item = (&Stem, &PodRequest)> {
-        self.pods.requests.iter()
+        self.pods.requests()
     }
 
     /// Whether a pod exists and asks for nothing.

@@ -78,7 +78,7 @@ impl Desired {
     #[must_use]
     pub fn next_filter(&self, now: Instant) -> NextFilter {
         let (mut first, mut soonest) = (None, None::<Instant>);
-        for (stem, pod) in self.requests() {
+        for (stem, pod) in self.pods.pending() {
             let (Some((valid, since)), Target::At(ips)) = (pod.pending_since(), &pod.target) else { continue };
             if let Some(at) = self.turns.not_before(stem, now) {
                 soonest = Some(soonest.map_or(at, |soonest| soonest.min(at)));
@@ -100,17 +100,13 @@ impl Desired {
     /// Takes in tcpdump's verdict on a filter. A verdict on what is no longer asked changes nothing but the order of the turns.
     pub fn resolve(&mut self, job: &FilterJob, verdict: &Result<(), Refusal>, now: Instant) {
         self.take_turn(job, now);
-        if let Some(pod) = self.pods.requests.get_mut(&job.stem) {
-            pod.resolve(job, verdict, now);
-        }
+        self.pods.update(&job.stem, |pod| pod.resolve(job, verdict, now));
     }
 
     /// Takes in that a compilation came to no verdict: the filter waits behind all others.
     pub fn postpone(&mut self, job: &FilterJob, now: Instant) {
         self.take_turn(job, now);
-        if let Some(pod) = self.pods.requests.get_mut(&job.stem) {
-            pod.postpone(now);
-        }
+        self.pods.update(&job.stem, |pod| pod.postpone(now));
     }
 
     fn take_turn(&mut self, job: &FilterJob, now: Instant) {

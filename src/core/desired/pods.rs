@@ -18,7 +18,9 @@ use crate::core::{
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     /// The pods that ask for something, by the stem of their files.
-    pub(super) requests: BTreeMap<Stem, PodRequest>,
+    requests: BTreeMap<Stem, PodRequest>,
+    /// Those of them whose filter waits for a verdict: a node may have thousands of pods that ask for none.
+    pending: BTreeSet<Stem>,
     /// The pods that ask for nothing.
     pub(super) unannotated: HashSet<PodUid>,
     /// The addresses of all pods.
@@ -68,6 +70,7 @@ impl Pods {
         let mut changes = u64::from(self.unannotated.remove(&observed.uid));
         if self.requests.get(&stem).is_some_and(|pod| pod.uid == observed.uid) {
             self.requests.remove(&stem);
+            self.note_pending(&stem);
             changes += 1;
         }
         if self.uids.get(&stem) == Some(&observed.uid) {
@@ -75,6 +78,37 @@ impl Pods {
             changes += self.claim(&stem, &[], order, node);
         }
         changes
+    }
+
+    /// The request of the pod whose files have this stem.
+    pub(super) fn request(&self, stem: &Stem) -> Option<&PodRequest> {
+        self.requests.get(stem)
+    }
+
+    /// All requests.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (&Stem, &PodRequest)> {
+        self.requests.iter()
+    }
+
+    /// The requests whose filter waits for a verdict.
+    pub(super) fn pending(&self) -> impl Iterator<Item = (&Stem, &PodRequest)> {
+        self.pending.iter().filter_map(|stem| self.requests.get_key_value(stem))
+    }
+
+    /// Changes a request, if there is one. Returns whether there is.
+    pub(super) fn update(&mut self, stem: &Stem, change: impl FnOnce(&mut PodRequest)) -> bool {
+        let request = self.requests.get_mut(stem);
+        let is_there = request.map(change).is_some();
+        self.note_pending(stem);
+        is_there
+    }
+
+    fn note_pending(&mut self, stem: &Stem) {
+        if self.requests.get(stem).is_some_and(|pod| pod.pending().is_some()) {
+            self.pending.insert(stem.clone());
+        } else {
+            self.pending.remove(stem);
+        }
     }
 
     /// Since when a pod claims an address.
@@ -93,17 +127,19 @@ impl Pods {
     /// Returns whether it is new that the pod asks for nothing.
     fn insert(&mut self, observed: &ObservedPod, request: Option<PodRequest>) -> bool {
         let stem = Stem::of(&observed.name);
-        match request {
+        let is_news = match request {
             Some(request) => {
                 self.unannotated.remove(&observed.uid);
-                self.requests.insert(stem, request);
+                self.requests.insert(stem.clone(), request);
                 false
             }
             None => {
                 self.requests.remove(&stem);
                 self.unannotated.insert(observed.uid.clone())
             }
-        }
+        };
+        self.note_pending(&stem);
+        is_news
     }
 
     /// A pod claims these addresses, and no others: other pods may gain or lose one by that. Returns how many targets have changed.

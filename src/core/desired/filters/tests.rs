@@ -56,6 +56,7 @@ fn a_request_with_a_filter_is_in_force_when_tcpdump_has_compiled_it_and_the_one_
     let tcp = job(&desired).unwrap();
     accept(&mut desired, &tcp);
     assert_eq!((files(&desired, "a"), job(&desired)), (Some(6), None));
+    assert_eq!(desired.pods.pending().count(), 0, "a filter with a verdict is looked at no more");
     // The filter in force is not compiled again.
     observe(&mut desired, [change("7", "tcp")]);
     assert_eq!((files(&desired, "a"), job(&desired)), (Some(7), None));
