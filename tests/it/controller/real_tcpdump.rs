@@ -1,4 +1,4 @@
-//! The real tcpdump on addresses of a loopback device, in namespaces that go with the test's process.
+//! The real tcpdump on addresses of a loopback device. Each test runs in namespaces of its own, which end with the test's process.
 
 use std::{
     env,
@@ -24,12 +24,12 @@ const STRANGER: &str = "198.51.100.9";
 const POD_V6: &str = "2001:db8::7";
 const PEER_V6: &str = "2001:db8::8";
 
-/// Runs a test again as a process in a network and mount namespace of its own; says whether this is that process.
+/// Runs a test again as a process in its own network and mount namespace. Returns true in that process, and false in the first one.
 fn is_within_namespace(test: &str) -> bool {
     if env::var_os("IT_NAMESPACE").is_some() {
         return true;
     }
-    // Not addresses of the node, which no pod may have: local routes, which do as well for a socket. IPv6 wants to be told so.
+    // No pod may have an address of the node, so these are local routes. A socket can be bound to them; IPv6 needs a setting for that.
     let routes =
         [POD, PEER, STRANGER, POD_V6, PEER_V6].map(|ip| format!("ip route add local {ip} dev lo")).join(" && ");
     let addresses = format!("echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind && {routes}");
@@ -132,7 +132,7 @@ fn a_ring_goes_on_when_it_becomes_wider_and_narrower() {
         node.api.put(&captured("2"));
         next_tcpdump(&node, second);
         send_until_captured(&node, "in-the-third-ring");
-        // Three rings of one file each, and room for two: the oldest is the price.
+        // Three rings left one file each, and the new ring has room for two: the oldest is removed.
         let bytes = bytes(&node);
         assert!(holds(&bytes, "in-the-second-ring"));
         assert_eq!(node.paths("captres-web.pcap").len(), 2);
@@ -214,8 +214,8 @@ fn a_filter_narrows_what_is_captured_and_one_that_can_match_nothing_keeps_what_r
 
 #[test]
 #[ignore = "needs root and tcpdump"]
-fn a_count_of_packets_is_kept_to_the_packet() {
-    if is_within_namespace("a_count_of_packets_is_kept_to_the_packet") {
+fn a_packet_limit_is_kept_to_the_packet() {
+    if is_within_namespace("a_packet_limit_is_kept_to_the_packet") {
         let node = node();
         node.api.put(&captured("5").with("packets", "7"));
         let _controller = node.start_ready();
@@ -233,8 +233,8 @@ fn a_count_of_packets_is_kept_to_the_packet() {
 
 #[test]
 #[ignore = "needs root and tcpdump"]
-fn the_newest_file_of_a_ring_that_turned_stays_whatever_the_files_times_say() {
-    if is_within_namespace("the_newest_file_of_a_ring_that_turned_stays_whatever_the_files_times_say") {
+fn the_newest_file_of_a_ring_stays_the_newest_whatever_the_files_times_are() {
+    if is_within_namespace("the_newest_file_of_a_ring_stays_the_newest_whatever_the_files_times_are") {
         let node = node();
         let _controller = start(&node, "3");
         send_until_captured(&node, "the-very-first");
@@ -269,8 +269,8 @@ fn connect_over_ipv6() {
 
 #[test]
 #[ignore = "needs root and tcpdump"]
-fn the_least_that_may_be_kept_of_a_packet_has_tcps_flags_and_options_over_ipv6() {
-    if is_within_namespace("the_least_that_may_be_kept_of_a_packet_has_tcps_flags_and_options_over_ipv6") {
+fn the_smallest_snaplen_keeps_tcp_flags_and_options_over_ipv6() {
+    if is_within_namespace("the_smallest_snaplen_keeps_tcp_flags_and_options_over_ipv6") {
         let node = node();
         node.api.put(&web().asks("5").at(&[PEER_V6]).with("snaplen", "100"));
         let _controller = node.start_ready();
@@ -288,7 +288,7 @@ fn the_least_that_may_be_kept_of_a_packet_has_tcps_flags_and_options_over_ipv6()
         }
         let wide = packets.iter().any(|packet| packet.contains("mss ") && packet.contains("wscale "));
         assert!(wide, "the first packet's options, to the last: {told}");
-        // What is kept of the longest: the link type's header, and what was asked for.
+        // The longest record holds the link type's header and the snaplen that was asked for.
         let (bytes, mut at, mut longest) = (bytes(&node), 24, 0);
         while let Some(kept) = bytes.get(at + 8..at + 12) {
             let kept = u32::from_ne_bytes(kept.try_into().unwrap());
@@ -301,8 +301,8 @@ fn the_least_that_may_be_kept_of_a_packet_has_tcps_flags_and_options_over_ipv6()
 
 #[test]
 #[ignore = "needs root and tcpdump"]
-fn at_the_floor_of_the_disk_captures_stop_readable_and_they_go_on_above_twice_of_it() {
-    if is_within_namespace("at_the_floor_of_the_disk_captures_stop_readable_and_they_go_on_above_twice_of_it") {
+fn captures_stop_below_the_disks_low_watermark_and_go_on_above_the_high_watermark() {
+    if is_within_namespace("captures_stop_below_the_disks_low_watermark_and_go_on_above_the_high_watermark") {
         let node = node().with("MIN_FREE_MB", "6");
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", "size=20M", "tmpfs"]).arg(node.path("captures")).status();
@@ -312,7 +312,7 @@ fn at_the_floor_of_the_disk_captures_stop_readable_and_they_go_on_above_twice_of
         let first = next_tcpdump(&node, 0);
         let filler = node.path("captures").join("filler");
         fs::write(&filler, vec![0; 15_500_000]).unwrap();
-        // It would go on writing until it is ended.
+        // Without the controller tcpdump would go on writing.
         let message = until("the stop", || {
             send(POD, PEER, "at-the-floor");
             node.messages("web", "CaptureLowDisk").pop()
@@ -328,10 +328,10 @@ fn at_the_floor_of_the_disk_captures_stop_readable_and_they_go_on_above_twice_of
         );
         assert_readable(&node);
         assert!(holds(&bytes(&node), "before-the-floor"));
-        // Above the floor, and not twice above.
+        // The free space is above the low watermark and below the high one.
         fs::write(&filler, vec![0; 11_000_000]).unwrap();
         for look in 1..=2 {
-            // Touched after each look at the disk.
+            // The controller touches this file after it has read the free space.
             let touched = || fs::metadata(node.path("run/alive")).unwrap().modified().unwrap();
             let before = touched();
             until(&format!("look {look} at the disk"), || (touched() > before).then_some(()));
@@ -349,11 +349,9 @@ fn at_the_floor_of_the_disk_captures_stop_readable_and_they_go_on_above_twice_of
 
 #[test]
 #[ignore = "needs root and tcpdump"]
-fn a_filter_that_does_not_fit_into_the_kernel_is_refused_and_one_that_no_longer_does_is_not_gone_on_with() {
-    if is_within_namespace(
-        "a_filter_that_does_not_fit_into_the_kernel_is_refused_and_one_that_no_longer_does_is_not_gone_on_with",
-    ) {
-        // Bytes; the default before Linux 6.8. It is the namespace's own.
+fn a_filter_too_large_for_the_kernel_is_refused_and_stops_a_running_capture() {
+    if is_within_namespace("a_filter_too_large_for_the_kernel_is_refused_and_stops_a_running_capture") {
+        // In bytes: the default before Linux 6.8. Each network namespace has its own setting.
         let memory = |bytes: &str| fs::write("/proc/sys/net/core/optmem_max", bytes).unwrap();
         let filter = (1..=40).map(|n| format!("host {n:x}::{n:x}")).collect::<Vec<_>>().join("||");
         assert!(filter.len() <= 512);
@@ -383,8 +381,8 @@ fn a_filter_that_does_not_fit_into_the_kernel_is_refused_and_one_that_no_longer_
 
 #[test]
 #[ignore = "needs root and tcpdump"]
-fn where_a_pods_address_becomes_the_nodes_own_its_capture_stops_until_it_is_no_longer() {
-    if is_within_namespace("where_a_pods_address_becomes_the_nodes_own_its_capture_stops_until_it_is_no_longer") {
+fn a_capture_stops_while_its_pods_address_is_the_nodes_own() {
+    if is_within_namespace("a_capture_stops_while_its_pods_address_is_the_nodes_own") {
         let address = |what: &str| {
             let words = ["address", what, "198.51.100.7/32", "dev", "lo"];
             assert!(Command::new("ip").args(words).status().unwrap().success());
