@@ -2,7 +2,12 @@
 //!
 //! 0: success, or a stop by signal; 1: a failure, or a second signal; 2: invalid configuration or command line.
 
-use std::{env, io, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{Client, Config as KubeConfig, config::KubeConfigOptions};
@@ -40,7 +45,11 @@ fn main() -> ExitCode {
 fn control() -> ExitCode {
     // kube logs each failure itself, more than once; what matters of it is said by `watch`. RUST_LOG brings it back.
     let filter = env_logger::Env::default().default_filter_or("info,kube_client=off,kube_runtime=off,tower=off");
-    env_logger::Builder::from_env(filter).format_target(false).init();
+    let format = |line: &mut env_logger::fmt::Formatter, record: &log::Record<'_>| {
+        let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+        writeln!(line, "[{time} {:<5}] {}", record.level(), record.args())
+    };
+    env_logger::Builder::from_env(filter).format(format).init();
     let config = match Config::read(|name| env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => {

@@ -1,4 +1,6 @@
-//! The command line, the environment, and what it says when one of them does not fit.
+//! The command line and the environment: which error an invalid value gets.
+
+use k8s_openapi::jiff::Timestamp;
 
 use crate::support::node::Node;
 
@@ -12,7 +14,7 @@ fn help_and_version_go_to_standard_output() {
 }
 
 #[test]
-fn an_argument_that_is_not_known_is_exit_2_with_the_usage() {
+fn an_unknown_argument_is_exit_2_with_the_usage() {
     let node = Node::new();
     for arguments in [&["run"][..], &["--Help"], &[""], &["health", "--alive"], &["--version", "5"]] {
         let (code, out, error) = node.run(arguments);
@@ -24,7 +26,7 @@ fn an_argument_that_is_not_known_is_exit_2_with_the_usage() {
 }
 
 #[test]
-fn a_variable_that_does_not_fit_is_exit_2_with_a_sentence() {
+fn an_invalid_environment_variable_is_exit_2_with_a_sentence() {
     for (name, value, sentence) in [
         (
             "NODE_NAME",
@@ -42,6 +44,9 @@ fn a_variable_that_does_not_fit_is_exit_2_with_a_sentence() {
     ] {
         let (code, _, error) = Node::new().with(name, value).run(&[]);
         assert!(code == 2 && error.contains(sentence) && error.lines().count() == 1, "{code} {error}");
+        let (time, rest) = error.split_once(' ').unwrap();
+        assert!(time.strip_prefix('[').unwrap().parse::<Timestamp>().is_ok(), "an RFC 3339 time: {error}");
+        assert!(rest.starts_with("ERROR] environment variable"), "{error}");
     }
     let (code, _, error) = Node::new().without("NODE_NAME").run(&[]);
     assert!(
@@ -51,7 +56,7 @@ fn a_variable_that_does_not_fit_is_exit_2_with_a_sentence() {
 }
 
 #[test]
-fn a_place_that_cannot_be_used_is_exit_1_with_a_sentence() {
+fn a_directory_that_cannot_be_used_is_exit_1_with_a_sentence() {
     let node = Node::new();
     let not_a_directory = node.path("kubeconfig/captures").display().to_string();
     let missing = node.path("none").display().to_string();
@@ -66,7 +71,7 @@ fn a_place_that_cannot_be_used_is_exit_1_with_a_sentence() {
 }
 
 #[test]
-fn a_controller_that_does_not_run_is_neither_alive_nor_ready() {
+fn health_without_a_controller_is_neither_alive_nor_ready() {
     let node = Node::new();
     for arguments in [&["health"][..], &["health", "--ready"]] {
         let (code, _, error) = node.run(arguments);
