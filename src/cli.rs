@@ -1,6 +1,9 @@
 //! The command line: from arguments to a command, the --help texts, and the usage errors. Pure.
 
-use crate::{core::name::PodName, text::status::Format};
+use crate::{
+    core::name::{PodName, is_namespace, is_object_name},
+    text::status::Format,
+};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +109,7 @@ fn status(mut words: &[&str]) -> Result<Command, String> {
         words = match *words {
             [] => return Ok(Command::Status { namespace, format }),
             ["--help" | "-h", ..] => return Ok(Command::Say(STATUS)),
-            ["-n", name, ref rest @ ..] if is_label(name) => {
+            ["-n", name, ref rest @ ..] if is_namespace(name) => {
                 namespace = Some(name.to_owned());
                 rest
             }
@@ -141,22 +144,8 @@ fn copy(words: &[&str], follow: bool, help: &'static str) -> Result<Command, Str
 
 fn pod_name(text: &str) -> Option<PodName> {
     let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
-    let is_pod = is_label(namespace) && name.len() <= 253 && name.split('.').all(|part| is_label_of(part, 253));
+    let is_pod = is_namespace(namespace) && is_object_name(name);
     is_pod.then(|| PodName { namespace: namespace.to_owned(), name: name.to_owned() })
-}
-
-/// Whether this is a valid name of a namespace (an RFC 1123 label).
-fn is_label(text: &str) -> bool {
-    is_label_of(text, 63)
-}
-
-fn is_label_of(text: &str, bytes_max: usize) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    !text.is_empty()
-        && text.len() <= bytes_max
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 #[cfg(test)]

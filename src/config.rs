@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use crate::core::{annotations, limits::Limits};
+use crate::core::{annotations, limits::Limits, name};
 
 /// `MAX_FILES` may be at most this: file names have room for three digits.
 const FILES_MAX: u32 = 1000;
@@ -51,7 +51,8 @@ impl Config {
         let error = |name, expected| Error { name, value: env(name), expected };
         let node_expected =
             "the name of this node, as `kubectl get nodes` shows it (in a DaemonSet set it by fieldRef)";
-        let node = env("NODE_NAME").filter(|node| is_name(node)).ok_or(error("NODE_NAME", node_expected))?;
+        let node =
+            env("NODE_NAME").filter(|node| name::is_object_name(node)).ok_or(error("NODE_NAME", node_expected))?;
         let tcpdump_options = or("TCPDUMP_OPTIONS", TCPDUMP_OPTIONS);
         if !are_options(&tcpdump_options) {
             let expected = "a list of allowed options: -U -n -p -q -v --immediate-mode, -B KIB, -y TYPE, -Z USER (in place of -s \
@@ -90,7 +91,7 @@ fn limits(env: &impl Fn(&str) -> Option<String>) -> Result<Limits, Error> {
     let duration_max = time("MAX_DURATION", default.duration_max.unwrap_or_default(), time_or_none, true)?;
     let host_network_namespaces = env("HOST_NETWORK_NAMESPACES").unwrap_or_default();
     let host_network_namespaces = host_network_namespaces.split([',', ' ']).filter(|name| !name.is_empty());
-    if !host_network_namespaces.clone().all(is_name) {
+    if !host_network_namespaces.clone().all(name::is_namespace) {
         return Err(error("HOST_NETWORK_NAMESPACES", "a list of namespaces, separated by commas"));
     }
     let budget_mb = number("NODE_BUDGET_MB", default.budget_mb, "a number from 1 to 1000000", 1..=1_000_000)?;
@@ -152,12 +153,6 @@ fn are_options(text: &str) -> bool {
         }
     }
     true
-}
-
-/// Whether the API server would take this as the name of a node or namespace; nothing else goes into a field selector.
-fn is_name(text: &str) -> bool {
-    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
-    (1..=253).contains(&text.len()) && text.bytes().all(legal)
 }
 
 #[cfg(test)]

@@ -36,6 +36,23 @@ impl fmt::Display for PodName {
     }
 }
 
+/// Whether the API server takes `text` as the name of a pod or a node (RFC 1123: labels with dots between them).
+#[must_use]
+pub fn is_object_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// Whether the API server takes `text` as the name of a namespace (RFC 1123: one label).
+#[must_use]
+pub fn is_namespace(text: &str) -> bool {
+    text.len() <= 63 && is_label(text)
+}
+
+fn is_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
 /// What all file names of one capture begin with: `captres-<pod>` in namespace `default`, `captres-<pod>_<namespace>` elsewhere.
 ///
 /// `_` is legal in neither name, so no two pods share a stem.
@@ -64,10 +81,7 @@ impl Stem {
             Some((name, namespace)) => (name, namespace),
             None => (stem.strip_prefix(PREFIX)?, "default"),
         };
-        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let names_a_pod = !name.is_empty() && name.bytes().all(|b| legal(b) || b == b'.');
-        let names_a_namespace = !namespace.is_empty() && namespace.bytes().all(legal);
-        (names_a_pod && names_a_namespace).then(|| (Self(stem.to_owned()), digits))
+        (is_object_name(name) && is_namespace(namespace)).then(|| (Self(stem.to_owned()), digits))
     }
 
     /// The namespace of the pod whose stem this is.
@@ -154,6 +168,17 @@ mod tests {
     }
 
     #[test]
+    fn object_names_and_namespaces_are_those_of_rfc_1123() {
+        for name in ["a", "0", "web-1", "a.b", "web-1.prod.2", &"a".repeat(253)] {
+            assert!(is_object_name(name), "{name}");
+        }
+        for name in ["", "-a", "a-", "A", "a_b", "a..b", ".a", "a.", "a.-b", "a/b", "ä", &"a".repeat(254)] {
+            assert!(!is_object_name(name) && !is_namespace(name), "{name}");
+        }
+        assert!(is_namespace(&"n".repeat(63)) && !is_namespace(&"n".repeat(64)) && !is_namespace("a.b"));
+    }
+
+    #[test]
     fn files_that_belong_to_no_capture_have_no_stem() {
         for file in [
             ".state.json",
@@ -170,6 +195,8 @@ mod tests {
             "captres-../x.pcap0",
             "web.pcap0",
             "captres-web_pr.od.pcap0",
+            "captres--web.pcap0",
+            "captres-web..1.pcap0",
         ] {
             assert_eq!(Stem::of_file(file), None, "{file}");
         }
