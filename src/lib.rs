@@ -73,7 +73,7 @@
 //! - Nobody gets more than was asked for: one invalid value refuses all of them, and no filter widens a capture.
 //! - What runs stays in, what rests counts as its files only, and what finds no room is refused, the newest first. No namespace
 //!   has more than its share.
-//! - One writer per file name, one controller per node ([`kernel::node_lock`]).
+//! - One writer per file name, one controller per node (`kernel::node_lock`).
 //! - Every wait has a deadline, every retry a longest wait, every buffer a bound: named constants, each with its reason.
 //!
 //! # One thread
@@ -118,7 +118,7 @@ pub mod text {
 
 /// The API server.
 pub mod k8s {
-    pub mod events;
+    pub(crate) mod events;
     pub mod lookup;
     pub mod pod;
     pub mod watch;
@@ -128,8 +128,8 @@ pub mod k8s {
 pub mod kernel {
     pub mod memory;
     pub mod netlink;
-    pub mod node_lock;
-    pub mod signals;
+    pub(crate) mod node_lock;
+    pub(crate) mod signals;
 }
 
 /// tcpdump, and this process as the kubelet sees it.
@@ -137,7 +137,7 @@ pub mod process {
     mod child;
     pub mod compiler;
     pub mod health;
-    pub mod stderr;
+    pub(crate) mod stderr;
     pub mod tcpdump;
 }
 

@@ -31,6 +31,7 @@ use crate::{
     files::{capture_dir::CaptureDir, state_file::StateFile},
     k8s::{
         events::Events,
+        pod,
         watch::{Failure, Watch},
     },
     kernel::{netlink, node_lock, signals::Signals},
@@ -49,6 +50,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long the last Events may take after that. Together they stay below 10 s.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// How long a second controller of the node waits for the first one to end.
+const NODE_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Controller {
     config: Config,
@@ -119,7 +123,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
     let end = Signals::end().map_err(fatal("cannot listen for SIGTERM"))?;
     let children = Signals::children().map_err(fatal("cannot listen for SIGCHLD"))?;
     let claim = tokio::select! {
-        claim = node_lock::acquire(&config.node) => claim?,
+        claim = node_lock::acquire(&config.node, NODE_LOCK_TIMEOUT) => claim?,
         _ = end.arrived() => return Ok(ExitCode::SUCCESS),
     };
     let path = &config.capture_dir;
@@ -128,7 +132,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
     let health = health.map_err(fatal(&format!("cannot use RUN_DIR={}", config.run_dir.display())))?;
     // Without these, a pod that reports one of them could not be refused.
     netlink::addresses().map_err(fatal("cannot read the node's own addresses from the kernel (netlink)"))?;
-    let mut watch = Watch::new(client.clone(), &config.node, &config.limits);
+    let mut watch = Watch::new(client.clone(), &config.node);
     let mut controller = Controller {
         state: StateFile::at(&config.capture_dir),
         dir,
@@ -162,7 +166,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
             signals = end.arrived() => controller.stop(signals),
             _ = children.arrived() => (),
             event = watch.next(), if !controller.shutdown.is_asked() => match event {
-                Ok(event) => controller.observe(event),
+                Ok(event) => pod::watch_event(&event, &controller.config.limits).map_or((), |event| controller.observe(event)),
                 Err(failure) => controller.lose(&failure),
             },
             () = sleep_until(wake_at.into()) => (),
@@ -265,9 +269,9 @@ impl Controller {
 
     fn lose(&mut self, failure: &Failure) {
         self.desired.observe(WatchEvent::Disconnected, Instant::now());
-        if failure.failures.is_power_of_two() {
-            let Failure { error, hint, failures, retry_in } = failure;
-            let hint = hint.map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+        if failure.is_logged() {
+            let Failure { error, advice, failures, retry_in } = failure;
+            let hint = advice.map(|hint| format!("; hint: {hint}")).unwrap_or_default();
             self.outage_told = true;
             log::warn!(
                 "cannot watch the pods of node {}: {error}{hint}; trying again in {:.1} s (failure {failures}); kept: {}",

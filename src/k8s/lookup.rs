@@ -1,4 +1,4 @@
-//! Where a pod is whose capture is not on this node: asked of the API server when a verb finds nothing, to say what to do.
+//! Asks the API server on which node a pod runs, so that a verb that finds no capture on this node can say what to do.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::{
     text::format::with_causes,
 };
 
-/// How long the API server may take to answer; without its answer the message is shorter.
+/// How long the API server may take to answer. Without an answer the message is shorter.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is known of a pod that has no capture on `node`, as the end of a sentence that says so.
+/// What the API server knows of a pod without a capture on `node`, as the second half of the message "no capture of … on this node; …".
 pub async fn locate(client: Client, pod: &PodName, node: &str) -> String {
     let pods = Api::<Pod>::namespaced(client, &pod.namespace);
-    // Pods may be listed, and not got one by one.
+    // The ClusterRole allows `list` and not `get`.
     let params = ListParams::default().fields(&format!("metadata.name={}", pod.name));
     match timeout(ANSWER_TIMEOUT, pods.list(&params)).await {
         Ok(Ok(found)) => describe(found.items.first(), pod, node),

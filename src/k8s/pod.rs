@@ -1,7 +1,7 @@
-//! A pod's JSON: the few fields that a capture depends on, and where they say that the pod is. Nothing else knows the JSON.
+//! A pod's JSON: the few fields that a capture depends on. No other file knows the JSON.
 //!
-//! A slim type, for two reasons. A full `Pod` costs 166 kB of heap where this costs about 1 kB, nearly all of it `managedFields`.
-//! And whoever may create a pod chooses what is in it: what this costs has a bound, and no object fails to parse (`read`).
+//! The type is slim for two reasons. A full `Pod` costs 166 kB of heap, nearly all of it `managedFields`, and this type about 1 kB. And
+//! whoever may create a pod chooses its content: this type's size has a bound, and every object parses (`read`).
 
 mod read;
 
@@ -11,11 +11,13 @@ use k8s_openapi::{
     NamespaceResourceScope,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
+use kube::runtime::watcher::Event;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::core::{
     annotations,
+    desired::WatchEvent,
     limits::Limits,
     name::{PodName, PodUid},
     observed_pod::{self, ObservedPod, PodFields},
@@ -30,14 +32,13 @@ pub struct Pod {
     phase: String,
     ips: Vec<String>,
     host_ips: Vec<String>,
-    /// There are more than those.
+    /// The pod has more addresses than were kept.
     too_many_addresses: bool,
 }
 
 impl Pod {
-    /// The node that it was scheduled to; empty if it was not yet.
-    #[must_use]
-    pub fn node(&self) -> &str {
+    /// The node that the pod is scheduled to; empty if the pod is not scheduled yet.
+    pub(super) fn node(&self) -> &str {
         &self.node
     }
 
@@ -58,17 +59,27 @@ impl Pod {
         })
     }
 
-    /// Whether it asks for a capture, readably or not.
-    #[must_use]
-    pub fn asks(&self) -> bool {
+    /// Whether the pod has the annotation that asks for a capture, with a valid value or not.
+    pub(super) fn asks(&self) -> bool {
         self.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(annotations::ANNOTATION))
     }
 }
 
-/// What a pod asks for, and where it is. A pod without a UID or a name, which no API server has, is `None`.
+/// What a pod asks for, and its addresses. `None` if the pod has no UID or no name, which no API server sends.
 #[must_use]
 pub fn observed(pod: &Pod, limits: &Limits) -> Option<ObservedPod> {
     Some(observed_pod::observed(pod.fields()?, limits))
+}
+
+/// What an event of kube's watch says, for `desired`. `None` if its pod has no UID or no name.
+pub(crate) fn watch_event(event: &Event<Pod>, limits: &Limits) -> Option<WatchEvent> {
+    match event {
+        Event::Init => Some(WatchEvent::ListStarted),
+        Event::InitApply(pod) => observed(pod, limits).map(WatchEvent::ListItem),
+        Event::InitDone => Some(WatchEvent::ListDone),
+        Event::Apply(pod) => observed(pod, limits).map(WatchEvent::Applied),
+        Event::Delete(pod) => observed(pod, limits).map(WatchEvent::Deleted),
+    }
 }
 
 impl<'de> Deserialize<'de> for Pod {
@@ -150,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_where_its_status_says() {
+    fn a_pods_target_follows_from_its_status() {
         let target = |status| look(json!({ "status": status })).target;
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         assert_eq!(target(json!({})), Target::NoAddress);
@@ -164,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_not_the_pods_own_is_refused() {
+    fn a_pod_address_that_is_not_the_pods_own_is_refused() {
         let bad = [
             "127.0.0.1",
             "::1",
@@ -190,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_pods_addresses_are_known_whether_it_may_be_captured_or_not_and_never_more_than_two() {
+    fn a_live_pod_claims_at_most_two_addresses_whether_it_may_be_captured_or_not() {
         let claims = |json| look(json).claims.iter().map(ToString::to_string).collect::<Vec<_>>();
         let at = |ips: &[&str]| json!({"podIPs": ips.iter().map(|ip| json!({ "ip": ip })).collect::<Vec<_>>()});
         assert_eq!(claims(json!({"status": at(&["::ffff:10.0.0.1", "10.0.0.1", "fd00::1"])})), ["10.0.0.1", "fd00::1"]);
@@ -206,14 +217,14 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_network_is_refused_but_in_the_namespaces_named() {
+    fn a_host_network_pod_is_refused_outside_the_allowed_namespaces() {
         let pod = |namespace| json!({"metadata": {"namespace": namespace}, "spec": {"hostNetwork": true}, "status": {"podIP": "192.0.2.9", "hostIP": "192.0.2.9"}});
         assert_eq!(look(pod("default")).target, Target::Forbidden(Refusal::HostNetwork));
         assert_eq!(look(pod("trusted")).target, Target::At(vec!["192.0.2.9".parse().unwrap()]));
     }
 
     #[test]
-    fn an_object_of_any_shape_parses() {
+    fn a_pod_object_of_any_shape_parses() {
         for json in [
             json!({}),
             json!({"metadata": {"name": 5, "uid": [], "annotations": "x"}, "spec": {"hostNetwork": "yes"}, "status": {"podIPs": {"ip": 3}}}),

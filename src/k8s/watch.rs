@@ -1,7 +1,8 @@
-//! The watch on this node's pods: how it is opened, bounded in time, and opened anew after an error.
+//! The watch on this node's pods: how the stream is opened, bounded in time, and opened again after an error.
 //!
-//! One rule for every error: the stream is dropped, and after a wait of our own a new one lists all pods again. It replaces
-//! kube's retries, both shapes of 410 (kube never lists again after the one that answers the watch request) and half-finished lists.
+//! One rule holds for every error: the watch drops the stream, waits, and opens a new stream, which lists all pods again. The rule
+//! replaces kube's own retries and covers both shapes of 410 (kube never lists again after the 410 that answers the watch request)
+//! and half-finished lists.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -15,46 +16,41 @@ use kube::{
 };
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::{
-    core::{desired::WatchEvent, limits::Limits},
-    k8s::pod::{self, Pod},
-    text::format::with_causes,
-};
+use crate::{k8s::pod::Pod, text::format::with_causes};
 
-/// How long one watch request lasts, in seconds, before it is made anew. kube gives up a connection on which nothing came for 5 s
-/// longer, so a dead one is noticed sooner than with the default of 290 s.
+/// The duration of one watch request, in seconds. kube gives up a connection on which nothing came for 5 s longer, so it notices a
+/// dead connection sooner than with its default of 290 s.
 const WATCH_S: u32 = 120;
 
-/// The client's own read timeout: more than a watch may be silent, so that it only ends what hangs.
+/// The client's own read timeout. It is longer than a healthy watch may be silent, so it only ends a connection that hangs.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_S as u64 + 30);
 
-/// How long a list may make no progress: counted anew for each of its pods, so that many pages may take longer.
+/// How long a list may make no progress. Each pod of the list starts the time again, so a list of many pages may take longer.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Pods in one page of a list. The largest pod is 9.4 MB of JSON: etcd takes 1.5 MiB for one object, and the API server writes each
-/// `<` as six characters. kube holds a page's text three times at its peak, and an event's of a watch four times, so either takes
-/// some 35 MB of the 64 MiB that 16 captures leave of the container's limit; a page of two would take 58 MB (measured by
-/// `tests/it/hostile.rs`). A page that comes after its token expired (410) means a new list, as every error does.
+/// `<` as six characters. At its peak kube holds the text of a page three times and the text of a watch event four times, so either
+/// takes some 35 MB of the 64 MiB that 16 captures leave of the container's limit; a page of two pods would take 58 MB (measured by
+/// `tests/it/controller/hostile.rs`). A page whose token expired (410) leads to a new list, as every error does.
 pub const PAGE_SIZE: u32 = 1;
 
-/// How long a watch may go without a word. Bookmarks do not reach us, so a quiet node and a deaf connection look the same, and kube
-/// makes a silent watch anew without an error: only a list tells them apart.
-const QUIET_MAX: Duration = Duration::from_secs(300);
+/// How long a watch may be silent before the pods are listed again. kube passes no bookmarks on, and opens a silent watch again
+/// without an error, so a quiet node and a dead connection look the same. Only a list tells them apart.
+const SILENT_MAX: Duration = Duration::from_secs(300);
 
-/// The wait after a first error; it doubles with each further one.
+/// The wait after the first failure. It doubles with each further failure.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 
-/// The longest wait after an error.
+/// The longest wait after a failure, before jitter.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// After a watch that went on for as long as this, the next error counts as the first.
-const CALM: Duration = Duration::from_secs(60);
+/// A watch that lasted this long was healthy: the next failure counts as the first. The time runs from the end of the list, so
+/// lists that time out stay failures in a row (kube's `ResetTimerBackoff` counts from failure to failure, and would start again).
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
-/// The stream of words about the pods of one node.
-pub struct Watch {
-    client: Client,
-    node: String,
-    limits: Limits,
+/// The stream of watch events about the pods of one node.
+pub(crate) struct Watch {
+    open: Box<dyn Fn() -> Stream>,
     state: State,
     failures: u32,
 }
@@ -67,37 +63,45 @@ enum State {
 
 type Stream = BoxStream<'static, watcher::Result<Event<Pod>>>;
 
-/// Why there is no word for a while.
+/// Why the stream ended.
 #[derive(Debug)]
-pub struct Failure {
-    /// What went wrong.
+pub(crate) struct Failure {
+    /// What went wrong, for the log.
     pub error: String,
-    /// What to do about it, where that is known.
-    pub hint: Option<&'static str>,
-    /// Failures in a row, this one included.
+    /// What the operator can do about the error, if that is known.
+    pub advice: Option<&'static str>,
+    /// The number of failures in a row, including this failure.
     pub failures: u32,
-    /// When it is tried again.
+    /// The wait before the stream is opened again.
     pub retry_in: Duration,
 }
 
 impl Watch {
-    /// A watch on the pods of `node`, not opened yet.
-    #[must_use]
-    pub fn new(client: Client, node: &str, limits: &Limits) -> Self {
-        let state = State::Closed { open_at: Instant::now() };
-        Self { client, node: node.to_owned(), limits: limits.clone(), state, failures: 0 }
+    /// A watch on the pods of `node`. The first call of `next` opens the stream.
+    pub fn new(client: Client, node: &str) -> Self {
+        let node = format!("spec.nodeName={node}");
+        Self::with_opener(move || {
+            // A list is a consistent read by default, and must stay one: an older state from a cache would delete the files of
+            // a pod that was annotated a second ago.
+            let config = watcher::Config::default().fields(&node).timeout(WATCH_S).page_size(PAGE_SIZE);
+            watcher(Api::<Pod>::all(client.clone()), config).boxed()
+        })
     }
 
-    /// The next word. May be dropped and called again without losing one.
+    fn with_opener(open: impl Fn() -> Stream + 'static) -> Self {
+        Self { open: Box::new(open), state: State::Closed { open_at: Instant::now() }, failures: 0 }
+    }
+
+    /// The next event. The future may be dropped and `next` called again: no event is lost.
     ///
     /// # Errors
-    /// What made the stream end. The next call opens a new one, after a wait.
-    pub async fn next(&mut self) -> Result<WatchEvent, Failure> {
+    /// If the stream ended: why. The next call waits for `retry_in` and opens a new stream.
+    pub async fn next(&mut self) -> Result<Event<Pod>, Failure> {
         loop {
             let event = match &mut self.state {
                 State::Closed { open_at } => {
                     sleep_until(*open_at).await;
-                    self.state = State::Listing { stream: self.open(), give_up_at: Instant::now() + LIST_TIMEOUT };
+                    self.state = State::Listing { stream: (self.open)(), give_up_at: Instant::now() + LIST_TIMEOUT };
                     continue;
                 }
                 State::Listing { stream, give_up_at } => match timeout_at(*give_up_at, stream.next()).await {
@@ -112,7 +116,7 @@ impl Watch {
                 },
                 State::Watching { stream, list_at, .. } => match timeout_at(*list_at, stream.next()).await {
                     Ok(event) => {
-                        *list_at = Instant::now() + jittered(QUIET_MAX);
+                        *list_at = Instant::now() + jittered(SILENT_MAX);
                         event
                     }
                     Err(_) => {
@@ -123,60 +127,51 @@ impl Watch {
             };
             match event {
                 Some(Ok(event)) => {
-                    if let Some(event) = self.event(event) {
-                        return Ok(event);
+                    if let Event::InitDone = event {
+                        self.list_done();
                     }
+                    return Ok(event);
                 }
-                Some(Err(error)) => return Err(self.close(describe(&error), hint(&error))),
+                Some(Err(error)) => return Err(self.close(describe(&error), advice(&error))),
                 None => return Err(self.close("the stream ended".into(), None)),
             }
         }
     }
 
-    fn open(&self) -> Stream {
-        // A list is a consistent read by default, and must stay one: an older state from a cache would delete what was
-        // annotated a second ago.
-        let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node));
-        watcher(Api::<Pod>::all(self.client.clone()), config.timeout(WATCH_S).page_size(PAGE_SIZE)).boxed()
-    }
-
-    fn event(&mut self, event: Event<Pod>) -> Option<WatchEvent> {
-        let observed = |pod: &Pod| pod::observed(pod, &self.limits);
-        match event {
-            Event::Init => Some(WatchEvent::ListStarted),
-            Event::InitApply(pod) => observed(&pod).map(WatchEvent::ListItem),
-            Event::InitDone => {
-                let closed = State::Closed { open_at: Instant::now() };
-                self.state = match std::mem::replace(&mut self.state, closed) {
-                    State::Listing { stream, .. } | State::Watching { stream, .. } => {
-                        let now = Instant::now();
-                        State::Watching { stream, since: now, list_at: now + jittered(QUIET_MAX) }
-                    }
-                    closed @ State::Closed { .. } => closed,
-                };
-                Some(WatchEvent::ListDone)
+    fn list_done(&mut self) {
+        let now = Instant::now();
+        let closed = State::Closed { open_at: now };
+        self.state = match std::mem::replace(&mut self.state, closed) {
+            State::Listing { stream, .. } | State::Watching { stream, .. } => {
+                State::Watching { stream, since: now, list_at: now + jittered(SILENT_MAX) }
             }
-            Event::Apply(pod) => observed(&pod).map(WatchEvent::Applied),
-            Event::Delete(pod) => observed(&pod).map(WatchEvent::Deleted),
-        }
+            closed @ State::Closed { .. } => closed,
+        };
     }
 
-    fn close(&mut self, error: String, hint: Option<&'static str>) -> Failure {
-        let calm = matches!(&self.state, State::Watching { since, .. } if since.elapsed() >= CALM);
-        self.failures = if calm { 1 } else { self.failures.saturating_add(1) };
+    fn close(&mut self, error: String, advice: Option<&'static str>) -> Failure {
+        let healthy = matches!(&self.state, State::Watching { since, .. } if since.elapsed() >= HEALTHY_AFTER);
+        self.failures = if healthy { 1 } else { self.failures.saturating_add(1) };
         let retry_in = backoff(self.failures);
         self.state = State::Closed { open_at: Instant::now() + retry_in };
-        Failure { error, hint, failures: self.failures, retry_in }
+        Failure { error, advice, failures: self.failures, retry_in }
     }
 }
 
-/// 1, 2, 4 … seconds up to the maximum, give or take a quarter.
-fn backoff(failures: u32) -> Duration {
+impl Failure {
+    /// Whether the failure deserves a line in the log: the first, the second, the fourth, the eighth … in a row.
+    pub fn is_logged(&self) -> bool {
+        self.failures.is_power_of_two()
+    }
+}
+
+/// The wait after `failures` failures in a row: 1, 2, 4 … seconds up to the maximum, with jitter.
+pub(super) fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     jittered(BACKOFF_MIN.saturating_mul(1 << doublings).min(BACKOFF_MAX))
 }
 
-/// Give or take a quarter: the nodes of a cluster must not all come at the same time.
+/// `wait`, up to a quarter shorter or longer, so that the nodes of a cluster do not ask the API server at the same time.
 fn jittered(wait: Duration) -> Duration {
     let permille = RandomState::new().hash_one(0) % 1000;
     wait.mul_f64(0.75 + 0.0005 * permille as f64)
@@ -191,7 +186,7 @@ fn describe(error: &watcher::Error) -> String {
     }
 }
 
-fn hint(error: &watcher::Error) -> Option<&'static str> {
+fn advice(error: &watcher::Error) -> Option<&'static str> {
     match status(error)?.code {
         401 => Some("the service account's token was not accepted; is it mounted, and of this cluster?"),
         403 => Some("apply the ClusterRole and its binding in daemonset.yaml"),
@@ -211,15 +206,117 @@ fn status(error: &watcher::Error) -> Option<&kube::core::Status> {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use futures::stream;
+
     use super::*;
 
+    /// One step of a scripted stream.
+    enum Step {
+        ListStarts,
+        ListEnds,
+        Fails,
+        WaitsSeconds(u64),
+        Hangs,
+    }
+    use Step::{Fails, Hangs, ListEnds, ListStarts, WaitsSeconds};
+
+    type Opened = Rc<RefCell<Vec<Instant>>>;
+
+    /// A watch whose streams all follow `script`, and when each of them was opened.
+    fn scripted(script: fn() -> Vec<Step>) -> (Watch, Opened) {
+        let opened = Opened::default();
+        let times = opened.clone();
+        let watch = Watch::with_opener(move || {
+            times.borrow_mut().push(Instant::now());
+            stream::iter(script()).filter_map(play).boxed()
+        });
+        (watch, opened)
+    }
+
+    async fn play(step: Step) -> Option<watcher::Result<Event<Pod>>> {
+        match step {
+            ListStarts => Some(Ok(Event::Init)),
+            ListEnds => Some(Ok(Event::InitDone)),
+            Fails => Some(Err(forbidden())),
+            WaitsSeconds(s) => {
+                tokio::time::sleep(Duration::from_secs(s)).await;
+                None
+            }
+            Hangs => std::future::pending().await,
+        }
+    }
+
+    fn forbidden() -> watcher::Error {
+        let status = serde_json::json!({"status": "Failure", "message": "no", "reason": "Forbidden", "code": 403});
+        watcher::Error::WatchError(Box::new(serde_json::from_value(status).unwrap()))
+    }
+
+    /// The next `n` failures; events are passed over.
+    async fn failures(watch: &mut Watch, n: usize) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        while failures.len() < n {
+            failures.extend(watch.next().await.err());
+        }
+        failures
+    }
+
+    fn seconds_between(opened: &Opened) -> Vec<f64> {
+        opened.borrow().windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect()
+    }
+
     #[test]
-    fn the_wait_doubles_from_1_s_to_30_s_give_or_take_a_quarter() {
+    fn the_backoff_doubles_from_1_s_to_30_s_with_a_quarter_of_jitter() {
         for (failures, wait_s) in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 16.0), (6, 30.0), (100, 30.0)] {
             for _ in 0..100 {
                 let wait = backoff(failures).as_secs_f64();
                 assert!((wait_s * 0.75..=wait_s * 1.25).contains(&wait), "{failures}: {wait}");
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_fail_before_or_after_the_list_are_failures_in_a_row_and_opened_ever_later() {
+        for script in [|| vec![Fails], || vec![ListStarts, ListEnds, Fails]] {
+            let (mut watch, opened) = scripted(script);
+            let failures = failures(&mut watch, 5).await;
+            assert_eq!(failures.iter().map(|failure| failure.failures).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+            assert_eq!(failures.iter().map(Failure::is_logged).collect::<Vec<_>>(), [true, true, false, true, false]);
+            assert_eq!(failures[0].error, "no (403 Forbidden)");
+            assert!(failures[0].advice.unwrap().contains("ClusterRole"));
+            for (failure, waited_s) in failures.iter().zip(seconds_between(&opened)) {
+                assert!((failure.retry_in.as_secs_f64() - waited_s).abs() < 0.01, "{failure:?} {waited_s}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_after_a_healthy_watch_counts_as_the_first() {
+        let healthy = || vec![ListEnds, WaitsSeconds(60), Fails];
+        let short = || vec![ListEnds, WaitsSeconds(59), Fails];
+        for (script, expected) in [(healthy as fn() -> Vec<Step>, 1), (short, 3)] {
+            assert_eq!(failures(&mut scripted(script).0, 3).await[2].failures, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_without_progress_is_given_up_after_60_s_and_fails_again_in_a_row() {
+        let (mut watch, opened) = scripted(|| vec![ListStarts, WaitsSeconds(59), ListStarts, Hangs]);
+        let failures = failures(&mut watch, 2).await;
+        assert_eq!(failures[0].error, "the list of pods made no progress for 60 s");
+        assert_eq!(failures[1].failures, 2);
+        let waited_s = seconds_between(&opened)[0] - failures[0].retry_in.as_secs_f64();
+        assert!((119.0..119.1).contains(&waited_s), "progress starts the time again: {waited_s}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_watch_lists_again_without_a_failure() {
+        let (mut watch, opened) = scripted(|| vec![ListEnds, Hangs]);
+        for _ in 0..3 {
+            assert!(matches!(watch.next().await, Ok(Event::InitDone)));
+        }
+        let waits = seconds_between(&opened);
+        assert!(waits.len() == 2 && waits.iter().all(|wait_s| (225.0..=375.0).contains(wait_s)), "{waits:?}");
     }
 }

@@ -1,15 +1,15 @@
-//! Who is killed first when memory runs out.
+//! Which process the kernel kills first when memory runs out.
 
 use std::{fs, io};
 
-/// What makes a kill for lack of memory take this process first (proc_pid_oom_score_adj(5)): the most that there is.
+/// The highest score: the kernel kills the process with this score first (proc_pid_oom_score_adj(5)).
 const OOM_SCORE_MAX: &str = "1000";
 
-/// Where the kernel kills a single process for memory, it is this one and no capture. With cgroup v2 the kubelet has the whole
-/// container killed, so a bound on what may run is needed beside this. Raising the score needs no privilege.
+/// Makes the kernel kill `process` (a process ID or `self`) before any capture when memory runs out. With cgroup v2 the kubelet makes the
+/// kernel kill the whole container, so the number of processes needs a bound as well. Raising the score needs no privilege.
 ///
 /// # Errors
-/// If it cannot be written: then the kernel chooses by size.
+/// If the score cannot be written: the kernel then chooses by size.
 pub fn goes_first(process: &str) -> io::Result<()> {
     fs::write(format!("/proc/{process}/oom_score_adj"), OOM_SCORE_MAX)
 }

@@ -1,6 +1,6 @@
-//! What the kernel says of this network namespace's interfaces and addresses, over rtnetlink. The only file that knows its format.
+//! Interfaces and addresses of this network namespace, read from the kernel over rtnetlink. Only this file knows the format.
 //!
-//! To read needs no capability. An answer is not trusted to be well formed: what a length does not bear out is left out.
+//! Reading needs no capability. The parser does not trust the answer: an attribute or message with a wrong length is left out.
 
 use std::{
     collections::BTreeSet,
@@ -23,10 +23,10 @@ use rustix::{
 /// The most that the kernel puts into one datagram of a dump (`NLMSG_GOODSIZE` and, since Linux 4.4, 32 KiB at the most).
 const DATAGRAM_BYTES_MAX: usize = 32_768;
 
-/// How often the addresses are listed that change meanwhile.
+/// How often the addresses are listed if they change during the listing.
 const DUMPS_MAX: usize = 5;
 
-/// How long one answer may take in all. The kernel answers within the call that asks, so this only ends what hangs.
+/// How long one answer may take in total. The kernel answers during the call that asks, so the timeout only ends a hang.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The most addresses that are read: a node with IPVS has one for each Service, some ten thousand at the most.
@@ -58,16 +58,16 @@ const IFLA_LINK_NETNSID: u16 = 37;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 
-/// An interface, as far as it matters here.
+/// An interface: the part that matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// What the kernel made it as, such as `veth` or `openvswitch`; empty for a network card and for the loopback device.
+    /// The kind of the interface, such as `veth` or `openvswitch`. Empty for a network card and for the loopback device.
     pub kind: String,
-    /// Its other end, or what it lies upon, is in another network namespace.
+    /// The other end, or the lower device, is in another network namespace.
     pub leads_elsewhere: bool,
 }
 
-/// The interface of this index; `None` if there is none.
+/// The interface with this index. `None` if there is none.
 ///
 /// # Errors
 /// If the kernel could not be asked, or its answer could not be understood.
@@ -101,7 +101,7 @@ pub fn link(index: u32) -> io::Result<Option<Link>> {
 /// All addresses of this network namespace.
 ///
 /// # Errors
-/// If the kernel could not be asked, or its answer is not whole.
+/// If the kernel could not be asked, or its answer is incomplete.
 pub fn addresses() -> io::Result<BTreeSet<IpAddr>> {
     let mut result = try_addresses();
     for _ in 1..DUMPS_MAX {
@@ -124,7 +124,7 @@ fn try_addresses() -> io::Result<BTreeSet<IpAddr>> {
     }
 }
 
-/// Adds the addresses of one datagram; says whether it was the last.
+/// Adds the addresses of one datagram. Returns whether the datagram was the last one.
 fn read_addresses(datagram: &[u8], found: &mut BTreeSet<IpAddr>) -> io::Result<bool> {
     for Message { kind, is_interrupted, body } in messages(datagram) {
         if is_interrupted {
@@ -160,7 +160,7 @@ fn read_link(body: &[u8]) -> Option<(u32, Link)> {
     Some((index, link))
 }
 
-/// The address of the interface itself: on one that leads to a single other one, `IFA_ADDRESS` is the other's.
+/// The interface's own address. On a point-to-point interface `IFA_ADDRESS` is the address of the other end.
 fn read_address(body: &[u8]) -> Option<IpAddr> {
     let of = |wanted| attributes(body.get(ADDRESS_HEADER_BYTES..)?).find(|(kind, _)| *kind == wanted);
     let (_, address) = of(IFA_LOCAL).or_else(|| of(IFA_ADDRESS))?;
@@ -174,7 +174,7 @@ fn read_address(body: &[u8]) -> Option<IpAddr> {
 
 struct Message<'a> {
     kind: u16,
-    /// What is listed changed meanwhile, so that some of it may be lacking (`NLM_F_DUMP_INTR`).
+    /// The listed objects changed during the listing, so some may be missing (`NLM_F_DUMP_INTR`).
     is_interrupted: bool,
     body: &'a [u8],
 }
@@ -200,7 +200,7 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// Everything begins at a multiple of four.
+/// Rounds up to a multiple of four: every message and attribute begins at one.
 fn aligned(length: usize) -> Option<usize> {
     length.checked_next_multiple_of(4)
 }
@@ -215,21 +215,21 @@ fn unreadable() -> io::Error {
 }
 
 fn ask(kind: u16, flags: u16, body: &[u8]) -> io::Result<OwnedFd> {
-    // Without a protocol it is NETLINK_ROUTE.
+    // Without a protocol the socket speaks NETLINK_ROUTE.
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_TIMEOUT))?;
     let length = u32::try_from(MESSAGE_HEADER_BYTES + body.len()).map_err(io::Error::other)?;
     let mut request = Vec::from(length.to_ne_bytes());
     request.extend(kind.to_ne_bytes());
     request.extend((NLM_F_REQUEST | flags).to_ne_bytes());
-    // The sequence number and the sender's port, which a socket of one question does not need.
+    // Sequence number and sender's port: a socket for one question needs neither.
     request.extend([0; 8]);
     request.extend(body);
     sendto(&socket, &request, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
     Ok(socket)
 }
 
-/// One datagram of the answer. Only the kernel is listened to: any process may send to the socket.
+/// One datagram of the answer. Datagrams from other processes are ignored: any process may send to the socket.
 fn receive(socket: &OwnedFd, give_up_at: Instant) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     while Instant::now() < give_up_at {

@@ -1,7 +1,8 @@
-//! One controller per node: a name in the kernel that only one can hold, and every tcpdump of its own holds with it.
+//! The lock that allows one controller per node. The lock is a name in the kernel: one controller holds it, and so does each tcpdump
+//! that this controller started.
 //!
-//! The name is that of an abstract unix socket, so no file can be stale. It is free again when the last process with a copy of the
-//! socket is gone: not before the last writer of an earlier controller.
+//! The name is that of an abstract Unix socket, so no lock file can be stale. The kernel frees the name when the last process with a
+//! copy of the socket ends, so the next controller waits for every tcpdump that still writes.
 
 use std::{
     io,
@@ -15,25 +16,23 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-/// How long a second controller waits for the first one to go.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a waiting controller tries again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often it looks meanwhile.
-const INTERVAL: Duration = Duration::from_millis(500);
-
-/// As much of a node's name as the name of a socket (107 bytes) has room for.
+/// The longest part of a node's name that is used, in bytes: the name of a socket has room for 107.
 const NODE_BYTES_MAX: usize = 80;
 
-/// Takes the name of a node's controller, as soon as no other controller and no tcpdump of one is left.
+/// Waits until no other controller of the node and no tcpdump of another controller is left, for `timeout` at most, and holds the
+/// name of the node's controller. The lock is released when the last copy of the returned descriptor is closed.
 ///
 /// # Errors
-/// If one is still there after a minute, or there can be no such name: a sentence that says so.
-pub async fn acquire(node: &str) -> Result<OwnedFd, String> {
-    let give_up_at = Instant::now() + TIMEOUT;
-    let mut told = false;
+/// If another process still holds the name after `timeout`, or if the kernel refuses the name: a sentence that says so.
+pub async fn acquire(node: &str, timeout: Duration) -> Result<OwnedFd, String> {
+    let give_up_at = Instant::now() + timeout;
+    let mut logged = false;
     loop {
-        match try_claim(node) {
-            Ok(claim) => return Ok(claim),
+        match try_acquire(node) {
+            Ok(lock) => return Ok(lock),
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
                 return Err(format!("cannot make the socket that stands for the controller of node {node}: {error}"));
             }
@@ -41,22 +40,22 @@ pub async fn acquire(node: &str) -> Result<OwnedFd, String> {
                 return Err(format!(
                     "another controller of node {node}, or a tcpdump that one left, is still there after {} s; \
                      `ss -xap | grep packet-capture/` names it; nothing was touched",
-                    TIMEOUT.as_secs()
+                    timeout.as_secs()
                 ));
             }
-            Err(_) if !told => {
+            Err(_) if !logged => {
                 log::warn!(
                     "waiting for another controller of this node, or a tcpdump that one left, to end node={node}"
                 );
-                told = true;
+                logged = true;
             }
             Err(_) => (),
         }
-        sleep(INTERVAL).await;
+        sleep(RETRY_INTERVAL).await;
     }
 }
 
-fn try_claim(node: &str) -> io::Result<OwnedFd> {
+fn try_acquire(node: &str) -> io::Result<OwnedFd> {
     let node = &node[..node.floor_char_boundary(NODE_BYTES_MAX)];
     let address = SocketAddr::from_abstract_name(format!("packet-capture/{node}"))?;
     Ok(UnixDatagram::bind_addr(&address)?.into())
@@ -66,16 +65,32 @@ fn try_claim(node: &str) -> io::Result<OwnedFd> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_name_is_free_when_the_last_copy_of_its_socket_is_closed() {
+    const TIMEOUT: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_node_lock_is_free_when_the_last_copy_of_its_socket_is_closed_and_given_up_after_the_timeout() {
         let node = format!("{}-{}", "n".repeat(250), std::process::id());
-        let other = try_claim("another-node").unwrap();
-        let first = try_claim(&node).unwrap();
+        let _other = acquire("another-node", TIMEOUT).await.unwrap();
+        let first = acquire(&node, TIMEOUT).await.unwrap();
         let copy = first.try_clone().unwrap();
-        assert_eq!(try_claim(&node).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
-        assert_eq!(try_claim(&node).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop((copy, other));
-        try_claim(&node).unwrap();
+        let started = Instant::now();
+        let error = acquire(&node, TIMEOUT).await.unwrap_err();
+        assert_eq!(started.elapsed().as_secs(), 60);
+        assert!(error.contains(&format!("another controller of node {node}, or a tcpdump that one left")), "{error}");
+        assert!(error.contains("still there after 60 s") && error.contains("nothing was touched"), "{error}");
+        drop(copy);
+        acquire(&node, TIMEOUT).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_controller_gets_the_node_lock_once_it_is_released() {
+        let node = format!("released-{}", std::process::id());
+        let first = acquire(&node, TIMEOUT).await.unwrap();
+        let (second, ()) = tokio::join!(acquire(&node, TIMEOUT), async {
+            sleep(TIMEOUT / 2).await;
+            drop(first);
+        });
+        second.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Signals as pipes: a child has ended, or this process is asked to.
+//! Signals as pipes: SIGCHLD when a child has ended, SIGTERM and SIGINT when this process must end.
 
 use std::{io, os::unix::net::UnixStream as StdUnixStream};
 
@@ -8,25 +8,25 @@ use signal_hook::{
 };
 use tokio::net::UnixStream;
 
-/// The pipe of one or more signals.
+/// A pipe that gets one byte for each arrived signal.
 #[derive(Debug)]
 pub struct Signals {
     pipe: UnixStream,
 }
 
 impl Signals {
-    /// Tells when a child has ended.
+    /// SIGCHLD: a child has ended.
     ///
     /// # Errors
-    /// If the pipe cannot be made.
+    /// If the pipe cannot be created.
     pub fn children() -> io::Result<Self> {
         Self::of(&[SIGCHLD])
     }
 
-    /// Tells when this process is asked to end.
+    /// SIGTERM and SIGINT: this process must end.
     ///
     /// # Errors
-    /// If the pipe cannot be made.
+    /// If the pipe cannot be created.
     pub fn end() -> io::Result<Self> {
         Self::of(&[SIGTERM, SIGINT])
     }
@@ -40,12 +40,12 @@ impl Signals {
         Ok(Self { pipe: UnixStream::from_std(read)? })
     }
 
-    /// Waits until at least one signal has come since the last call. Returns how many, which for SIGCHLD means nothing: several
-    /// children can end in one. May be dropped and called again without losing one.
+    /// Waits until at least one signal has arrived since the last call. Returns the number of signals; for SIGCHLD it does not count
+    /// children, as several can end with one signal. The future may be dropped and the method called again: no signal is lost.
     pub async fn arrived(&self) -> usize {
         let mut buffer = [0; 256];
         loop {
-            // Neither can fail: both ends are this process's own, and stay open.
+            // Waiting and reading cannot fail: this process has both ends of the pipe and keeps them open.
             if self.pipe.readable().await.is_err() {
                 std::future::pending::<()>().await;
             }

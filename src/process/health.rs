@@ -1,4 +1,4 @@
-//! Alive and ready, as two files: `alive` is touched by every turn of the loop, `ready` is made at the first complete list.
+//! Liveness and readiness as two files in RUN_DIR: each turn of the loop touches `alive`, and the first complete list creates `ready`.
 
 use std::{
     fs::{self, File},
@@ -7,15 +7,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// A loop that has not turned for as long as this hangs. It turns every 10 s at least.
+/// A loop without a turn for this long hangs. It turns at least every 10 s.
 const ALIVE_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// How often `alive` is touched at the most.
+/// The shortest time between two touches of `alive`.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The two files, as the controller keeps them.
+/// The two files, written by the controller.
 #[derive(Debug)]
-pub struct Health {
+pub(crate) struct Health {
     dir: PathBuf,
     touched_at: Option<Instant>,
     ready: bool,
@@ -23,10 +23,10 @@ pub struct Health {
 }
 
 impl Health {
-    /// Neither alive nor ready, whatever an earlier process left.
+    /// Removes the files of an earlier process: the controller is neither alive nor ready yet.
     ///
     /// # Errors
-    /// If the directory cannot be made, or a file of an earlier process cannot be removed.
+    /// If the directory cannot be created, or a file of an earlier process cannot be removed.
     pub fn begin(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         for name in ["alive", "ready"] {
@@ -38,7 +38,8 @@ impl Health {
         Ok(Self { dir: dir.to_owned(), touched_at: None, ready: false, failing: false })
     }
 
-    /// Says that the loop turns, and whether a complete list was seen. A failure to say so is what the probe will notice.
+    /// Touches `alive`, and creates `ready` if the controller has seen a complete list. A failure is logged, and the kubelet's probe
+    /// then fails.
     pub fn touch(&mut self, ready: bool) {
         if self.touched_at.is_none_or(|touched_at| touched_at.elapsed() >= TOUCH_INTERVAL) {
             self.write("alive");
@@ -59,10 +60,10 @@ impl Health {
     }
 }
 
-/// What the probes ask: whether the controller's loop turns, and, if that is asked too, whether it has seen a complete list.
+/// The probes: whether the controller's loop turns, and, if `ready`, whether the controller has seen a complete list.
 ///
 /// # Errors
-/// If it is not so: the reason.
+/// If not: the reason, as a sentence.
 pub fn check(dir: &Path, ready: bool) -> Result<(), String> {
     let alive = fs::metadata(dir.join("alive")).and_then(|file| file.modified());
     let modified = alive.map_err(|error| format!("not alive: {}: {error}", dir.join("alive").display()))?;
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alive_is_a_loop_that_turned_within_a_minute_and_ready_one_that_saw_a_list() {
+    fn health_is_alive_for_a_minute_after_a_turn_and_ready_after_a_list() {
         let dir = std::env::temp_dir().join(format!("packet-capture-health-{}", std::process::id()));
         let mut health = Health::begin(&dir).unwrap();
         assert!(check(&dir, false).is_err());

@@ -1,4 +1,4 @@
-//! What a tcpdump says on standard error: read only as far as it has come, and understood.
+//! The standard error of a tcpdump: read without waiting, and parsed for counts, the last line and kernel-filter warnings.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,13 +9,13 @@ use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::core::request::Counts;
 
-/// How much of it is kept: enough for tcpdump's last words, too little to matter.
+/// How much of the text is kept, in bytes: enough for tcpdump's last lines, too little to matter.
 const BYTES_MAX: usize = 4096;
 
-/// How much of it is read in one go, so that one that never stops talking delays nobody: as much as a pipe holds.
+/// How much is read in one call, in bytes: as much as a pipe holds. So a tcpdump that floods standard error delays nobody.
 const BYTES_PER_TURN: usize = 65_536;
 
-/// The end of what a tcpdump has said so far.
+/// The reading end of a tcpdump's standard error, and the end of the text so far.
 #[derive(Debug)]
 pub struct Stderr {
     pipe: PipeReader,
@@ -24,17 +24,17 @@ pub struct Stderr {
 }
 
 impl Stderr {
-    /// One that nothing has been said into, and what is to be a process's standard error.
+    /// A new pipe: the reading end, and the writing end for the process.
     ///
     /// # Errors
-    /// If there can be no more pipes.
+    /// If the kernel makes no more pipes.
     pub fn pipe() -> io::Result<(Self, PipeWriter)> {
         let (pipe, end) = io::pipe()?;
         fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
         Ok((Self { pipe, kept: VecDeque::new(), unfiltered: None }, end))
     }
 
-    /// Reads what has come.
+    /// Reads what the process has written so far.
     pub fn read(&mut self) {
         let unfiltered = &mut self.unfiltered;
         read_available(&mut self.pipe, &mut self.kept, |kept| {
@@ -44,8 +44,7 @@ impl Stderr {
         });
     }
 
-    /// Why the kernel does not filter for it, if it has said so: then every packet of the node is copied to it.
-    #[must_use]
+    /// Why the kernel does not filter for this tcpdump, if tcpdump has warned so: every packet of the node is then copied to tcpdump.
     pub fn unfiltered(&self) -> Option<&str> {
         self.unfiltered.as_deref()
     }
@@ -57,7 +56,8 @@ impl Stderr {
     }
 }
 
-/// Shows `look` all that is kept after each piece, so that a chatterer cannot push out what it said before.
+/// Reads what is available into `kept`. Calls `look` with the kept text after each piece, so that later text cannot push an unseen
+/// line out.
 fn read_available(from: &mut impl Read, kept: &mut VecDeque<u8>, mut look: impl FnMut(&[u8])) {
     let mut buffer = [0; 4096];
     for _ in 0..BYTES_PER_TURN / buffer.len() {
@@ -71,8 +71,7 @@ fn read_available(from: &mut impl Read, kept: &mut VecDeque<u8>, mut look: impl 
     }
 }
 
-/// What tcpdump said last, but for its counts and what it says at every start.
-#[must_use]
+/// The last line of tcpdump's text, without its counts and without the lines that it writes at every start. Empty if there is none.
 pub fn last_line(said: &str) -> String {
     let usual = |line: &str| {
         count(line).is_some()
@@ -83,24 +82,22 @@ pub fn last_line(said: &str) -> String {
     line.strip_prefix("tcpdump: ").unwrap_or(line).to_owned()
 }
 
-/// How libpcap's warnings begin that the kernel did not take the filter (pcap-linux.c, `pcap_setfilter_linux`). tcpdump then goes
-/// on, and filters by itself.
+/// The beginnings of libpcap's warnings that the kernel did not accept the filter (pcap-linux.c, `pcap_setfilter_linux`). tcpdump then
+/// goes on and filters in its own process.
 const NOT_IN_KERNEL: [&str; 3] = [
     "Warning: Couldn't allocate kernel memory for filter",
     "Warning: Kernel filter failed: ",
     "Warning: Filter too complex for kernel",
 ];
 
-/// libpcap's words for it if the kernel did not take the filter, without its advice, which is given again in ours.
-#[must_use]
+/// libpcap's warning that the kernel did not accept the filter, without libpcap's advice: the Event has advice of its own.
 pub fn not_filtered_by_kernel(said: &str) -> Option<String> {
     let line = said.lines().find(|line| NOT_IN_KERNEL.iter().any(|warning| line.starts_with(warning)))?;
     let why = line.trim_start_matches("Warning: ").split(": try increasing ").next().unwrap_or_default();
     Some(why.trim().to_owned())
 }
 
-/// The counts of tcpdump's last words: `12 packets captured`, `14 packets received by filter`, `0 packets dropped by kernel`.
-#[must_use]
+/// The counts that tcpdump writes at its end: `12 packets captured`, `14 packets received by filter`, `0 packets dropped by kernel`.
 pub fn counts(said: &str) -> Option<Counts> {
     let counts: BTreeMap<&str, u64> = said.lines().filter_map(count).collect();
     let captured = *counts.get("captured")?;
@@ -117,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn last_words_are_counts_and_a_line_before_them() {
+    fn the_last_line_and_the_counts_of_tcpdump_are_read() {
         let said = "tcpdump: WARNING: any: that device doesn't support promiscuous mode\n\
                     tcpdump: listening on any, link-type LINUX_SLL2 (Linux cooked v2), snapshot length 262144 bytes\n\
                     tcpdump: pcap_loop: The interface disappeared\n\
@@ -131,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_the_kernel_did_not_take_is_noticed_whatever_is_said_after_it() {
+    fn a_kernel_filter_warning_is_noticed_whatever_tcpdump_writes_after_it() {
         let warning = "Couldn't allocate kernel memory for filter";
         let said = "tcpdump: data link type LINUX_SLL2\nWarning: Couldn't allocate kernel memory for filter: try increasing \
                     net.core.optmem_max with sysctl\ntcpdump: listening on any\n";
@@ -155,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_end_of_what_was_said_is_kept() {
+    fn only_the_end_of_standard_error_is_kept() {
         let mut kept = VecDeque::new();
         let mut said: Vec<u8> = (0..100_000_u32).flat_map(|n| format!("{n}\n").into_bytes()).collect();
         said.truncate(BYTES_PER_TURN);

@@ -1,4 +1,4 @@
-//! The reading of rtnetlink's answers: as the kernel makes them, cut short, and with lengths that lie.
+//! rtnetlink's answers: as the kernel sends them, cut short, and with wrong lengths.
 
 use super::*;
 
@@ -76,7 +76,7 @@ fn an_address_is_the_interfaces_own_also_where_the_other_ends_is_named() {
 }
 
 #[test]
-fn an_answer_cut_short_or_with_lengths_that_lie_is_read_as_far_as_it_bears_out() {
+fn a_netlink_answer_that_is_cut_short_or_has_wrong_lengths_is_read_as_far_as_it_goes() {
     let whole = [message(RTM_NEWLINK, &internal_port()), address(&[attribute(IFA_LOCAL, &[192, 0, 2, 9])])].concat();
     for length in 0..whole.len() {
         let (found, done) = addresses_in(&whole[..length]);
@@ -85,7 +85,7 @@ fn an_answer_cut_short_or_with_lengths_that_lie_is_read_as_far_as_it_bears_out()
             let _ = read_link(body);
         }
     }
-    // Each byte in turn, with values that make a length 0, tiny, huge: nothing panics, and nothing goes on for ever.
+    // Each byte in turn gets values that make a length 0, tiny or huge: the parser neither panics nor loops for ever.
     for at in 0..whole.len() {
         for value in [0, 1, 3, 5, 15, 0x7f, 0x80, 0xff] {
             let mut hostile = whole.clone();

@@ -1,4 +1,4 @@
-//! A capture whose pod changes: what it costs, and what stays.
+//! Changes of a captured pod: how many restarts a change costs, and which files stay.
 
 use std::time::Instant;
 
@@ -21,35 +21,7 @@ fn a_pod_without_an_address_is_captured_once_it_has_one() {
 }
 
 #[test]
-#[ignore = "takes 10 s"]
-fn a_pod_that_stays_without_an_address_is_told_what_it_waits_for_and_what_it_missed() {
-    let node = Node::new();
-    let _controller = node.start_ready();
-    node.api.put(&web().at(&[]).in_phase("Pending"));
-    let message = node.until_event("web", "CaptureWaiting");
-    for words in [
-        "starts when the kubelet reports one",
-        "Packets before that are not captured",
-        "containers may run already",
-        "postStart",
-    ] {
-        assert!(message.contains(words), "{message}");
-    }
-    let missed = "; packets from before the API server knew the pod's address were not captured";
-    node.api.put(&web());
-    let message = node.until_event("web", "CaptureStarted");
-    assert!(message.contains(missed), "{message}");
-    // It misses nothing more.
-    node.api.put(&web().asks("6"));
-    node.nth_start("web", 2);
-    let messages =
-        until("the second event", || Some(node.messages("web", "CaptureStarted")).filter(|all| all.len() == 2));
-    assert!(!messages[1].contains(missed), "{messages:?}");
-    assert_eq!(node.messages("web", "CaptureWaiting").len(), 1);
-}
-
-#[test]
-fn another_address_means_another_tcpdump_and_none_means_none() {
+fn a_pod_with_another_address_gets_another_tcpdump_and_without_an_address_none() {
     let node = Node::new();
     let _controller = node.start_ready();
     node.api.put(&web());
@@ -90,7 +62,7 @@ fn a_wider_ring_costs_one_restart_and_no_packet() {
     let controller = node.start_ready();
     node.api.put(&web());
     let first = node.nth_start("web", 1);
-    // As after two rotations: index 0 is the newest.
+    // The files look as after two rotations: index 0 is the newest.
     let written = node.files()["captres-web.pcap0"].clone();
     for (index, age_s) in [(3, 200), (4, 100)] {
         let name = format!("captres-web.pcap{index}");
@@ -121,14 +93,14 @@ fn a_wider_ring_costs_one_restart_and_no_packet() {
 }
 
 #[test]
-fn a_file_with_a_time_in_the_future_does_not_stay_for_the_newest() {
+fn a_file_with_a_time_in_the_future_is_not_taken_for_the_newest() {
     let node = Node::new();
     let _controller = node.start_ready();
     node.api.put(&web().asks("2"));
     node.nth_start("web", 1);
     node.api.put(&web().asks("3"));
     let second = node.nth_start("web", 2);
-    // As if the clock had been set back since.
+    // The time is one that a file has after the clock was set back.
     let file = std::fs::File::options().append(true).open(node.capture("captres-web.pcap2")).unwrap();
     file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(86_400)).unwrap();
     node.api.put(&web().asks("2"));
@@ -140,7 +112,7 @@ fn a_file_with_a_time_in_the_future_does_not_stay_for_the_newest() {
 }
 
 #[test]
-fn of_a_burst_of_changes_the_last_wins_with_at_most_two_starts() {
+fn the_last_of_a_burst_of_annotation_changes_wins_with_at_most_two_starts() {
     let node = Node::new();
     let controller = node.start_ready();
     for files in 1..=10 {
@@ -155,7 +127,7 @@ fn of_a_burst_of_changes_the_last_wins_with_at_most_two_starts() {
 }
 
 #[test]
-fn a_change_of_anything_else_does_nothing_at_all() {
+fn a_pod_change_that_does_not_concern_the_capture_does_nothing() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.put(&web());
@@ -175,7 +147,7 @@ fn a_change_of_anything_else_does_nothing_at_all() {
 }
 
 #[test]
-fn a_value_that_cannot_be_read_keeps_what_runs() {
+fn an_invalid_annotation_keeps_the_running_capture() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.put(&web());
@@ -196,7 +168,7 @@ fn a_value_that_cannot_be_read_keeps_what_runs() {
 }
 
 #[test]
-fn an_annotation_of_ours_that_is_not_known_is_refused() {
+fn an_unknown_annotation_of_ours_is_refused() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.put(&web().annotated("tcpdump.antrea.io/fliter", "tcp"));
@@ -210,7 +182,7 @@ fn an_annotation_of_ours_that_is_not_known_is_refused() {
 }
 
 #[test]
-fn a_removed_value_does_not_come_back_as_the_last_readable_one() {
+fn a_removed_annotation_does_not_come_back_as_the_last_valid_request() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.put(&web());
@@ -225,7 +197,7 @@ fn a_removed_value_does_not_come_back_as_the_last_readable_one() {
 }
 
 #[test]
-fn a_removal_that_was_seen_deletes_also_when_the_annotation_comes_back_at_once() {
+fn a_removed_annotation_deletes_the_files_even_if_it_comes_back_at_once() {
     let node = Node::new();
     let controller = node.start_ready();
     node.hold("web");
@@ -241,7 +213,7 @@ fn a_removal_that_was_seen_deletes_also_when_the_annotation_comes_back_at_once()
 }
 
 #[test]
-fn a_removal_during_a_restart_is_told_as_a_removal() {
+fn an_annotation_removed_during_a_restart_of_tcpdump_is_reported_as_removed() {
     let node = Node::new();
     let controller = node.start_ready();
     node.hold("web");
@@ -258,7 +230,7 @@ fn a_removal_during_a_restart_is_told_as_a_removal() {
 }
 
 #[test]
-fn the_successor_of_a_pod_finds_no_file_of_it_and_starts_after_its_end() {
+fn a_pods_successor_starts_after_its_tcpdump_has_ended_and_finds_no_file() {
     let node = Node::new();
     let controller = node.start_ready();
     let successor: Pod = web().uid("uid-of-successor").at(&["10.0.0.7"]);
@@ -274,7 +246,7 @@ fn the_successor_of_a_pod_finds_no_file_of_it_and_starts_after_its_end() {
     assert_eq!(second.found, 0, "the old files were gone before");
     assert!(second.arguments.ends_with("host 10.0.0.7"));
     assert_eq!(node.state()["web"]["uid"], "uid-of-successor");
-    // Also when nobody told of the first one's end.
+    // The same holds if no event reports the end of the earlier pod.
     node.api.forget(&successor);
     node.api.put(&web().uid("uid-of-third"));
     assert_eq!(node.nth_start("web", 3).found, 0);

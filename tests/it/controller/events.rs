@@ -1,6 +1,6 @@
-//! Events as the API server sees them.
+//! Events as the API server receives them. The unit tests of `k8s::events` show waits, repetitions and the bound for each pod.
 
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::collections::BTreeSet;
 
 use crate::support::{
     api::{Answer, Kind},
@@ -10,65 +10,38 @@ use crate::support::{
 };
 
 #[test]
-fn an_event_that_is_refused_for_good_is_not_sent_again() {
-    let refuse = |code| {
-        let node = Node::new();
-        let controller = node.start_ready();
-        node.api.once(Kind::Event, [Answer::Status(code)]);
-        node.api.put(&web());
-        node.until_event("web", "CaptureStarted");
-        controller.until_logged("no event pod=default/web");
-        // Events go out one after the other: with a later one there, the earlier one is done with.
-        node.api.put(&pod("later").asks("5"));
-        node.until_event("later", "CaptureStarted");
-        assert_eq!((node.api.events("web").len(), controller.logged("no event")), (1, 1), "{code}");
-        assert_eq!(controller.children().len(), 2, "{code}");
-        assert_eq!(controller.logged("hint: apply the ClusterRole"), usize::from(code == 403));
-    };
-    thread::scope(|scope| [403, 404, 422].into_iter().for_each(|code| drop(scope.spawn(move || refuse(code)))));
-}
-
-#[test]
-fn an_event_that_meets_a_busy_api_server_is_sent_again_after_a_wait() {
-    let node = Node::new();
-    let _controller = node.start_ready();
-    node.api.once(Kind::Event, [Answer::Status(429)]);
-    node.api.put(&web());
-    let events = until("the second attempt", || Some(node.api.events("web")).filter(|events| events.len() == 2));
-    assert_eq!(events[0], events[1], "under the same name, so that it cannot come twice");
-    let posts = node.api.requests(Kind::Event);
-    assert!(posts[1].at - posts[0].at >= Duration::from_secs(1));
-}
-
-#[test]
-#[ignore = "takes 7 s"]
-fn an_event_is_given_up_after_four_attempts() {
+fn an_event_is_sent_again_after_429_and_given_up_after_403_and_neither_delays_a_capture() {
     let node = Node::new();
     let controller = node.start_ready();
-    node.api.always(Kind::Event, Answer::Status(503));
+    node.api.once(Kind::Event, [Answer::Status(429), Answer::Truth, Answer::Status(403)]);
     node.api.put(&web());
-    controller.until_logged("no event pod=default/web");
-    assert_eq!(node.api.events("web").len(), 4);
+    let events = until("the second attempt", || Some(node.api.events("web")).filter(|events| events.len() == 2));
+    assert_eq!(events[0], events[1], "the name is the same, so that the Event cannot be created twice");
+    node.api.put(&pod("refused").asks("5"));
+    controller.until_logged("no event pod=default/refused");
+    assert_eq!(controller.logged("hint: apply the ClusterRole"), 1);
+    // Events are sent one after the other: once a later Event has arrived, the earlier one is not sent again.
+    node.api.put(&pod("later").asks("5"));
+    node.until_event("later", "CaptureStarted");
+    assert_eq!((node.api.events("refused").len(), controller.logged("no event")), (1, 1));
+    assert_eq!(controller.children().len(), 3);
 }
 
 #[test]
-#[ignore = "takes 11 s"]
-fn an_event_that_is_not_answered_is_sent_again_and_delays_no_capture() {
+fn an_event_that_is_not_answered_delays_no_capture() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.once(Kind::Event, [Answer::Hang]);
     node.api.put(&web());
-    until("the attempt", || (node.api.count(Kind::Event) == 1).then_some(()));
+    until("the request", || (node.api.count(Kind::Event) == 1).then_some(()));
     node.api.put(&pod("other").asks("5"));
     node.nth_start("other", 1);
     node.until_heard(&controller);
     assert_eq!(node.api.count(Kind::Event), 1);
-    node.until_event("other", "CaptureStarted");
-    assert_eq!(node.api.events("web").len(), 2);
 }
 
 #[test]
-fn two_events_that_differ_in_their_text_alone_are_two_and_a_pod_gets_ten_in_a_burst() {
+fn events_that_differ_only_in_their_text_are_all_sent_and_a_pod_gets_ten_in_a_burst() {
     let node = Node::new();
     let controller = node.start_ready();
     for n in 1..=15 {
@@ -86,7 +59,7 @@ fn two_events_that_differ_in_their_text_alone_are_two_and_a_pod_gets_ten_in_a_bu
 }
 
 #[test]
-fn a_users_text_can_neither_pass_for_ours_nor_be_too_long() {
+fn an_annotations_text_is_escaped_and_cut_in_events_and_log_lines() {
     let node = Node::new();
     let controller = node.start_ready();
     let texts = [

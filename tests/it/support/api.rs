@@ -1,5 +1,5 @@
-//! A scripted API server: plain HTTP/1.1 on loopback, one thread a connection. It serves pods, one list page or watch at a
-//! time, takes Events, notes every request, and fails in the way that a test asks for.
+//! A scripted API server: plain HTTP/1.1 on loopback, one thread for each connection. It serves lists and watches of pods, takes
+//! Events, records every request, and fails in the way that a test asks for.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -7,7 +7,6 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Instant,
 };
 
 use serde_json::{Value, json};
@@ -17,7 +16,7 @@ use crate::support::{
     pod::Pod,
 };
 
-/// The kinds of request that can be made to fail, each for itself.
+/// The kinds of request. A test can make each kind fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// The first page of a list.
@@ -30,35 +29,34 @@ pub enum Kind {
     Find,
     /// The creation of an Event.
     Event,
-    /// Anything else: nobody should ask that.
+    /// Any other request: no test expects one.
     Other,
 }
 
-/// What is answered in place of the truth.
+/// A scripted answer.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// The truth all the same; only of use in a sequence.
+    /// The normal answer, for use between scripted answers.
     Truth,
-    /// An HTTP status, with the object that goes with it.
+    /// An HTTP status, with its `Status` object as the body.
     Status(u16),
-    /// 200, and this as the body, or as one line of a watch that then goes on.
+    /// 200 with this body, or this line of a watch that then goes on.
     Raw(String),
-    /// Nothing at all, until the client or the test gives up.
+    /// No answer, until the client or the test gives up.
     Hang,
-    /// 200, and a body that breaks off.
+    /// 200 with a body that breaks off.
     Cut,
 }
 
-/// A request as it came.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub kind: Kind,
-    pub at: Instant,
     /// Path and query.
     pub target: String,
 }
 
-/// The server; gone when dropped.
+/// The server. It ends when it is dropped.
 pub struct Api {
     pub port: u16,
     shared: Arc<Shared>,
@@ -73,7 +71,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     pods: BTreeMap<String, Value>,
-    /// What watches are told, each line with its resource version.
+    /// The lines for the open watches, each with its resource version.
     news: Vec<(u64, String)>,
     version: u64,
     page_size: usize,
@@ -82,11 +80,11 @@ struct State {
     always: BTreeMap<Kind, Answer>,
     requests: Vec<Request>,
     events: Vec<Value>,
-    /// Connections are closed as they come.
+    /// New connections are closed at once.
     down: bool,
     /// Connections of an earlier generation are closed.
     generation: u64,
-    /// Watches that began when it was less end as they do after their time.
+    /// Watches that began when the number was smaller end as they do after their timeout.
     watches_ended: u64,
     over: bool,
 }
@@ -110,7 +108,7 @@ impl Api {
                     (false, true) => (),
                     (false, false) => {
                         drop(state);
-                        // An error is the client's leave, or an end that was asked for.
+                        // An error means that the client or the test closed the connection.
                         thread::spawn(move || shared.serve(generation, connection));
                     }
                 }
@@ -135,7 +133,7 @@ impl Api {
         });
     }
 
-    /// Deletes a pod without a word to the watches: the next list lacks it.
+    /// Deletes a pod without an event to the watches: the pod is missing from the next list.
     pub fn forget(&self, pod: &Pod) {
         self.shared.change(|state| state.pods.remove(&pod.key()));
     }
@@ -148,7 +146,7 @@ impl Api {
         });
     }
 
-    /// Sends an error to the open watches, as the API server does within a watch that began well.
+    /// Sends an error to the open watches, as the API server does in the middle of a watch.
     pub fn send_error(&self, code: u16) {
         self.send(&json!({"type": "ERROR", "object": status(code)}).to_string());
     }
@@ -163,7 +161,7 @@ impl Api {
         self.shared.change(|state| state.always.insert(kind, answer));
     }
 
-    /// Answers with the truth from now on, and lets go of those that were not answered.
+    /// Answers normally from now on, and closes all connections.
     pub fn recover(&self) {
         self.shared.change(|state| {
             state.always.clear();
@@ -173,13 +171,13 @@ impl Api {
         self.disconnect();
     }
 
-    /// Closes all connections, and takes none until it recovers.
+    /// Closes all connections, and accepts none until `recover` is called.
     pub fn die(&self) {
         self.shared.change(|state| state.down = true);
         self.disconnect();
     }
 
-    /// Ends the open watches, as the API server does after the time that was asked for.
+    /// Ends the open watches, as the API server does after the timeout of the request.
     pub fn end_watches(&self) {
         self.shared.change(|state| state.watches_ended += 1);
     }
@@ -189,27 +187,27 @@ impl Api {
         self.shared.change(|state| state.generation += 1);
     }
 
-    /// What clients get wherever [`BULK`](crate::support::http::BULK) stands in a pod.
+    /// The text that replaces [`BULK`](crate::support::http::BULK) in each pod.
     pub fn bulk(&self, text: &str) {
         self.shared.change(|state| state.bulk = text.into());
     }
 
-    /// Pods in a page of a list at the most, whatever the client asks.
+    /// The largest number of pods in one page of a list, whatever the client asks for.
     pub fn page_size(&self, pods: usize) {
         self.shared.change(|state| state.page_size = pods);
     }
 
-    /// The requests of a kind, as they came.
+    /// The requests of a kind, in the order of arrival.
     pub fn requests(&self, kind: Kind) -> Vec<Request> {
         self.shared.state().requests.iter().filter(|request| request.kind == kind).cloned().collect()
     }
 
-    /// How many requests of a kind there were.
+    /// The number of requests of a kind.
     pub fn count(&self, kind: Kind) -> usize {
         self.requests(kind).len()
     }
 
-    /// The Events that a pod was sent, as they came: those that were refused, too.
+    /// The Events about a pod in the order of arrival, including those that were refused.
     pub fn events(&self, pod: &str) -> Vec<Value> {
         let of_pod = |event: &&Value| event.pointer("/involvedObject/name").and_then(Value::as_str) == Some(pod);
         self.shared.state().events.iter().filter(of_pod).cloned().collect()
@@ -229,7 +227,7 @@ impl State {
         self.version += 1;
         let Some(pod) = self.pods.get_mut(key) else { return };
         pod["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        // In this order, as the API server writes it: kube would read an object that came first twice.
+        // The type comes first, as the API server writes it: kube reads an object that comes first twice.
         self.news.push((self.version, format!(r#"{{"type":"{what}","object":{pod}}}"#)));
     }
 
@@ -272,7 +270,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Serves one connection until either side closes it. A second thread closes it when the test asks for that.
+    /// Serves one connection until the client closes it. A second thread closes the connection when the test asks for it.
     fn serve(self: Arc<Self>, generation: u64, connection: TcpStream) -> io::Result<()> {
         let (closing, shared) = (connection.try_clone()?, Arc::clone(&self));
         thread::spawn(move || {
@@ -285,7 +283,7 @@ impl Shared {
             let kind = kind(&method, &target);
             let answer = {
                 let mut state = self.state();
-                state.requests.push(Request { kind, at: Instant::now(), target: target.clone() });
+                state.requests.push(Request { kind, target: target.clone() });
                 if kind == Kind::Event {
                     state.events.push(serde_json::from_slice(&body).unwrap_or_default());
                 }
