@@ -1,8 +1,8 @@
-//! Reads a pod's JSON as a stream: a few fields are kept, and all others are passed over without a byte of memory for them.
+//! Reads a pod's JSON as a stream. A few fields are kept; all others are skipped and cost no memory.
 //!
-//! Who may create a pod may fill it with megabytes. So time and memory are in proportion to the text, and what is kept has a bound.
-//! A field of another shape than expected reads as absent, and of a key that stands twice the last one counts: one object that
-//! fails to parse would fail a whole list, for ever. `serde_json` passes over a value without recursion, however deep it is.
+//! Whoever may create a pod may fill it with megabytes. So reading takes time in proportion to the text, and the kept part has a bound.
+//! A field of an unexpected shape reads as absent, and the last of two equal keys counts: one object that fails to parse would fail
+//! every list. `serde_json` skips a value without recursion, however deep it is.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -13,20 +13,20 @@ use serde::{
 
 use crate::core::annotations;
 
-/// Addresses that are kept of a list. The API server takes one of each family.
+/// Addresses that are kept of a list. The API server accepts one of each family.
 pub(super) const ADDRESSES_MAX: usize = 8;
 
-/// How much of an address is kept, in characters: more than the longest has (45), so that a longer text stays one that is none.
+/// How much of an address is kept, in characters: more than the longest address has (45), so a cut text is no valid address.
 const ADDRESS_CHARS_MAX: usize = 64;
 
-/// Annotations of ours that are kept: more than there are keys. Where a pod has more, one of those that are kept is unknown, and
-/// it is the one that all of them would be refused for: they are looked at in this order.
+/// Annotations of ours that are kept: more than there are keys. If a pod has more, at least one of the kept annotations is unknown. The
+/// first unknown one is kept and is what the pod is refused for, because annotations are checked in the same order.
 const ANNOTATIONS_MAX: usize = 16;
 
-/// How much of an annotation's value is kept, in bytes: more than any value that can be read has.
+/// How much of an annotation's value is kept, in bytes: more than any valid value has.
 const VALUE_BYTES_MAX: usize = 1024;
 
-/// What is kept of a pod's JSON.
+/// The kept part of a pod's JSON.
 #[derive(Default)]
 pub(super) struct Read {
     pub metadata: Metadata,
@@ -70,11 +70,11 @@ pub(super) struct Flag(pub bool);
 #[derive(Default)]
 pub(super) struct Annotations(pub BTreeMap<String, String>);
 
-/// An annotation's value; empty where it is no text.
+/// An annotation's value. Empty if it is not a text.
 #[derive(Default)]
 struct Value(String);
 
-/// The text of an address; absent if it is empty.
+/// The text of an address. Absent if it is empty.
 #[derive(Default)]
 pub(super) struct AddressText(pub Option<String>);
 
@@ -88,7 +88,7 @@ struct Address {
 #[derive(Default)]
 pub(super) struct Addresses {
     pub texts: Vec<String>,
-    /// There are more.
+    /// The list has more addresses than were kept.
     pub too_many: bool,
 }
 
@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for Read {
     }
 }
 
-/// A value that takes the shape that it expects, and passes over every other.
+/// A value that accepts the shape that it expects, and skips every other shape.
 trait Shape: Default {
     fn text(&mut self, _text: &str) {}
     fn flag(&mut self, _flag: bool) {}
@@ -158,13 +158,13 @@ impl<'de, T: Shape> Visitor<'de> for Seed<'_, T> {
     }
 }
 
-/// Reads the value of the key that was just read; what an earlier one of the same key said is void.
+/// Reads the value of the key that was just read. It replaces the value of an earlier equal key.
 fn read<'de, A: MapAccess<'de>>(map: &mut A, value: &mut impl Shape) -> Result<(), A::Error> {
     *value = Default::default();
     map.next_value_seed(Seed(value))
 }
 
-/// A key, if it is one of these; another costs no memory.
+/// A key, if it is one of these. Any other key costs no memory.
 struct Key(&'static [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for Key {

@@ -1,4 +1,4 @@
-//! Forged addresses: a pod's status says where it is, and whoever may patch that may write what he likes.
+//! Forged addresses: whoever may patch a pod's status can write any address into it.
 
 use std::net::IpAddr;
 
@@ -23,7 +23,7 @@ fn a_pod_that_reports_anothers_address_is_refused_and_the_other_keeps_its_captur
     let controller = node.start_ready();
     node.api.put(&web());
     let first = node.nth_start("web", 1);
-    // An address of the other family and one written in another way are the same.
+    // The same holds for the other address family and for another notation of the address.
     for (n, ip) in ["10.0.0.1", "::ffff:10.0.0.1"].into_iter().enumerate() {
         node.api.put(&thief(ip));
         let message = until("the refusal", || node.messages("thief", "CaptureRefused").get(n).cloned());
@@ -40,7 +40,7 @@ fn a_pod_that_reports_anothers_address_is_refused_and_the_other_keeps_its_captur
     let second = node.nth_start("web", 2);
     node.until_heard(&controller);
     assert_eq!(controller.children(), [second.pid]);
-    // With the pod its address goes to whoever comes next.
+    // When a pod is gone, the next pod may have its address.
     node.api.delete(&web());
     let third = node.nth_start("thief_elsewhere", 3);
     assert!(third.arguments.ends_with("host 10.0.0.1"), "{third:?}");
@@ -50,7 +50,7 @@ fn a_pod_that_reports_anothers_address_is_refused_and_the_other_keeps_its_captur
 }
 
 #[test]
-fn a_pod_that_asks_for_nothing_is_not_captured_for_another_either() {
+fn an_unannotated_pods_address_is_not_captured_for_another_pod() {
     let node = Node::new();
     let silent = pod("silent").at(&["10.0.0.7", "fd00::7"]);
     node.api.put(&silent);
@@ -65,7 +65,7 @@ fn a_pod_that_asks_for_nothing_is_not_captured_for_another_either() {
 }
 
 #[test]
-fn where_two_pods_report_an_address_from_the_beginning_neither_is_captured_until_one_is_gone() {
+fn two_pods_with_one_address_from_the_beginning_are_not_captured_until_one_is_gone() {
     let node = Node::new();
     node.api.put(&web());
     node.api.put(&thief("10.0.0.1"));
@@ -81,14 +81,14 @@ fn where_two_pods_report_an_address_from_the_beginning_neither_is_captured_until
 }
 
 #[test]
-fn the_nodes_own_address_is_refused_whatever_the_pod_says_that_the_nodes_are() {
+fn a_pod_that_reports_the_nodes_own_address_is_refused_whatever_its_host_ips_are() {
     let node = Node::new();
     let controller = node.start_ready();
     let is_routed = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
         IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
     };
-    // A machine without a network has none; the same is tried in a network namespace (`real`).
+    // A machine without a network has no address; `real_tcpdump` shows the same in a network namespace.
     if let Some(own) = netlink::addresses().unwrap().into_iter().find(is_routed) {
         node.api.put(&thief(&own.to_string()).set("/status/hostIP", json!("203.0.113.9")));
         let message = node.until_event("thief", "CaptureRefused");

@@ -1,4 +1,4 @@
-//! tcpdumps that crash, do not end, freeze, or talk too much.
+//! tcpdump processes that crash, do not end, freeze, or flood standard error.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_crash_is_told_with_its_last_words_and_tried_again_ever_later() {
+fn a_crash_of_tcpdump_is_reported_with_its_last_line_and_restarted_ever_later() {
     let node = Node::new();
     let controller = node.start_ready();
     node.tcpdump_is("web", "crash");
@@ -53,7 +53,7 @@ fn a_killed_tcpdump_is_started_again_and_its_files_kept() {
 }
 
 #[test]
-fn an_end_that_nobody_asked_for_is_a_failure_also_with_exit_code_0() {
+fn a_tcpdump_that_ends_by_itself_is_a_failure_even_with_exit_code_0() {
     let node = Node::new();
     let _controller = node.start_ready();
     node.tcpdump_is("web", "done");
@@ -64,7 +64,7 @@ fn an_end_that_nobody_asked_for_is_a_failure_also_with_exit_code_0() {
 }
 
 #[test]
-fn a_change_or_a_removal_does_not_wait_for_the_back_off() {
+fn an_annotation_change_or_removal_does_not_wait_for_the_backoff() {
     let node = Node::new();
     let controller = node.start_ready();
     node.tcpdump_is("web", "crash");
@@ -77,7 +77,7 @@ fn a_change_or_a_removal_does_not_wait_for_the_back_off() {
 }
 
 #[test]
-fn without_tcpdump_the_event_says_that_it_is_missing() {
+fn an_event_says_that_tcpdump_is_missing() {
     let node = Node::new();
     let node = {
         let path = node.path("run").display().to_string();
@@ -130,7 +130,7 @@ fn a_frozen_tcpdump_ends() {
 }
 
 #[test]
-fn a_tcpdump_that_never_stops_talking_delays_nobody() {
+fn a_tcpdump_that_floods_standard_error_delays_nobody() {
     let node = Node::new();
     let controller = node.start_ready();
     node.tcpdump_is("chatter", "chatter");
@@ -147,7 +147,7 @@ fn a_tcpdump_that_never_stops_talking_delays_nobody() {
 }
 
 #[test]
-fn after_a_storm_of_changes_all_is_as_was_last_asked_and_no_child_is_left_unreaped() {
+fn a_storm_of_changes_ends_with_the_last_requests_and_no_unreaped_tcpdump() {
     let node = Node::new();
     let controller = node.start_ready();
     let names: Vec<String> = (0..8).map(|n| format!("pod-{n}")).collect();
@@ -159,7 +159,7 @@ fn after_a_storm_of_changes_all_is_as_was_last_asked_and_no_child_is_left_unreap
         }
     }
     node.tcpdump_is("pod-3", "polite");
-    // The last round was 5: pods 1, 4 and 7 ask nothing, and pod n asks for 1 + (5 + n) % 4 files.
+    // The last round was 5: pods 1, 4 and 7 have no annotation, and pod n asks for 1 + (5 + n) % 4 files.
     let wanted: Vec<(String, String)> =
         [0, 2, 3, 5, 6].map(|n| (format!("captres-pod-{n}"), format!(" -W {} ", 1 + (5 + n) % 4))).into();
     until("what was last asked", || {

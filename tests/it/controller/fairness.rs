@@ -1,4 +1,4 @@
-//! One namespace, or one pod, must not be able to keep the node from all others: neither room, nor the processor, nor the state file.
+//! Fairness: one namespace or one pod cannot use up the budget, the processor or the state file of the node.
 
 use std::{fs, time::Duration};
 
@@ -10,12 +10,12 @@ use crate::support::{
     process::until,
 };
 
-/// A pod of a namespace, named so that it has a stem of its own.
+/// A pod of a namespace.
 fn in_namespace(namespace: &str, name: &str) -> Pod {
     pod(name).in_namespace(namespace)
 }
 
-/// The processor time that a process has taken so far; Linux tells it in hundredths of a second.
+/// The processor time that a process has used so far. Linux counts it in hundredths of a second.
 fn cpu(pid: i32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<u64> =
@@ -24,7 +24,7 @@ fn cpu(pid: i32) -> Duration {
 }
 
 #[test]
-fn what_is_paused_or_waits_for_an_address_holds_no_room_and_asks_for_it_when_it_goes_on() {
+fn a_capture_that_is_paused_or_has_no_address_uses_no_budget() {
     let node = Node::new().with("MAX_CAPTURES", "4").with("NODE_BUDGET_MB", "20");
     let controller = node.start_ready();
     for n in 0..10 {
@@ -36,7 +36,7 @@ fn what_is_paused_or_waits_for_an_address_holds_no_room_and_asks_for_it_when_it_
     node.nth_start("first_shop", 1);
     node.api.put(&in_namespace("greedy", "paused-1").asks("10"));
     node.nth_start("paused-1_greedy", 1);
-    // Both shares are taken: who wants to go on now is told, and starts when there is room.
+    // Both shares are used up: a capture that is resumed now is refused, and starts when there is room.
     node.api.put(&in_namespace("greedy", "paused-2").asks("1"));
     let message = node.until_event("paused-2", "CaptureRefused");
     let text = "the capture needs 1 MB, and other captures of namespace greedy use 10 MB on this node: together 11 MB of at most 10 MB \
@@ -62,7 +62,7 @@ fn a_namespace_beyond_its_share_is_refused_with_the_reason_while_others_start() 
     assert_eq!(until("its row", || node.state().get("web-2").cloned())["state"], "refused");
     node.api.put(&in_namespace("shop", "other").asks("1"));
     node.nth_start("other_shop", 1);
-    // What runs is not revoked by a restart, and the one that waits still does.
+    // A restart stops no running capture, and the waiting capture still waits.
     node.crash(controller);
     let controller = node.start_ready();
     for name in ["web-0_greedy", "web-1_greedy", "other_shop"] {
@@ -94,7 +94,7 @@ fn a_capture_that_is_paused_before_it_begins_says_so_and_how_to_start_it() {
 }
 
 #[test]
-fn five_thousand_pods_that_have_finished_cost_next_to_nothing_and_leave_no_trace() {
+fn five_thousand_finished_pods_cost_next_to_nothing_and_leave_no_trace() {
     let node = Node::new();
     for n in 0..5000 {
         node.api.put(&pod(&format!("job-{n}")).asks("5").in_phase("Succeeded"));
@@ -112,7 +112,7 @@ fn five_thousand_pods_that_have_finished_cost_next_to_nothing_and_leave_no_trace
     assert!(node.api.events("job-0").is_empty(), "not told again by each process");
     // Measured without optimization: 0.33 s and 0.04 s.
     assert!(listed < Duration::from_secs(6) && after - listed < Duration::from_secs(2), "{listed:?}, {after:?}");
-    // One that finishes where this process sees it is told once.
+    // A pod that finishes while the controller runs gets one Event.
     let late = pod("late").asks("5").in_phase("Failed");
     node.api.put(&late);
     node.until_event("late", "CaptureMissed");
@@ -126,9 +126,9 @@ fn five_thousand_pods_that_have_finished_cost_next_to_nothing_and_leave_no_trace
 }
 
 #[test]
-fn more_pods_than_can_be_remembered_are_told_so_and_the_state_file_stays_readable() {
+fn pods_beyond_the_maximum_are_refused_and_the_state_file_stays_readable() {
     let node = Node::new().with("MAX_CAPTURES", "1");
-    // No namespace has more than half of them.
+    // No namespace has more than half of the remembered pods.
     for n in 0..1100 {
         let created = json!(format!("2026-01-02T03:{:02}:{:02}Z", n / 60, n % 60));
         let pod = in_namespace(["a", "b", "c"][n % 3], &format!("web-{n}"));
@@ -138,7 +138,7 @@ fn more_pods_than_can_be_remembered_are_told_so_and_the_state_file_stays_readabl
     until("all slots", || (node.state().len() == 1024).then_some(()));
     let message = node.until_event("web-1024", "CaptureRefused");
     assert!(message.starts_with("1024 pods of this node already ask for a capture or have kept files, "), "{message}");
-    // A place that becomes free is the next one's.
+    // When a remembered pod goes, the next pod is remembered.
     node.api.delete(&in_namespace("a", "web-0").asks("1"));
     until("the next one's slot", || node.state().contains_key("web-1024").then_some(()));
     let (code, shown, said) = node.run(&["status"]);
@@ -158,7 +158,7 @@ fn a_filter_that_changes_all_the_time_is_compiled_once_in_2_s() {
     for n in 0..60 {
         node.api.put(&pod("busy").asks("1").with("filter", &format!("tcp port {}", n + 1)));
         node.until_heard(&controller);
-        // Another pod does not wait for that.
+        // Another pod does not wait for the compilation.
         if n == 30 {
             node.api.put(&pod("other").asks("1").with("filter", "udp"));
             node.nth_start("other", 1);
@@ -175,10 +175,10 @@ fn a_filter_that_changes_all_the_time_is_compiled_once_in_2_s() {
 }
 
 #[test]
-fn a_compilation_gives_way_to_captures() {
+fn a_filter_compilation_has_the_lowest_priority() {
     let node = Node::new();
     let controller = node.start_ready();
-    // It takes all that it may, so there is time to look at it.
+    // The compilation takes as long as it may, so the test has time to look at the process.
     node.api.put(&pod("web").asks("1").with("filter", "pim"));
     until("a compilation that gives way", || {
         let child = *controller.children().first()?;
@@ -191,7 +191,7 @@ fn a_compilation_gives_way_to_captures() {
 
 #[test]
 #[ignore = "a measurement: prints what 700 finished and 700 waiting pods cost"]
-fn what_many_pods_cost() {
+fn the_cost_of_many_pods() {
     let node = Node::new();
     for n in 0..700 {
         node.api.put(&pod(&format!("job-{n}")).asks("5").in_phase("Succeeded"));

@@ -1,6 +1,6 @@
-//! Pods as large as the API server lets them be: what they cost the controller, and whom they do not disturb.
+//! Pods as large as the API server allows: how much memory they cost the controller, and that other captures go on.
 //!
-//! etcd takes 1.5 MiB for one object, in a compact encoding. As JSON the same may be much more.
+//! etcd takes 1.5 MiB for one object, in a compact encoding. The JSON of the same object can be much larger.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ fn escaped() -> String {
     format!("\"{}\"", r"\u003c".repeat(ESCAPED))
 }
 
-/// Lists so many pods with the same bulk, then hears of one more and of changes, while another pod is captured all along. Returns
-/// the controller's peak memory, beyond what it takes without them, after the list and after the watch, in kB.
+/// Lists `pods` pods with the same bulk, then sends watch events about some of them, while another pod is captured. Returns the
+/// controller's peak memory after the list and after the watch events, in kB, less the peak without the pods.
 fn peaks_kb(bulk: &str, pods: usize) -> [u64; 2] {
     let node = Node::new();
     let ready = || {

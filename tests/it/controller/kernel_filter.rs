@@ -1,4 +1,4 @@
-//! Filters that the kernel does not take: libpcap then filters by itself, and has every packet of the node copied to tcpdump.
+//! Filters that the kernel does not accept: libpcap then filters in tcpdump's process, and every packet of the node is copied to it.
 
 use crate::support::{
     node::Node,
@@ -27,7 +27,7 @@ fn a_filter_that_the_kernel_does_not_take_starts_nothing_and_stops_nothing() {
 }
 
 #[test]
-fn a_tcpdump_that_the_kernel_does_not_filter_for_is_ended_at_once_and_its_owner_told_why() {
+fn a_tcpdump_without_a_kernel_filter_is_ended_at_once_and_its_owner_told_why() {
     let node = Node::new();
     node.tcpdump_is("web", "unfiltered");
     node.api.put(&web());

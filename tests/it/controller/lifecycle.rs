@@ -1,4 +1,4 @@
-//! Annotate, capture, remove: what a pod's owner sees, and what lies in the directory.
+//! Annotate, capture, remove: what a pod's owner sees, and which files are in CAPTURE_DIR.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -44,7 +44,7 @@ fn an_annotated_pod_is_captured_with_the_documented_command_line() {
 }
 
 #[test]
-fn what_is_asked_of_the_api_server_is_this_nodes_pods_page_by_page_and_a_consistent_read() {
+fn the_controller_lists_this_nodes_pods_page_by_page_with_a_consistent_read() {
     let node = Node::new();
     (0..5).for_each(|n| node.api.put(&pod(&format!("pod-{n}")).asks("5")));
     let controller = node.start_ready();
@@ -64,7 +64,7 @@ fn what_is_asked_of_the_api_server_is_this_nodes_pods_page_by_page_and_a_consist
 }
 
 #[test]
-fn the_captures_and_the_state_are_for_root_only() {
+fn captures_and_the_state_file_are_for_root_only() {
     let node = Node::new();
     let _controller = node.start_ready();
     node.api.put(&web());
@@ -134,7 +134,7 @@ fn a_pod_with_two_addresses_has_one_tcpdump_for_both() {
 }
 
 #[test]
-fn empty_options_give_the_bare_command_line() {
+fn empty_tcpdump_options_give_the_bare_command_line() {
     let node = Node::new().with("TCPDUMP_OPTIONS", "");
     let _controller = node.start_ready();
     node.api.put(&web().asks("1"));
@@ -148,7 +148,7 @@ fn empty_options_give_the_bare_command_line() {
 }
 
 #[test]
-fn a_pod_in_another_namespace_has_it_in_its_file_names() {
+fn files_of_a_pod_outside_the_default_namespace_have_the_namespace_in_their_names() {
     let node = Node::new();
     let _controller = node.start_ready();
     node.api.put(&web().in_namespace("prod"));
@@ -159,7 +159,7 @@ fn a_pod_in_another_namespace_has_it_in_its_file_names() {
 }
 
 #[test]
-fn a_pod_that_may_not_be_captured_is_refused_and_its_owner_told_why() {
+fn a_pod_that_must_not_be_captured_is_refused_and_its_owner_told_why() {
     let node = Node::new().with("HOST_NETWORK_NAMESPACES", "trusted");
     let controller = node.start_ready();
     let on_host = |name, namespace| {
@@ -200,7 +200,7 @@ fn a_finished_pod_is_no_longer_captured_and_keeps_its_files_until_it_goes() {
 }
 
 #[test]
-fn a_thread_is_all_there_is() {
+fn the_controller_has_one_thread() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.put(&web());

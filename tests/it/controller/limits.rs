@@ -1,4 +1,4 @@
-//! What a node has room for: the newest wish is refused, keeps its turn over a restart, and starts when there is room.
+//! The limits of a node: the newest request is refused, keeps its turn over a restart, and starts when there is room.
 
 use serde_json::json;
 
@@ -12,15 +12,15 @@ fn created(name: &str, second: u8) -> Pod {
     pod(name).set("/metadata/creationTimestamp", json!(format!("2026-01-02T03:04:{second:02}Z")))
 }
 
-/// A node with a limit, all of which one namespace may take.
+/// A node with a limit. One namespace may use all of it.
 fn roomy(name: &str, value: &str) -> Node {
     Node::new().with("MAX_CAPTURES_PER_NAMESPACE", "1000").with("NAMESPACE_BUDGET_MB", "1000000").with(name, value)
 }
 
 #[test]
-fn more_captures_than_may_be_are_refused_newest_first_and_start_when_one_ends() {
+fn captures_beyond_the_maximum_are_refused_newest_first_and_start_when_one_ends() {
     let node = roomy("MAX_CAPTURES", "2");
-    // Listed together, and named in the other order: age decides.
+    // The pods are listed together, and their names are in the other order: the age decides.
     for (name, second) in [("c", 1), ("b", 2), ("a", 3)] {
         node.api.put(&created(name, second).asks("5"));
     }
@@ -43,14 +43,14 @@ fn more_captures_than_may_be_are_refused_newest_first_and_start_when_one_ends() 
 }
 
 #[test]
-fn a_capture_that_ended_makes_room_for_another_but_its_files_count() {
+fn a_finished_capture_makes_room_for_another_but_its_files_count() {
     let node = roomy("NODE_BUDGET_MB", "6").with("MAX_CAPTURES", "1");
     let _controller = node.start_ready();
     node.api.put(&pod("short").asks("5").with("duration", "1s"));
     node.nth_start("short", 1);
     node.api.put(&pod("next").asks("5"));
     node.until_event("next", "CaptureRefused");
-    // Of the five files one was written.
+    // One of the five files was written.
     node.nth_start("next", 1);
     node.until_event("short", "CaptureFinished");
     node.api.put(&pod("third").asks("1"));
@@ -58,7 +58,7 @@ fn a_capture_that_ended_makes_room_for_another_but_its_files_count() {
 }
 
 #[test]
-fn the_sum_of_all_files_stays_within_the_budget() {
+fn the_sum_of_all_capture_files_stays_within_the_budget() {
     let node = roomy("NODE_BUDGET_MB", "12");
     let controller = node.start_ready();
     node.api.put(&pod("a").asks("5"));
@@ -69,7 +69,7 @@ fn the_sum_of_all_files_stays_within_the_budget() {
     assert!(message.starts_with(text), "{message}");
     node.api.put(&pod("c").asks("7"));
     let c = node.nth_start("c", 1);
-    // A change that needs more is refused, and what runs goes on.
+    // A change that needs more is refused, and the running capture goes on.
     node.api.put(&pod("a").asks("6"));
     let message = node.until_event("a", "CaptureRefused");
     assert!(
@@ -83,7 +83,7 @@ fn the_sum_of_all_files_stays_within_the_budget() {
     node.until_event("a", "CaptureAccepted");
     node.until_heard(&controller);
     assert!(lives(first.pid) && lives(c.pid) && node.starts("b").is_empty());
-    // Less is always possible, and makes room.
+    // A change that needs less is always admitted, and makes room.
     node.api.put(&pod("c").asks("2"));
     node.nth_start("c", 2);
     node.api.delete(&pod("a").asks("5"));
@@ -94,7 +94,7 @@ fn the_sum_of_all_files_stays_within_the_budget() {
 }
 
 #[test]
-fn nothing_starts_on_a_disk_with_too_little_free_space() {
+fn no_capture_starts_on_a_disk_with_too_little_free_space() {
     let node = Node::new().with("MIN_FREE_MB", "100000000");
     let controller = node.start_ready();
     node.api.put(&pod("web").asks("5"));

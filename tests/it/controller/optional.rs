@@ -1,4 +1,5 @@
-//! The optional annotations: what tcpdump is given, when it ends, and that a bad value never captures more than was asked.
+//! The optional annotations: which arguments tcpdump gets, when a capture ends, and that an invalid value never captures more than
+//! was requested.
 
 use std::{
     fs,
@@ -58,7 +59,7 @@ fn a_filter_that_tcpdump_rejects_starts_nothing_and_stops_nothing() {
 }
 
 #[test]
-fn a_filter_that_takes_for_ever_to_compile_is_refused_and_delays_no_other_pod() {
+fn a_filter_that_compiles_too_long_is_refused_and_delays_no_other_pod() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.put(&web().with("filter", "pim"));
@@ -74,7 +75,7 @@ fn a_filter_that_takes_for_ever_to_compile_is_refused_and_delays_no_other_pod() 
 }
 
 #[test]
-fn a_compilation_that_is_killed_says_nothing_of_the_filter_and_is_tried_again() {
+fn a_killed_filter_compilation_is_tried_again_and_rejects_no_filter() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.put(&web().with("filter", "pim"));
@@ -88,7 +89,7 @@ fn a_compilation_that_is_killed_says_nothing_of_the_filter_and_is_tried_again() 
 }
 
 #[test]
-fn one_bad_value_refuses_a_new_capture_and_keeps_the_one_that_runs() {
+fn one_invalid_option_refuses_a_new_capture_and_keeps_a_running_one() {
     let bad = [
         (
             "filter",
@@ -131,7 +132,7 @@ fn one_bad_value_refuses_a_new_capture_and_keeps_the_one_that_runs() {
 }
 
 #[test]
-fn a_capture_ends_a_second_after_its_time_and_begins_anew_only_when_something_else_is_asked() {
+fn a_capture_ends_after_its_duration_and_starts_again_only_for_a_changed_request() {
     let node = Node::new();
     let controller = node.start_ready();
     let lasting = |time| web().with("duration", time);
@@ -176,7 +177,7 @@ fn a_duration_counts_on_while_the_controller_is_away_and_through_an_edit() {
     node.nth_start("ahead", 1);
     node.until_heard(&controller);
     assert_eq!(node.starts("over"), []);
-    // An edit while it runs counts from the same beginning.
+    // After an edit of a running capture the duration still counts from the first start.
     node.api.put(&web().with("duration", "1h"));
     let first = node.nth_start("web", 1);
     let began = node.state()["web"]["began"].clone();
@@ -187,7 +188,7 @@ fn a_duration_counts_on_while_the_controller_is_away_and_through_an_edit() {
 }
 
 #[test]
-fn packets_are_counted_over_restarts_and_their_end_is_the_end() {
+fn a_packet_limit_counts_over_restarts_and_ends_the_capture() {
     let node = Node::new();
     let controller = node.start_ready();
     let counting = |count| web().with("packets", count);
@@ -213,7 +214,7 @@ fn packets_are_counted_over_restarts_and_their_end_is_the_end() {
 }
 
 #[test]
-fn an_end_that_was_not_asked_for_is_a_failure_although_packets_are_counted() {
+fn a_tcpdump_that_ends_before_its_packet_limit_is_a_failure() {
     let node = Node::new();
     let _controller = node.start_ready();
     node.tcpdump_is("web", "enough");
@@ -224,7 +225,7 @@ fn an_end_that_was_not_asked_for_is_a_failure_although_packets_are_counted() {
 }
 
 #[test]
-fn a_pause_stops_and_keeps_and_its_end_goes_on_with_the_ring() {
+fn a_paused_capture_keeps_its_files_and_goes_on_with_the_ring() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.put(&web());
@@ -244,7 +245,7 @@ fn a_pause_stops_and_keeps_and_its_end_goes_on_with_the_ring() {
 }
 
 #[test]
-fn an_ended_capture_begins_anew_after_a_pause() {
+fn a_finished_capture_starts_again_after_a_pause() {
     let node = Node::new();
     let controller = node.start_ready();
     let short = || web().with("duration", "1s");
@@ -257,7 +258,7 @@ fn an_ended_capture_begins_anew_after_a_pause() {
 }
 
 #[test]
-fn the_operators_maxima_bound_what_asks_for_no_end() {
+fn the_operators_maxima_bound_a_capture_that_sets_no_limit() {
     let node = Node::new().with("MAX_DURATION", "1s").with("MAX_SNAPLEN", "128");
     let _controller = node.start_ready();
     node.api.put(&web());

@@ -1,4 +1,4 @@
-//! What the next process knows of the one before: through the files and the state file alone.
+//! A restarted controller: it knows the earlier process only by the capture files and the state file.
 
 use rustix::process::Signal;
 
@@ -9,7 +9,7 @@ use crate::support::{
     process::until,
 };
 
-/// A node whose controller has seen that `web` lost its annotation, and waits for its tcpdump to end.
+/// A node whose controller has seen that `web` lost its annotation, and waits for the end of the tcpdump of `web`.
 fn removing() -> (Node, Controller) {
     let node = Node::new();
     let controller = node.start_ready();
@@ -22,7 +22,7 @@ fn removing() -> (Node, Controller) {
 }
 
 #[test]
-fn the_last_readable_value_stands_after_a_restart_too() {
+fn the_last_valid_request_survives_a_restart() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.put(&web());
@@ -33,7 +33,7 @@ fn the_last_readable_value_stands_after_a_restart_too() {
     let controller = node.start_ready();
     let second = node.nth_start("web", 2);
     assert!(second.arguments.contains(" -W 5 -w ") && second.found == 1, "{second:?}");
-    // And is forgotten with the annotation.
+    // The last valid request is forgotten with the annotation.
     node.api.put(&web().asks_nothing());
     until("the files' end", || node.file_names().is_empty().then_some(()));
     node.api.put(&web().asks("x"));
@@ -45,7 +45,7 @@ fn the_last_readable_value_stands_after_a_restart_too() {
 }
 
 #[test]
-fn files_of_a_pod_that_was_reborn_meanwhile_are_not_its_successors() {
+fn a_pod_replaced_while_the_controller_was_down_does_not_inherit_the_files() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.put(&web());
@@ -58,7 +58,7 @@ fn files_of_a_pod_that_was_reborn_meanwhile_are_not_its_successors() {
 }
 
 #[test]
-fn what_a_removed_annotation_asked_is_not_recalled_by_the_next_process() {
+fn a_removed_annotation_is_not_recalled_after_a_restart() {
     let (node, controller) = removing();
     node.api.put(&web().asks("abc"));
     node.until_heard(&controller);
@@ -69,7 +69,7 @@ fn what_a_removed_annotation_asked_is_not_recalled_by_the_next_process() {
 }
 
 #[test]
-fn a_removal_that_was_seen_is_carried_out_by_the_next_process() {
+fn a_removal_that_was_observed_is_completed_after_a_restart() {
     let (node, controller) = removing();
     node.crash(controller);
     assert_eq!(node.file_names(), ["captres-web.pcap0"]);
@@ -94,7 +94,7 @@ fn a_finished_pods_files_survive_a_restart() {
 }
 
 #[test]
-fn a_shutdown_keeps_the_files_and_the_next_process_goes_on() {
+fn a_shutdown_keeps_the_files_and_the_next_controller_goes_on_with_them() {
     let node = Node::new();
     let mut controller = node.start_ready();
     node.api.put(&web());
@@ -110,7 +110,7 @@ fn a_shutdown_keeps_the_files_and_the_next_process_goes_on() {
 }
 
 #[test]
-fn what_was_counted_before_a_crash_or_a_shutdown_is_not_forgotten() {
+fn packets_counted_before_a_crash_or_a_shutdown_are_remembered() {
     for signal in [Signal::TERM, Signal::KILL] {
         let node = Node::new();
         let mut controller = node.start_ready();
@@ -129,7 +129,7 @@ fn what_was_counted_before_a_crash_or_a_shutdown_is_not_forgotten() {
 }
 
 #[test]
-fn what_was_counted_at_a_shutdown_is_not_forgotten() {
+fn packets_counted_during_a_shutdown_are_remembered() {
     let node = Node::new();
     let mut controller = node.start_ready();
     node.api.put(&web());
@@ -145,7 +145,7 @@ fn what_was_counted_at_a_shutdown_is_not_forgotten() {
 }
 
 #[test]
-fn what_is_refused_after_a_restart_does_not_belie_what_goes_on() {
+fn a_refusal_after_a_restart_names_the_capture_that_goes_on() {
     let node = Node::new();
     let controller = node.start_ready();
     node.api.put(&web());

@@ -1,4 +1,4 @@
-//! A state file that is not as it was written.
+//! State files that are damaged, replaced or cannot be written.
 
 use std::{fs, os::unix::fs::symlink};
 
@@ -12,7 +12,8 @@ use crate::support::{
 
 const PACKETS: &str = "packets of before, more than the two headers that are nothing";
 
-/// Whatever the state file is: what is still wanted goes on with its files, all others go, and there is one warning.
+/// Starts a controller on an unreadable state file: requested captures go on with their files, all other files are removed, and the
+/// controller logs one warning.
 fn adopts(node: &Node) {
     node.leave("captres-web.pcap2", PACKETS);
     node.leave("captres-gone.pcap0", PACKETS);
@@ -78,7 +79,7 @@ fn a_link_in_the_place_of_the_next_state_file_is_not_followed() {
 }
 
 #[test]
-fn files_that_a_readable_state_file_does_not_know_are_nobodys() {
+fn files_that_are_missing_from_a_readable_state_file_are_removed() {
     let node = Node::new();
     node.leave(".state.json", &json!({"version": 2, "captures": [entry("default", "web")]}).to_string());
     node.leave("captres-web.pcap2", PACKETS);
@@ -90,7 +91,7 @@ fn files_that_a_readable_state_file_does_not_know_are_nobodys() {
 }
 
 #[test]
-fn an_entry_that_names_no_pod_has_no_effect() {
+fn a_state_file_entry_that_names_no_pod_has_no_effect() {
     let node = Node::new();
     let outside = node.path("run/captres-web.pcap0");
     fs::write(&outside, PACKETS).unwrap();
@@ -110,7 +111,7 @@ fn an_entry_that_names_no_pod_has_no_effect() {
 }
 
 #[test]
-fn without_a_state_file_that_can_be_written_nothing_is_captured_and_the_owner_is_told() {
+fn a_state_file_that_cannot_be_written_prevents_the_capture_and_the_owner_is_told() {
     let node = Node::new();
     fs::create_dir(node.capture(".state.json.new")).unwrap();
     let controller = node.start_ready();

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 
 use crate::support::process::{signal, state, until};
 
-/// A controller; killed when dropped.
+/// A controller. It is killed when it is dropped.
 pub struct Controller {
     child: Child,
     log: PathBuf,
@@ -29,12 +29,12 @@ impl Controller {
         self.child.id().try_into().unwrap()
     }
 
-    /// What it has logged.
+    /// The controller's log so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
     }
 
-    /// How many lines of that contain a text.
+    /// The number of log lines that contain a text.
     pub fn logged(&self, text: &str) -> usize {
         self.log().lines().filter(|line| line.contains(text)).count()
     }
@@ -47,7 +47,7 @@ impl Controller {
         signal(self.pid(), which);
     }
 
-    /// Waits for its end: the exit code, or 128 and the signal that ended it; and how long it took.
+    /// Waits for the end of the controller. Returns the exit code (128 + the number of the signal that ended it), and how long it took.
     pub fn until_ended(&mut self) -> (i32, Duration) {
         let since = Instant::now();
         let status = until("the controller's end", || self.child.try_wait().unwrap());
@@ -55,13 +55,13 @@ impl Controller {
         (code.unwrap(), since.elapsed())
     }
 
-    /// Kills it as a crash would.
+    /// Kills the controller, as a crash would end it.
     pub fn crash(mut self) {
         self.signal(Signal::KILL);
         assert_eq!(self.until_ended().0, 128 + 9);
     }
 
-    /// Its children that have ended and were not reaped.
+    /// The child processes that have ended and were not reaped.
     pub fn zombies(&self) -> Vec<i32> {
         self.children().into_iter().filter(|pid| state(*pid) == Some('Z')).collect()
     }

@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as the scripted API server speaks.
+//! The part of HTTP/1.1 that the scripted API server needs.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -32,22 +32,22 @@ pub fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<(String, St
     Ok((words.next().unwrap_or_default(), words.next().unwrap_or_default(), body))
 }
 
-/// A whole answer.
+/// Sends a complete answer.
 pub fn respond(connection: &TcpStream, code: u16, body: &str) -> io::Result<()> {
     respond_with(connection, code, &Bulky { text: body, bulk: "" })
 }
 
-/// The same, with bulk in it.
+/// Sends a complete answer with bulk in the body.
 pub fn respond_with(mut connection: &TcpStream, code: u16, body: &Bulky) -> io::Result<()> {
     let head = format!("HTTP/1.1 {code} Scripted\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
     connection.write_all(format!("{head}\r\nRetry-After: 1\r\n\r\n").as_bytes())?;
     body.write_to(connection)
 }
 
-/// What stands in a pod for the bulk that a client gets.
+/// The placeholder in a pod for the bulk that a client gets.
 pub const BULK: &str = "\"the bulk\"";
 
-/// A text in which the bulk stands once for each place that it takes: a page with many such pods is never in memory.
+/// A text with placeholders for the bulk. The bulk is inserted while the text is sent, so a page of many large pods is never in memory.
 pub struct Bulky<'a> {
     pub text: &'a str,
     pub bulk: &'a str,

@@ -1,5 +1,5 @@
-//! A node of its own for one test: its API server, its directories, the script in tcpdump's place, and the controller as a child
-//! process. All of it ends with the test, however that ends.
+//! A node for one test: an API server, directories, a script in tcpdump's place, and the controller as a child process. All of it is
+//! removed when the test ends; after a failure the directories are kept.
 
 use std::{
     cell::Cell,
@@ -24,10 +24,10 @@ use crate::support::{
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_packet-capture");
-/// Where programs are.
+/// The directories of the system's programs.
 pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A node with pods, of which a controller hears through `api`.
+/// A node with pods, which a controller watches through `api`.
 pub struct Node {
     pub api: Api,
     pub name: String,
@@ -36,17 +36,17 @@ pub struct Node {
     barriers: Cell<usize>,
 }
 
-/// A start or an end that the script in tcpdump's place took note of.
+/// A start or an end that the script in tcpdump's place recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Noted {
     /// `started`, `ended` (it was sent TERM) or `orphaned` (its standard input ended).
     pub what: String,
     pub pid: i32,
-    /// What the names of its files begin with.
+    /// The stem of the file names.
     pub stem: String,
-    /// How many files of that stem there were when it was executed.
+    /// The number of files of the stem when the script started.
     pub found: usize,
-    /// Its arguments, separated by blanks.
+    /// The arguments, separated by blanks.
     pub arguments: String,
 }
 
@@ -76,7 +76,7 @@ impl Node {
             ("RUN_DIR", at("run")),
             ("KUBECONFIG", at("kubeconfig")),
             ("FAKE", at("fake")),
-            // The disk of the machine that this runs on is nobody's promise.
+            // The free space of the machine that runs the test must not matter.
             ("MIN_FREE_MB", "0".to_owned()),
             ("MIN_FREE_PERCENT", "0".to_owned()),
             ("PATH", format!("{}:{SYSTEM_PATH}", at("bin"))),
@@ -85,13 +85,13 @@ impl Node {
         Self { api, name, dir, env, barriers: Cell::new(0) }
     }
 
-    /// With an environment variable for the controller.
+    /// Sets an environment variable for the controller.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Without one.
+    /// Removes an environment variable.
     pub fn without(mut self, name: &str) -> Self {
         self.env.remove(name);
         self
@@ -107,7 +107,7 @@ impl Node {
         self.dir.join("captures").join(file)
     }
 
-    /// The binary with this node's environment.
+    /// A command that runs the binary with this node's environment.
     pub fn command(&self) -> Command {
         let mut command = Command::new(BINARY);
         command.env_clear().envs(&self.env).stdin(Stdio::null()).stdout(Stdio::null());
@@ -128,23 +128,23 @@ impl Node {
         controller
     }
 
-    /// Ends a controller as a crash would, and its tcpdumps with it.
+    /// Kills a controller and its tcpdumps, as a crash of the container would end them.
     pub fn crash(&self, controller: Controller) {
         controller.crash();
         self.tcpdumps().into_iter().for_each(|pid| signal(pid, Signal::KILL));
     }
 
-    /// Runs the binary with arguments to its end: exit code, standard output and error.
+    /// Runs the binary to its end. Returns exit code, standard output and standard error.
     pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let (code, out, error) = self.run_bytes(arguments);
         (code, String::from_utf8(out).unwrap(), error)
     }
 
-    /// The same, with packets on standard output.
+    /// Runs the binary to its end, with packets on standard output.
     pub fn run_bytes(&self, arguments: &[&str]) -> (i32, Vec<u8>, String) {
         let mut child = self.command().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (mut out, mut error) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        // More than a pipe holds may come, so it is read meanwhile.
+        // The output may be more than a pipe holds, so a thread reads it while the process runs.
         let out = thread::spawn(move || {
             let mut bytes = Vec::new();
             out.read_to_end(&mut bytes).map(|_| bytes).unwrap()
@@ -160,12 +160,12 @@ impl Node {
         (code, out.join().unwrap(), said)
     }
 
-    /// What tcpdump is to do from its next start on: see `tcpdump.sh`.
+    /// Sets what tcpdump does from its next start on: see `tcpdump.sh`.
     pub fn tcpdump_is(&self, pod: &str, mode: &str) {
         fs::write(self.path(&format!("fake/captres-{pod}.pcap.mode")), format!("{mode}\n")).unwrap();
     }
 
-    /// Lets tcpdump take its time after a TERM, until it is released.
+    /// Makes tcpdump wait after SIGTERM until it is released.
     pub fn hold(&self, pod: &str) {
         fs::write(self.path(&format!("fake/captres-{pod}.pcap.hold")), "").unwrap();
     }
@@ -174,7 +174,7 @@ impl Node {
         fs::remove_file(self.path(&format!("fake/captres-{pod}.pcap.hold"))).unwrap();
     }
 
-    /// All that the scripts took note of.
+    /// All records of the scripts.
     pub fn noted(&self) -> Vec<Noted> {
         let log = fs::read_to_string(self.path("fake/log")).unwrap_or_default();
         let whole_lines = log.rsplit_once('\n').map(|(lines, _)| lines).unwrap_or_default();
@@ -198,7 +198,7 @@ impl Node {
         until(&format!("start {n} of the tcpdump of {pod}"), || self.starts(pod).into_iter().nth(n - 1))
     }
 
-    /// The captures' files with what is in them; the hidden ones are none.
+    /// The capture files and their content, without hidden files.
     pub fn files(&self) -> BTreeMap<String, String> {
         let entries = fs::read_dir(self.path("captures")).unwrap().map(|entry| entry.unwrap());
         let entries = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
@@ -212,7 +212,7 @@ impl Node {
         entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(name)).collect()
     }
 
-    /// Their names.
+    /// The names of the capture files.
     pub fn file_names(&self) -> Vec<String> {
         self.files().into_keys().collect()
     }
@@ -241,8 +241,8 @@ impl Node {
         events.map(|event| event["message"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Waits until all that was sent before has been taken in and carried out, as far as time alone does not do it: a pod that is
-    /// refused comes after it.
+    /// Waits until the controller has observed and carried out all earlier events, except for what it does at a later time. The method
+    /// sends a pod whose request is refused, and waits for the log line of the refusal.
     pub fn until_heard(&self, controller: &Controller) {
         self.barriers.set(self.barriers.get() + 1);
         let name = format!("barrier-{}", self.barriers.get());
@@ -250,7 +250,7 @@ impl Node {
         controller.until_logged(&format!("pod=default/{name} "));
     }
 
-    /// The processes with this node's directory in their command line: its tcpdumps.
+    /// The process IDs of this node's tcpdumps: the processes with the node's directory in their command line.
     pub fn tcpdumps(&self) -> Vec<i32> {
         let dir = format!("{}/", self.dir.display());
         let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());

@@ -1,4 +1,4 @@
-//! A pod as the API server would show it, with as much of its JSON as a capture depends on, and some that it must not.
+//! A pod as the API server shows it, with the JSON that a capture depends on, and some that a capture must not depend on.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub fn address(name: &str) -> String {
     format!("10.{}.{b}.{c}", a | 128)
 }
 
-/// A running pod of namespace `default`, at its address, that asks for nothing.
+/// A running pod of namespace `default`, at its own address, without an annotation of ours.
 pub fn pod(name: &str) -> Pod {
     let ip = address(name);
     Pod(json!({
@@ -46,7 +46,7 @@ impl Pod {
         self.annotated(ANNOTATION, value)
     }
 
-    /// With an optional annotation.
+    /// Sets an optional annotation.
     pub fn with(self, key: &str, value: &str) -> Self {
         self.annotated(&format!("{ANNOTATION}/{key}"), value)
     }
@@ -84,9 +84,9 @@ impl Pod {
         self.set("/status/phase", json!(phase))
     }
 
-    /// As large as a pod's owner can make it.
+    /// Makes the pod as large as its owner can make it.
     pub fn with_bulk(mut self) -> Self {
-        // Without its quotes it is the text of a JSON string.
+        // Without quotes the placeholder is the text of a JSON string.
         self.0["spec"]["imagePullSecrets"] = json!(BULK.trim_matches('"'));
         self
     }

@@ -1,4 +1,4 @@
-//! Processes, and waiting for what they do.
+//! Processes: waiting for them, signals, memory.
 
 use std::{
     fs,
@@ -13,17 +13,17 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
-/// The longest that anything is waited for: much, for a busy machine.
+/// The longest wait for anything: long, because the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked for.
+/// The time between two looks.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Polls for something until it is there. Fails if it does not come.
+/// Polls `look` until it returns something. Panics after [`PATIENCE`].
 pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, look).unwrap_or_else(|| panic!("waited for this in vain: {what}"))
 }
 
-/// Polls for something until it is there, or the time is over.
+/// Polls `look` until it returns something, or until `limit` has passed.
 pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let give_up_at = Instant::now() + limit;
     loop {
@@ -35,7 +35,7 @@ pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option
     }
 }
 
-/// Waits for so many bytes from a child.
+/// Reads `length` bytes from a child process.
 pub fn read_exactly(from: &mut (impl Read + AsFd), length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     until(&format!("{length} bytes"), || {
@@ -48,30 +48,30 @@ pub fn read_exactly(from: &mut (impl Read + AsFd), length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A process's state as /proc has it: `S`, `T`, `Z` …; `None` if it is gone.
+/// A process's state in /proc: `S`, `T`, `Z` …; `None` if the process is gone.
 pub fn state(pid: i32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Lets the most memory of a process be what it has now.
+/// Sets the peak memory of a process to its current memory.
 pub fn forget_peak(pid: i32) {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
 }
 
-/// The most memory that a process has had so far, in kB.
+/// The peak memory of a process, in kB.
 pub fn peak_kb(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
     peak.trim().parse().unwrap()
 }
 
-/// Whether a process runs, or may again.
+/// Whether a process has not ended. A stopped process has not ended.
 pub fn lives(pid: i32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
 }
 
 pub fn signal(pid: i32, signal: Signal) {
-    // Gone already is as good.
+    // The process may have ended already.
     let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
 }

@@ -1,4 +1,4 @@
-//! What is read as a stream is what a reader of the whole object would find in it, whatever the object is.
+//! The streaming reader finds in any object what a reader of the whole object finds.
 
 use std::{collections::BTreeMap, fs, net::IpAddr, path::Path, process::Command};
 
@@ -20,7 +20,7 @@ use crate::{
 /// Random texts in one run.
 const TEXTS: u32 = 2000;
 
-/// The same, read in the simplest way.
+/// A pod, read in the simplest way: parsed as a whole.
 fn whole(json: &Value) -> Pod {
     let text = |path: &str| json.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty());
     let addresses = |one: &str, all: &str| -> (Vec<String>, bool) {
@@ -72,7 +72,7 @@ fn random(state: &mut u64, below: usize) -> usize {
     usize::try_from(*state >> 11).unwrap() % below
 }
 
-/// The keys that matter at each level of a pod, and at each one's end some that do not matter there.
+/// The keys that matter at each level of a pod; the last keys of each level do not matter there.
 const KEYS: [&[&str]; 4] = [
     &["metadata", "spec", "status", "metadata", "status", "name"],
     &[
@@ -115,7 +115,7 @@ const VALUES: [&str; 16] = [
     "{}",
 ];
 
-/// JSON with these keys, each as often as it comes, and of any shape.
+/// Random JSON with these keys, in any number and of any shape.
 fn json(state: &mut u64, level: usize) -> String {
     let Some(keys) = KEYS.get(level) else { return VALUES[random(state, VALUES.len())].to_owned() };
     let most = if random(state, 40) == 0 { 20 } else { 6 };
@@ -137,7 +137,7 @@ fn json(state: &mut u64, level: usize) -> String {
     }
 }
 
-/// The texts that the fuzzer found to be unlike.
+/// The texts for which the fuzzer found a difference.
 fn corpus() -> Vec<String> {
     let dir = std::env::temp_dir().join(format!("packet-capture-corpus-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
@@ -151,7 +151,7 @@ fn corpus() -> Vec<String> {
 }
 
 #[test]
-fn a_stream_reads_what_a_reader_of_the_whole_finds_in_anything() {
+fn the_streaming_reader_of_a_pod_reads_what_a_whole_parse_finds() {
     let (mut state, mut asking, mut placed) = (0x9E37_79B9_7F4A_7C15, 0, 0);
     for _ in 0..TEXTS {
         let pod = both_read_the_same(&json(&mut state, 0));
@@ -163,7 +163,7 @@ fn a_stream_reads_what_a_reader_of_the_whole_finds_in_anything() {
     assert!(texts.inspect(|text| drop(both_read_the_same(text))).count() > 9);
 }
 
-/// A pod with something in it, as text.
+/// The text of a pod with one part inserted.
 fn pod(metadata: &str, spec: &str, status: &str) -> String {
     format!(
         r#"{{"metadata": {{"name": "web", "uid": "u1", {metadata} "annotations": {{"{ANNOTATION}": "5"}}}}, "spec": {{{spec}}},
@@ -179,7 +179,7 @@ fn target(text: &str) -> Target {
 }
 
 #[test]
-fn neither_depth_nor_length_nor_a_key_that_stands_twice_fails_a_pod() {
+fn a_pod_parses_despite_depth_length_and_duplicate_keys() {
     let here = Target::At(vec!["10.0.0.1".parse::<IpAddr>().unwrap()]);
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(10_000), close.repeat(10_000));
     for deep in [deep("[", "]"), format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000))] {
@@ -210,7 +210,7 @@ fn more_addresses_than_a_pod_can_have_are_refused_and_not_kept() {
 }
 
 #[test]
-fn annotations_beyond_any_that_can_be_read_are_refused_as_all_of_them_would_be_and_not_kept() {
+fn surplus_and_overlong_annotations_are_refused_and_not_kept() {
     let limits = Limits::default();
     let main = (ANNOTATION.to_owned(), "5".to_owned());
     let ours = |others: Vec<(String, String)>| BTreeMap::from_iter([main.clone()].into_iter().chain(others));
