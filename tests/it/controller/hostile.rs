@@ -71,7 +71,7 @@ fn pods_of_many_small_parts_cost_no_more_than_a_page_of_their_text() {
 }
 
 #[test]
-#[ignore = "takes a minute without optimization"]
+#[ignore = "a measurement: the memory for 110 of the largest pods, a minute without optimization"]
 fn a_node_full_of_the_largest_pods_costs_no_more_than_a_few() {
     for (what, bulk) in [("parts", secrets()), ("escapes", escaped())] {
         let [list_kb, watch_kb] = peaks_kb(&bulk, 110);
