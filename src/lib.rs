@@ -152,11 +152,12 @@ pub mod files {
 pub mod reading {
     pub mod copy;
     pub mod dedup;
+    pub mod error;
     pub mod interfaces;
     pub mod messages;
     pub mod output;
-    pub mod reader;
     pub mod readers;
+    pub mod ring_reader;
     pub mod status;
 }
 

@@ -22,6 +22,7 @@ use packet_capture::{
     process::health,
     reading::{
         copy::{self, Said, Wanted},
+        error::Error,
         output, readers, status,
     },
     text::status::Format,
@@ -139,7 +140,7 @@ fn copy(pod: &PodName, all: bool, follow: bool) -> ExitCode {
             output::say(&counts);
             ExitCode::SUCCESS
         }
-        Err(copy::Error::NoCapture) => fail(&format!("no capture of {pod} on this node; {}", whereabouts(pod))),
+        Err(Error::NoCapture) => fail(&format!("no capture of {pod} on this node; {}", whereabouts(pod))),
         Err(error) => fail(&error.to_string()),
     }
 }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use libfuzzer_sys::fuzz_target;
-use packet_capture::{core::{annotations::SNAPLEN_MAX, name::{PodName, Stem}}, files::{capture_dir::CaptureDir, pcap}, reading::reader::Reader};
+use packet_capture::{core::{annotations::SNAPLEN_MAX, name::{PodName, Stem}}, files::{capture_dir::CaptureDir, pcap}, reading::ring_reader::RingReader};
 
 const COUNTS: [u16; 4] = [3, 1, 2, 12];
 /// Longer inputs say nothing new.
@@ -39,7 +39,7 @@ fuzz_target!(|input: &[u8]| {
     let ring = CaptureDir::at(&DIR);
     let world = RefCell::new(World::new(&ring, &stem, writer));
     let done = RefCell::new(rest.chunks_exact(2).take(DONE_MAX));
-    let mut reader = Reader::new(&ring, &stem);
+    let mut reader = RingReader::new(&ring, &stem);
     let mut given = Given { last: 0, numbers: Vec::new() };
     let next = || done.borrow_mut().next().map(|done| (done[0], done[1]));
     while let Some((what, how)) = next() {
@@ -75,7 +75,7 @@ struct Given {
 
 /// Looks and reads as the program does, while things are done: some of them in between, and others with each record that comes.
 fn pass(
-    reader: &mut Reader,
+    reader: &mut RingReader,
     world: &RefCell<World>,
     given: &mut Given,
     in_between: usize,

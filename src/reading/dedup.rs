@@ -2,8 +2,8 @@
 //!
 //! Seen from the node, the pod's packets come in on its interface, and those for it go out there: these copies are *near*. All
 //! others, such as those on the network card, are *far*. Near copies on a bridge that the pod hangs on are not the pod's own, so an
-//! interface counts only if it is one end of a pair, or gone by now. What is on the far side alone was dropped on its way, or the
-//! node's network passes the pod's interface by. Addresses and ports of the other side change on the way (a Service's become a
+//! interface counts only if it is one end of a pair, or gone by now. A packet that has far copies only was dropped on its way, or the node's
+//! network bypasses the pod's interface. Addresses and ports of the other side change on the way (a Service's become a
 //! backend's), the pod's own do not, so far and near are compared by these.
 
 mod flows;
@@ -15,7 +15,7 @@ use std::{
 };
 
 use self::{
-    flows::{Flow, Flows, Place, Way},
+    flows::{Direction, Flow, Flows, Sighting},
     packet::{Addressed, Packet},
 };
 use crate::{files::pcap::Record, reading::interfaces::Kind};
@@ -32,7 +32,7 @@ struct Near {
 
 /// What is known of the interfaces that one pod's packets pass.
 #[derive(Debug)]
-pub struct Evidence {
+pub struct InterfaceEvidence {
     pod: BTreeSet<IpAddr>,
     kind: fn(u32) -> Kind,
     near: BTreeMap<u32, Near>,
@@ -41,7 +41,7 @@ pub struct Evidence {
 
 /// Which copies are the pod's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Own {
+pub enum PodInterface {
     /// Those on these interfaces.
     On(BTreeSet<u32>),
     /// No packet was seen yet that would tell.
@@ -49,10 +49,10 @@ pub enum Own {
     /// No interface can be told to be the pod's.
     Unknown,
     /// So many packets, most of one direction, passed by the interface that seems to be the pod's.
-    PassedBy(u64),
+    Bypassed(u64),
 }
 
-impl Evidence {
+impl InterfaceEvidence {
     /// Nothing is known yet, not even the pod's addresses; `kind` tells what an interface is.
     #[must_use]
     pub fn new(kind: fn(u32) -> Kind) -> Self {
@@ -69,32 +69,32 @@ impl Evidence {
         let Packet { interface, outgoing, addressed } = packet::read(record.packet())?;
         let Some(Addressed { from, to, protocol }) = addressed else { return Some((interface, false)) };
         let mut news = false;
-        for (way, (address, port)) in [(Way::From, from), (Way::To, to)] {
+        for (direction, (address, port)) in [(Direction::From, from), (Direction::To, to)] {
             if self.pod.contains(&address) {
-                let near = outgoing == (way == Way::To);
-                self.flows.count(Flow { way, protocol, port }, Place { interface, near }, record.time_us());
-                news |= near && self.is_new(interface, way);
+                let near = outgoing == (direction == Direction::To);
+                self.flows.count(Flow { direction, protocol, port }, Sighting { interface, near }, record.time_us());
+                news |= near && self.is_new(interface, direction);
             }
         }
         Some((interface, news))
     }
 
-    fn is_new(&mut self, interface: u32, way: Way) -> bool {
+    fn is_new(&mut self, interface: u32, direction: Direction) -> bool {
         if self.near.len() >= INTERFACES_MAX && !self.near.contains_key(&interface) {
             return false;
         }
         let kind = self.kind;
         let near = self.near.entry(interface).or_insert_with(|| Near { kind: kind(interface), from: false, to: false });
-        let seen = match way {
-            Way::From => &mut near.from,
-            Way::To => &mut near.to,
+        let seen = match direction {
+            Direction::From => &mut near.from,
+            Direction::To => &mut near.to,
         };
         !std::mem::replace(seen, true)
     }
 
     /// Which copies are the pod's own, as far as can be told by now. Up to `slack` packets that passed by prove nothing.
     #[must_use]
-    pub fn own(&self, slack: u64) -> Own {
+    pub fn own(&self, slack: u64) -> PodInterface {
         let on = |kinds: &[Kind], seen: fn(&Near) -> bool| -> BTreeSet<u32> {
             let found = self.near.iter().filter(|(_, near)| seen(near) && kinds.contains(&near.kind));
             found.map(|(interface, _)| *interface).collect()
@@ -107,27 +107,27 @@ impl Evidence {
         let own = match choices.into_iter().find(|found| found.len() == 1) {
             _ if !sure.is_empty() => sure,
             Some(one) => one,
-            None if self.flows.is_empty() => return Own::Unseen,
-            None => return Own::Unknown,
+            None if self.flows.is_empty() => return PodInterface::Unseen,
+            None => return PodInterface::Unknown,
         };
-        for way in [Way::To, Way::From] {
-            let (lacking, all) = self.flows.lacking(way, &own);
+        for direction in [Direction::To, Direction::From] {
+            let (missing, all) = self.flows.missing(direction, &own);
             // Some may have been dropped on their way; most of them were not.
-            if lacking > slack && lacking > all / 2 {
-                return Own::PassedBy(lacking);
+            if missing > slack && missing > all / 2 {
+                return PodInterface::Bypassed(missing);
             }
         }
-        Own::On(own)
+        PodInterface::On(own)
     }
 
     /// How many packets were seen on other interfaces only, at least.
     #[must_use]
     pub fn missed(&self, own: &BTreeSet<u32>) -> u64 {
-        [Way::To, Way::From].map(|way| self.flows.lacking(way, own).0).iter().sum()
+        [Direction::To, Direction::From].map(|direction| self.flows.missing(direction, own).0).iter().sum()
     }
 
     /// Forgets how many packets there were, but not which interfaces are the pod's.
-    pub fn count_anew(&mut self) {
+    pub fn forget_counts(&mut self) {
         self.flows.clear();
     }
 }
@@ -159,7 +159,7 @@ mod tests {
         [header.as_slice(), packet].concat()
     }
 
-    fn observe(evidence: &mut Evidence, number: usize, packet: &[u8]) -> Option<(u32, bool)> {
+    fn observe(evidence: &mut InterfaceEvidence, number: usize, packet: &[u8]) -> Option<(u32, bool)> {
         let record = record(number, packet);
         let pcap::Next::Record(record) = pcap::next(&record) else { panic!() };
         evidence.observe(record)
@@ -181,8 +181,8 @@ mod tests {
 
     type Side = ([u8; 4], u16);
 
-    fn evidence(packets: &[(u32, u8, Side, Side)]) -> Evidence {
-        let mut evidence = Evidence::new(kind);
+    fn evidence(packets: &[(u32, u8, Side, Side)]) -> InterfaceEvidence {
+        let mut evidence = InterfaceEvidence::new(kind);
         evidence.add([POD.into()]);
         for (number, (interface, direction, from, to)) in packets.iter().enumerate() {
             let seen = observe(&mut evidence, number, &tcp(*interface, *direction, *from, *to));
@@ -204,7 +204,7 @@ mod tests {
             (11, OUT, ANSWERS.0, ANSWERS.1),
         ];
         let seen = evidence(&routed);
-        assert_eq!(seen.own(0), Own::On([11].into()));
+        assert_eq!(seen.own(0), PodInterface::On([11].into()));
         assert_eq!(seen.missed(&[11].into()), 0);
         // Bridged, to a pod of the same node: the bridge sees all, the neighbour's end the other side of it.
         let bridged = [
@@ -215,40 +215,43 @@ mod tests {
             (2, OUT, ANSWERS.0, ANSWERS.1),
             (11, OUT, ANSWERS.0, ANSWERS.1),
         ];
-        assert_eq!(evidence(&bridged).own(0), Own::On([11].into()));
+        assert_eq!(evidence(&bridged).own(0), PodInterface::On([11].into()));
         // What is for the pod is flooded to a neighbour.
         let flooded = [&bridged[..], &[(13, OUT, ANSWERS.0, ANSWERS.1)]].concat();
-        assert_eq!(evidence(&flooded).own(0), Own::On([11].into()));
+        assert_eq!(evidence(&flooded).own(0), PodInterface::On([11].into()));
         // An earlier one of the same pod is gone.
         let moved = [&routed[..], &[(99, IN, ASKS.0, ASKS.1)]].concat();
-        assert_eq!(evidence(&moved).own(0), Own::On([11, 99].into()));
+        assert_eq!(evidence(&moved).own(0), PodInterface::On([11, 99].into()));
     }
 
     #[test]
     fn one_direction_is_enough_where_there_is_no_other() {
         assert_eq!(
             evidence(&[(1, IN, ANSWERS.0, ANSWERS.1), (11, OUT, ANSWERS.0, ANSWERS.1)]).own(0),
-            Own::On([11].into())
+            PodInterface::On([11].into())
         );
-        assert_eq!(evidence(&[(11, OUT, ANSWERS.0, ANSWERS.1), (12, OUT, ANSWERS.0, ANSWERS.1)]).own(0), Own::Unknown);
-        assert_eq!(evidence(&[(3, IN, ASKS.0, ASKS.1), (2, IN, ASKS.0, ASKS.1)]).own(0), Own::On([3].into()));
+        assert_eq!(
+            evidence(&[(11, OUT, ANSWERS.0, ANSWERS.1), (12, OUT, ANSWERS.0, ANSWERS.1)]).own(0),
+            PodInterface::Unknown
+        );
+        assert_eq!(evidence(&[(3, IN, ASKS.0, ASKS.1), (2, IN, ASKS.0, ASKS.1)]).own(0), PodInterface::On([3].into()));
     }
 
     #[test]
     fn where_packets_pass_the_pods_interface_by_it_is_not_taken_for_it() {
-        assert_eq!(evidence(&[]).own(0), Own::Unseen);
-        assert_eq!(evidence(&[(1, IN, ANSWERS.0, ANSWERS.1), (1, OUT, ASKS.0, ASKS.1)]).own(0), Own::Unknown);
+        assert_eq!(evidence(&[]).own(0), PodInterface::Unseen);
+        assert_eq!(evidence(&[(1, IN, ANSWERS.0, ANSWERS.1), (1, OUT, ASKS.0, ASKS.1)]).own(0), PodInterface::Unknown);
         let ask = [(11, IN, ASKS.0, ASKS.1), (1, OUT, ASKS.0, ASKS.1)];
         let by = [&ask[..], &[(1, IN, ANSWERS.0, ANSWERS.1); 2], &ask].concat();
-        assert_eq!(evidence(&by).own(0), Own::PassedBy(2));
-        assert_eq!(evidence(&by).own(2), Own::On([11].into()));
-        // That a few take the way past it does not hide that most do not.
+        assert_eq!(evidence(&by).own(0), PodInterface::Bypassed(2));
+        assert_eq!(evidence(&by).own(2), PodInterface::On([11].into()));
+        // A few packets on the interface do not hide that most bypass it.
         let few = [&ask[..], &[(1, IN, ANSWERS.0, ANSWERS.1); 9], &[(11, OUT, ANSWERS.0, ANSWERS.1); 3], &ask].concat();
-        assert_eq!(evidence(&few).own(0), Own::PassedBy(6));
+        assert_eq!(evidence(&few).own(0), PodInterface::Bypassed(6));
         let most =
             [&ask[..], &[(1, IN, ANSWERS.0, ANSWERS.1); 9], &[(11, OUT, ANSWERS.0, ANSWERS.1); 5], &ask].concat();
         let most = evidence(&most);
-        assert_eq!((most.own(0), most.missed(&[11].into())), (Own::On([11].into()), 4));
+        assert_eq!((most.own(0), most.missed(&[11].into())), (PodInterface::On([11].into()), 4));
     }
 
     #[test]
@@ -262,10 +265,13 @@ mod tests {
         ];
         let dropped = (1, IN, (PEER, 5000), (POD, 22));
         let seen = evidence(&[&answered[..], &[dropped; 2], &answered, &answered].concat());
-        assert_eq!((seen.own(0), seen.missed(&[11].into())), (Own::On([11].into()), 2));
+        assert_eq!((seen.own(0), seen.missed(&[11].into())), (PodInterface::On([11].into()), 2));
         // A sandbox made anew, which has sent nothing yet.
         let seen = evidence(&[&answered[..], &[(12, OUT, (PEER, 5), (POD, 514)); 3], &answered].concat());
-        assert_eq!((seen.own(0), seen.own(9), seen.missed(&[11].into())), (Own::PassedBy(3), Own::On([11].into()), 3));
+        assert_eq!(
+            (seen.own(0), seen.own(9), seen.missed(&[11].into())),
+            (PodInterface::Bypassed(3), PodInterface::On([11].into()), 3)
+        );
     }
 
     #[test]
@@ -284,7 +290,7 @@ mod tests {
     #[test]
     fn what_is_cut_short_or_no_ip_tells_nothing() {
         let whole = tcp(11, IN, ASKS.0, ASKS.1);
-        let mut evidence = Evidence::new(kind);
+        let mut evidence = InterfaceEvidence::new(kind);
         evidence.add([POD.into()]);
         for length in 0..HEADER_BYTES + 20 {
             let seen = observe(&mut evidence, 0, &whole[..length]);
@@ -293,7 +299,7 @@ mod tests {
         let mut arp = whole.clone();
         arp[1] = 6;
         assert_eq!(observe(&mut evidence, 0, &arp), Some((11, false)));
-        assert_eq!(evidence.own(0), Own::Unseen);
+        assert_eq!(evidence.own(0), PodInterface::Unseen);
         assert_eq!(observe(&mut evidence, 0, &whole), Some((11, true)));
     }
 }

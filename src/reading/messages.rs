@@ -1,6 +1,6 @@
 //! What the verbs say on standard error: what could not be read, and how much there was.
 
-use super::{dedup::Own, reader::Losses};
+use super::{dedup::PodInterface, ring_reader::Losses};
 use crate::{
     core::{condition::State, name::PodName},
     text::format::{counted, number},
@@ -17,7 +17,7 @@ pub fn copied(packets: u64, bytes: u64) -> String {
 
 /// How a capture is getting on, in the words of `status`.
 #[must_use]
-pub fn situation(pod: &PodName, state: State, reason: Option<&str>) -> String {
+pub fn condition(pod: &PodName, state: State, reason: Option<&str>) -> String {
     let mut text = format!("capture of {pod}: {}", state.name());
     if let Some(reason) = reason {
         // What somebody wrote there must not reach a terminal.
@@ -32,7 +32,7 @@ pub fn situation(pod: &PodName, state: State, reason: Option<&str>) -> String {
 /// A capture runs, and has nothing.
 #[must_use]
 pub fn empty(pod: &PodName) -> String {
-    format!("{}: its files hold no packet yet", situation(pod, State::Capturing, None))
+    format!("{}: its files hold no packet yet", condition(pod, State::Capturing, None))
 }
 
 /// A capture is no more.
@@ -52,7 +52,7 @@ pub fn alone(seconds: u64) -> String {
 
 /// What could not be read: a sentence for each kind.
 pub fn losses(losses: &Losses) -> impl Iterator<Item = String> {
-    let Losses { emptied, removed, broken, broken_bytes, broken_at, alien, unreadable } = losses;
+    let Losses { overwritten, removed, broken, broken_bytes, broken_at, foreign, unreadable } = losses;
     let place = match broken_at {
         Some((name, place)) if *broken == 1 => format!("from byte {place} of {name} on"),
         Some((name, place)) => format!("the last of them from byte {place} of {name} on"),
@@ -61,13 +61,13 @@ pub fn losses(losses: &Losses) -> impl Iterator<Item = String> {
     let lost = counted(*broken_bytes, "byte is", "bytes are");
     let told = [
         (
-            *emptied,
-            "emptied by tcpdump before all of it was read: a ring of more files, or a filter, keeps packets longer"
+            *overwritten,
+            "overwritten by tcpdump before all of it was read: a ring of more files, or a filter, keeps packets longer"
                 .to_owned(),
         ),
         (*removed, "removed before all of it was read".to_owned()),
         (*broken, format!("cut off within a packet or damaged; all before that is there; {lost} not copied, {place}")),
-        (*alien, "skipped: no pcap file of the same kind as the others".to_owned()),
+        (*foreign, "skipped: no pcap file of the same kind as the others".to_owned()),
         (*unreadable, "skipped: it cannot be read".to_owned()),
     ];
     let told = told.into_iter().filter(|(files, _)| *files > 0);
@@ -76,11 +76,11 @@ pub fn losses(losses: &Losses) -> impl Iterator<Item = String> {
 
 /// Why each packet is shown as often as tcpdump saw it; `None` if there is no reason to.
 #[must_use]
-pub fn shows_all(own: &Own) -> Option<String> {
+pub fn shows_all(own: &PodInterface) -> Option<String> {
     let why = match own {
-        Own::On(_) | Own::Unseen => return None,
-        Own::Unknown => "it cannot be told which interface is the pod's own".to_owned(),
-        Own::PassedBy(packets) => format!(
+        PodInterface::On(_) | PodInterface::Unseen => return None,
+        PodInterface::Unknown => "it cannot be told which interface is the pod's own".to_owned(),
+        PodInterface::Bypassed(packets) => format!(
             "{} of the pod did not pass the interface that seems to be its own",
             counted(*packets, "packet", "packets")
         ),

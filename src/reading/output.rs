@@ -25,7 +25,7 @@ const COLLECTED_BYTES: usize = 32 << 10;
 /// How long a reader may stand still: a client that has gone without a word, such as that of a laptop that was closed, looks like one
 /// that stands still. It is also how long `follow` goes on where standard input is closed, and can tell nothing of the client. With
 /// what Kubernetes needs, nothing outlives its client by more than a minute.
-pub const ALONE_MAX: Duration = Duration::from_secs(50);
+pub const STALL_AFTER_STDIN_CLOSED: Duration = Duration::from_secs(50);
 /// How long a line on standard error may wait for somebody to read it: without a reader, it is better lost than waited for.
 const WORDS_MAX: Duration = Duration::from_secs(5);
 /// After how long a write is tried again that was not taken although it should have been.
@@ -62,7 +62,7 @@ impl Output {
         let out = Sink::of(io::stdout().as_fd())?;
         let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         let reader = (!is_memory_device(&input)?).then_some(input);
-        let until = (ends_with_reader && reader.is_none()).then(|| Instant::now() + ALONE_MAX);
+        let until = (ends_with_reader && reader.is_none()).then(|| Instant::now() + STALL_AFTER_STDIN_CLOSED);
         let collected = Vec::with_capacity(COLLECTED_BYTES);
         Ok(Self { out, reader, ends_with_reader, until, collected, packets: 0, bytes: 0 })
     }
@@ -140,7 +140,7 @@ impl Output {
     /// Waits for output to be as wanted, for a time or as long as a reader may stand still. False: the time is over.
     fn wait(&mut self, wanted: PollFlags, since: Instant, time: Option<Duration>) -> io::Result<bool> {
         loop {
-            let end = since + time.unwrap_or(ALONE_MAX);
+            let end = since + time.unwrap_or(STALL_AFTER_STDIN_CLOSED);
             let end = self.until.map_or(end, |until| until.min(end));
             let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
             let mut polled = vec![PollFd::new(&self.out, wanted)];
@@ -187,7 +187,7 @@ impl Output {
 /// # Errors
 /// `BrokenPipe` if nobody reads it any more, `TimedOut` if nobody has for too long.
 pub fn print(text: &str) -> io::Result<()> {
-    put(&Sink::of(io::stdout().as_fd())?, text, ALONE_MAX)
+    put(&Sink::of(io::stdout().as_fd())?, text, STALL_AFTER_STDIN_CLOSED)
 }
 
 /// Writes a line to standard error. One that nobody reads is lost.

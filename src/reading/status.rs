@@ -11,7 +11,7 @@ use crate::{
         capture_dir::CaptureDir,
         state_file::{Entry, StateFile},
     },
-    reading::reader,
+    reading::ring_reader,
     text::{
         format::{age, quoted, size},
         status::Format,
@@ -50,7 +50,7 @@ pub fn status(dir: &Path, node: &str, namespace: Option<&str>, format: Format, n
 
 fn line(ring: &CaptureDir, entry: Entry, node: &str) -> io::Result<Line> {
     let files = ring.files(&entry.stem())?;
-    let oldest_us = reader::oldest_us(ring, &files).and_then(|us| i64::try_from(us).ok());
+    let oldest_us = ring_reader::oldest_us(ring, &files).and_then(|us| i64::try_from(us).ok());
     Ok(Line {
         node: node.to_owned(),
         files: files.len(),

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Error, Said,
-    situation::{SETTLED_AFTER, Situation},
+    Said,
+    condition::{CaptureCondition, SETTLED_AFTER},
 };
 use crate::{
     core::name::Stem,
@@ -19,10 +19,11 @@ use crate::{
         state_file::Entry,
     },
     reading::{
-        dedup::{Evidence, Own},
+        dedup::{InterfaceEvidence, PodInterface},
+        error::Error,
         interfaces, messages,
         output::Output,
-        reader::{Losses, Reader},
+        ring_reader::{Losses, RingReader},
     },
 };
 
@@ -44,7 +45,7 @@ const HELD_EACH_BYTES: usize = 64;
 /// How often it is told at the most, while a capture is followed, what could not be read.
 const LOSSES_INTERVAL: Duration = Duration::from_secs(10);
 /// So many packets of one direction prove that they pass the pod's interface by, not just that some were dropped on the way.
-const PASSED_BY_MIN: u64 = 64;
+const BYPASSED_MIN: u64 = 64;
 
 /// Which copies of each packet are shown.
 enum Shown {
@@ -64,7 +65,7 @@ enum Shown {
 /// A capture's packets on their way to standard output.
 pub(super) struct Stream<'a> {
     out: Output,
-    evidence: Evidence,
+    evidence: InterfaceEvidence,
     shown: Shown,
     say: &'a mut dyn FnMut(Said),
     /// That of the header, once it is written.
@@ -76,7 +77,7 @@ pub(super) struct Stream<'a> {
 impl<'a> Stream<'a> {
     /// Packets to this output, as often as tcpdump saw them.
     pub(super) fn new(out: Output, say: &'a mut dyn FnMut(Said)) -> Self {
-        let (evidence, told) = (Evidence::new(interfaces::kind), (Losses::default(), None));
+        let (evidence, told) = (InterfaceEvidence::new(interfaces::kind), (Losses::default(), None));
         Self { out, evidence, shown: Shown::All, say, link_type: None, told }
     }
 
@@ -89,7 +90,7 @@ impl<'a> Stream<'a> {
         text.map(Said::Note).into_iter().for_each(&mut *self.say);
     }
 
-    fn shows_all(&mut self, own: &Own) {
+    fn shows_all(&mut self, own: &PodInterface) {
         messages::shows_all(own).map(Said::Warning).into_iter().for_each(&mut *self.say);
     }
 
@@ -100,7 +101,7 @@ impl<'a> Stream<'a> {
     /// Writes the header before there is a packet, for those that wait for it. Where there is no file yet, those to come are `assumed`
     /// to be of this link type; one that is not will be left out, with a warning.
     pub(super) fn begin(&mut self, ring: &CaptureDir, stem: &Stem, assumed: Option<u32>) -> Result<(), Error> {
-        let mut reader = Reader::new(ring, stem);
+        let mut reader = RingReader::new(ring, stem);
         reader.look().map_err(Error::Unreadable)?;
         if let Some(link_type) = reader.link_type().or(assumed) {
             self.link_type = Some(link_type);
@@ -118,7 +119,7 @@ impl<'a> Stream<'a> {
     /// Reads the capture once to find the pod's own interface, so that each packet is shown once. What it reads is read again.
     pub(super) fn learn(&mut self, ring: &CaptureDir, stem: &Stem, entry: &Entry, follow: bool) -> Result<(), Error> {
         self.evidence.add(addresses(entry));
-        let (mut reader, mut bytes) = (Reader::new(ring, stem), 0);
+        let (mut reader, mut bytes) = (RingReader::new(ring, stem), 0);
         reader.expect(self.link_type);
         for _ in 0..PASSES_MAX {
             let files = reader.look().map_err(Error::Unreadable)?;
@@ -139,44 +140,44 @@ impl<'a> Stream<'a> {
             self.warn(messages::restarted());
             return Ok(());
         }
-        let own = match self.evidence.own(if follow { PASSED_BY_MIN } else { 0 }) {
+        let own = match self.evidence.own(if follow { BYPASSED_MIN } else { 0 }) {
             // Packets, and none of the addresses that are known to be the pod's.
-            Own::Unseen if bytes > 0 && !follow => Own::Unknown,
+            PodInterface::Unseen if bytes > 0 && !follow => PodInterface::Unknown,
             own => own,
         };
-        self.evidence.count_anew();
+        self.evidence.forget_counts();
         self.shows_all(&own);
         self.shown = match own {
-            Own::On(own) => Shown::On(own),
-            Own::Unseen => undecided(),
-            Own::Unknown if follow => Shown::AllForNow,
-            Own::Unknown | Own::PassedBy(_) => Shown::All,
+            PodInterface::On(own) => Shown::On(own),
+            PodInterface::Unseen => undecided(),
+            PodInterface::Unknown if follow => Shown::AllForNow,
+            PodInterface::Unknown | PodInterface::Bypassed(_) => Shown::All,
         };
         Ok(())
     }
 
     /// Copies what there is.
-    pub(super) fn get(&mut self, reader: &mut Reader, situation: &mut Situation) -> Result<(), Error> {
+    pub(super) fn get(&mut self, reader: &mut RingReader, condition: &mut CaptureCondition) -> Result<(), Error> {
         for _ in 0..PASSES_MAX {
             if self.pass(reader)? > 0 {
                 break;
             }
             self.out.pause(AGAIN_AFTER)?;
         }
-        if reader.is_torn() && situation.is_idle() {
+        if reader.is_torn() && condition.is_idle() {
             self.out.pause(SETTLED_AFTER)?;
-            situation.look();
-            reader.set_finished(situation.is_settled());
+            condition.look();
+            reader.set_finished(condition.is_settled());
             self.pass(reader)?;
         }
-        if reader.is_torn() && situation.entry.is_none() {
+        if reader.is_torn() && condition.entry.is_none() {
             self.warn(messages::maybe_torn());
         }
         Ok(self.doubt(true)?)
     }
 
     /// Copies what is new.
-    fn pass(&mut self, reader: &mut Reader) -> Result<u64, Error> {
+    fn pass(&mut self, reader: &mut RingReader) -> Result<u64, Error> {
         reader.expect(self.link_type);
         let files = reader.look().map_err(Error::Unreadable)?;
         if let Some(link_type) = reader.link_type() {
@@ -194,7 +195,7 @@ impl<'a> Stream<'a> {
         }
         let seen = self.evidence.observe(record);
         if seen.is_some_and(|(_, news)| news)
-            && let Own::On(own) = self.evidence.own(PASSED_BY_MIN)
+            && let PodInterface::On(own) = self.evidence.own(BYPASSED_MIN)
         {
             if matches!(self.shown, Shown::AllForNow) {
                 self.warn(messages::shows_once_now());
@@ -227,28 +228,28 @@ impl<'a> Stream<'a> {
     }
 
     fn hold_back_no_more(&mut self) -> io::Result<()> {
-        let own = self.evidence.own(PASSED_BY_MIN);
+        let own = self.evidence.own(BYPASSED_MIN);
         self.shows_all(&own);
         // Packets such as ARP tell nothing; one that does is still to come.
-        self.decide(if own == Own::Unseen { undecided() } else { Shown::AllForNow })
+        self.decide(if own == PodInterface::Unseen { undecided() } else { Shown::AllForNow })
     }
 
     /// Copies what comes, until the capture is over.
     ///
     /// # Errors
     /// `ReaderGone` is the usual end.
-    pub(super) fn follow(&mut self, reader: &mut Reader, situation: &mut Situation) -> Result<(), Error> {
+    pub(super) fn follow(&mut self, reader: &mut RingReader, condition: &mut CaptureCondition) -> Result<(), Error> {
         loop {
             // Looked at first: what is read after that is all there will be.
-            situation.look();
+            condition.look();
             // Such as one that began only now.
-            if situation.is_at_node() {
+            if condition.is_at_node() {
                 return Err(Error::NodeNetwork);
             }
-            self.note(situation.news());
-            let over = situation.is_over();
-            self.evidence.add(situation.entry.iter().flat_map(addresses));
-            reader.set_finished(over || situation.is_settled());
+            self.note(condition.news());
+            let over = condition.is_over();
+            self.evidence.add(condition.entry.iter().flat_map(addresses));
+            reader.set_finished(over || condition.is_settled());
             let bytes = self.pass(reader)?;
             self.doubt(over)?;
             self.out.flush()?;
@@ -262,7 +263,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Tells what could not be read, each loss once; while there is more to come, not all the time.
-    pub(super) fn tell_losses(&mut self, reader: &Reader, last: bool) {
+    pub(super) fn tell_losses(&mut self, reader: &RingReader, last: bool) {
         let (told, told_at) = &self.told;
         if reader.losses == *told || !last && told_at.is_some_and(|told_at| told_at.elapsed() < LOSSES_INTERVAL) {
             return;
@@ -285,8 +286,8 @@ impl<'a> Stream<'a> {
             // At the end what is lacking is told as a number.
             Shown::On(_) if over => (),
             Shown::On(_) => {
-                let own = self.evidence.own(PASSED_BY_MIN);
-                if matches!(own, Own::PassedBy(_)) {
+                let own = self.evidence.own(BYPASSED_MIN);
+                if matches!(own, PodInterface::Bypassed(_)) {
                     self.shows_all(&own);
                     self.shown = Shown::All;
                 }
@@ -295,12 +296,12 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    pub(super) fn end(&mut self, reader: &Reader) -> Result<(), Error> {
+    pub(super) fn end(&mut self, reader: &RingReader) -> Result<(), Error> {
         self.out.begin(reader.link_type().unwrap_or(LINUX_SLL2))?;
         self.out.flush()?;
         self.tell_losses(reader, true);
         // Where files were lost on the way, one copy of a packet may be among them.
-        let slack = if reader.losses == Losses::default() { 0 } else { PASSED_BY_MIN };
+        let slack = if reader.losses == Losses::default() { 0 } else { BYPASSED_MIN };
         if let Shown::On(own) = &self.shown
             && let missed = self.evidence.missed(own)
             && missed > slack

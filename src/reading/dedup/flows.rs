@@ -1,4 +1,4 @@
-//! How often each kind of packet was seen on each interface: what is lacking on the pod's own. Pure.
+//! How often each kind of packet was seen on each interface: what is missing on the pod's own. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,13 +6,13 @@ use std::collections::{BTreeSet, HashMap};
 /// megabyte of a reader's memory.
 const FLOWS_MAX: usize = 1024;
 /// Places that are told apart for a flow. A packet passes two to five.
-const PLACES_MAX: usize = 16;
+const SIGHTINGS_MAX: usize = 16;
 /// At both ends of what was read, a packet's other copies may be beyond the end: they follow within this, in microseconds.
 const EDGE_US: u64 = 100_000;
 
 /// From the pod, or to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Way {
+pub(super) enum Direction {
     From,
     To,
 }
@@ -20,27 +20,27 @@ pub(super) enum Way {
 /// What stays the same of a packet on all interfaces: its direction, its protocol, the pod's port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Flow {
-    pub way: Way,
+    pub direction: Direction,
     pub protocol: u8,
     pub port: u16,
 }
 
 /// An interface, and whether the packets are near there: seen as the pod's own interface would see them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Sighting {
     pub interface: u32,
     pub near: bool,
 }
 
 #[derive(Debug)]
 struct Tally {
-    place: Place,
+    sighting: Sighting,
     packets: u64,
     first_us: u64,
     last_us: u64,
 }
 
-/// All that was seen, by flow and place.
+/// All that was seen, by flow and sighting.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     flows: HashMap<Flow, Vec<Tally>>,
@@ -58,42 +58,42 @@ impl Flows {
     }
 
     /// A packet was seen at this time.
-    pub(super) fn count(&mut self, mut flow: Flow, place: Place, time_us: u64) {
+    pub(super) fn count(&mut self, mut flow: Flow, sighting: Sighting, time_us: u64) {
         if self.flows.len() >= FLOWS_MAX && !self.flows.contains_key(&flow) {
             (flow.protocol, flow.port) = (0, 0);
         }
         self.first_us.get_or_insert(time_us);
         self.last_us = self.last_us.max(time_us);
         let tallies = self.flows.entry(flow).or_default();
-        let known = tallies.iter().position(|tally| tally.place == place);
-        let index = known.or((tallies.len() >= PLACES_MAX).then_some(PLACES_MAX - 1)).unwrap_or_else(|| {
-            tallies.push(Tally { place, packets: 0, first_us: time_us, last_us: time_us });
+        let known = tallies.iter().position(|tally| tally.sighting == sighting);
+        let index = known.or((tallies.len() >= SIGHTINGS_MAX).then_some(SIGHTINGS_MAX - 1)).unwrap_or_else(|| {
+            tallies.push(Tally { sighting, packets: 0, first_us: time_us, last_us: time_us });
             tallies.len() - 1
         });
         let tally = &mut tallies[index];
         (tally.packets, tally.last_us) = (tally.packets.saturating_add(1), time_us);
     }
 
-    /// About how many packets of one way were seen elsewhere and not on these interfaces, and how many there were in all.
-    pub(super) fn lacking(&self, way: Way, own: &BTreeSet<u32>) -> (u64, u64) {
-        let (mut lacking, mut all) = (0, 0);
-        for (_, tallies) in self.flows.iter().filter(|(flow, _)| flow.way == way) {
+    /// About how many packets of one direction were seen elsewhere and not on these interfaces, and how many there were in all.
+    pub(super) fn missing(&self, direction: Direction, own: &BTreeSet<u32>) -> (u64, u64) {
+        let (mut missing, mut all) = (0, 0);
+        for (_, tallies) in self.flows.iter().filter(|(flow, _)| flow.direction == direction) {
             let (here, elsewhere): (Vec<&Tally>, Vec<&Tally>) =
-                tallies.iter().partition(|tally| own.contains(&tally.place.interface));
-            let here: u64 = here.iter().filter(|tally| tally.place.near).map(|tally| tally.packets).sum();
-            // Each packet passes a place once, so the most at one place is the least that there were.
+                tallies.iter().partition(|tally| own.contains(&tally.sighting.interface));
+            let here: u64 = here.iter().filter(|tally| tally.sighting.near).map(|tally| tally.packets).sum();
+            // Each packet passes a sighting once, so the most at one sighting is the least that there were.
             let elsewhere = elsewhere.iter().max_by_key(|tally| tally.packets);
             let seen = elsewhere.map_or(0, |tally| tally.packets);
             all += seen.max(here);
-            lacking += match way {
-                Way::To => seen.saturating_sub(here),
+            missing += match direction {
+                Direction::To => seen.saturating_sub(here),
                 // All that a pod sends passes its interface, or nothing does; further on, one packet may become several.
-                Way::From if here > 0 => 0,
-                Way::From => seen,
+                Direction::From if here > 0 => 0,
+                Direction::From => seen,
             }
             .saturating_sub(elsewhere.map_or(0, |tally| self.at_the_edge(tally)));
         }
-        (lacking, all)
+        (missing, all)
     }
 
     fn at_the_edge(&self, tally: &Tally) -> u64 {
@@ -111,15 +111,16 @@ mod tests {
     fn flows_and_places_without_end_are_bounded_and_all_are_counted() {
         let mut flows = Flows::default();
         for number in 0..=u16::MAX {
-            let (flow, place) = (Flow { way: Way::To, protocol: 6, port: number }, Place { interface: 1, near: false });
-            flows.count(flow, place, u64::from(number) * 1_000_000);
+            let (flow, sighting) =
+                (Flow { direction: Direction::To, protocol: 6, port: number }, Sighting { interface: 1, near: false });
+            flows.count(flow, sighting, u64::from(number) * 1_000_000);
         }
         assert!(flows.flows.len() <= FLOWS_MAX + 1);
-        let (lacking, all) = flows.lacking(Way::To, &BTreeSet::new());
+        let (missing, all) = flows.missing(Direction::To, &BTreeSet::new());
         // The very first and the last may have a copy beyond the ends.
-        assert_eq!((lacking, all), (u64::from(u16::MAX) - 1, u64::from(u16::MAX) + 1));
-        let flow = Flow { way: Way::To, protocol: 17, port: 0 };
-        (0..100).for_each(|interface| flows.count(flow, Place { interface, near: true }, 0));
-        assert!(flows.flows.values().all(|tallies| tallies.len() <= PLACES_MAX));
+        assert_eq!((missing, all), (u64::from(u16::MAX) - 1, u64::from(u16::MAX) + 1));
+        let flow = Flow { direction: Direction::To, protocol: 17, port: 0 };
+        (0..100).for_each(|interface| flows.count(flow, Sighting { interface, near: true }, 0));
+        assert!(flows.flows.values().all(|tallies| tallies.len() <= SIGHTINGS_MAX));
     }
 }

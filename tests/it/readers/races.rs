@@ -13,7 +13,7 @@ use std::{
 use packet_capture::{
     core::name::{PodName, Stem},
     files::capture_dir::CaptureDir,
-    reading::reader::{Losses, Reader},
+    reading::ring_reader::{Losses, RingReader},
 };
 
 use crate::support::{
@@ -81,7 +81,7 @@ fn rise(what: &str, numbers: &[u32]) -> usize {
 /// where many files are written in one tick of the clock, so then something may be lacking in the middle.
 fn get_in_library(dir: &Path, restarts: bool) -> (usize, Losses) {
     let (ring, stem) = (CaptureDir::at(dir), web());
-    let mut reader = Reader::new(&ring, &stem);
+    let mut reader = RingReader::new(&ring, &stem);
     let (mut read, mut counted) = (Vec::new(), 0);
     let files = reader.look().unwrap();
     let bytes = reader.read(&files, &mut |record| {
@@ -119,7 +119,7 @@ fn race(node: &Node, time: Duration, restarts: bool) -> [u32; 3] {
         scope.spawn(|| until_end(0, &mut || get_in_library(&dir, restarts).0));
         scope.spawn(|| {
             let (ring, stem, mut last) = (CaptureDir::at(&dir), web(), 0);
-            let mut reader = Reader::new(&ring, &stem);
+            let mut reader = RingReader::new(&ring, &stem);
             until_end(1, &mut || {
                 let mut packets = 0;
                 let files = reader.look().unwrap();

@@ -27,7 +27,7 @@ const SAID_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// What is known of the capture.
-pub(super) struct Situation<'a> {
+pub(super) struct CaptureCondition<'a> {
     state: StateFile,
     ring: &'a CaptureDir,
     pod: &'a PodName,
@@ -43,7 +43,7 @@ pub(super) struct Situation<'a> {
     said_at: Option<Instant>,
 }
 
-impl<'a> Situation<'a> {
+impl<'a> CaptureCondition<'a> {
     /// The capture of a pod, whose files are in `ring`.
     pub(super) fn new(
         state: StateFile,
@@ -68,7 +68,7 @@ impl<'a> Situation<'a> {
             node: OnceCell::new(),
             gone: false,
             idle_since: None,
-            said: Some(messages::situation(pod, State::Capturing, None)),
+            said: Some(messages::condition(pod, State::Capturing, None)),
             said_at: None,
         };
         new.note_idle();
@@ -132,7 +132,7 @@ impl<'a> Situation<'a> {
         let text = if self.gone {
             messages::gone(self.pod)
         } else {
-            messages::situation(self.pod, entry.state, entry.reason.as_deref())
+            messages::condition(self.pod, entry.state, entry.reason.as_deref())
         };
         let too_soon = self.said_at.is_some_and(|said_at| said_at.elapsed() < SAID_INTERVAL) && !self.is_over();
         if too_soon || self.said.as_ref() == Some(&text) {

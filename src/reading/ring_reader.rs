@@ -10,7 +10,7 @@
 
 mod file;
 mod losses;
-mod place;
+mod open;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,8 +20,8 @@ use std::{
 pub use self::losses::Losses;
 use self::{
     file::{PIECE_BYTES, read_on},
-    losses::Came,
-    place::{find, read_at},
+    losses::ReadOutcome,
+    open::{LISTS_MAX, find, read_at},
 };
 use crate::{
     core::{limits::MB, name::Stem},
@@ -34,19 +34,16 @@ use crate::{
 /// A file that is longer is full (`-C 1`): tcpdump adds nothing to it.
 const FULL_BYTES: u64 = MB;
 
-/// How often the files are listed until two lists agree: a restart renames them, within milliseconds, and a list may lack some then.
-const LISTS_MAX: usize = 100;
-
 /// The header of a file's first record: when and how long its first packet was. No two files of a ring begin with the same one.
-type First = [u8; RECORD_HEADER_BYTES];
+type FirstRecord = [u8; RECORD_HEADER_BYTES];
 
 /// Reads one capture, each packet once.
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub struct RingReader<'a> {
     ring: &'a CaptureDir,
     stem: &'a Stem,
     link_type: Option<u32>,
-    known: BTreeMap<u64, Known>,
+    known: BTreeMap<u64, FileProgress>,
     /// What begins later is not read yet, in microseconds since 1970.
     until_us: u64,
     /// The file that was read last, by its inode.
@@ -63,8 +60,8 @@ pub struct Reader<'a> {
 }
 
 #[derive(Debug)]
-struct Known {
-    first: First,
+struct FileProgress {
+    first: FirstRecord,
     bounds: Bounds,
     /// Up to where it was read.
     read_to: u64,
@@ -75,14 +72,14 @@ struct Known {
     /// Its records can be given out.
     usable: bool,
     /// The last list lacked it. It is forgotten once two did: what is only being renamed must not be read again.
-    lacking: bool,
+    missing_once: bool,
 }
 
 fn listing(file: &File) -> (i128, u64) {
     (file.written_ns, file.bytes.unwrap_or_default())
 }
 
-impl<'a> Reader<'a> {
+impl<'a> RingReader<'a> {
     /// A reader of the capture with this stem, which has read nothing yet.
     #[must_use]
     pub fn new(ring: &'a CaptureDir, stem: &'a Stem) -> Self {
@@ -201,8 +198,8 @@ impl<'a> Reader<'a> {
             known.complete = true;
         }
         self.known.retain(|inode, known| {
-            let lacking = !listed.contains(inode);
-            !(std::mem::replace(&mut known.lacking, lacking) && lacking)
+            let missing_once = !listed.contains(inode);
+            !(std::mem::replace(&mut known.missing_once, missing_once) && missing_once)
         });
         Ok(bytes)
     }
@@ -239,10 +236,18 @@ impl<'a> Reader<'a> {
             Err(_) if known.is_some() => return true,
             Err(_) => {
                 self.losses.unreadable += 1;
-                let (first, bounds) = (First::default(), Bounds::NONE);
+                let (first, bounds) = (FirstRecord::default(), Bounds::NONE);
                 self.known.insert(
                     file.inode,
-                    Known { first, bounds, read_to: 0, listed, complete: true, usable: false, lacking: false },
+                    FileProgress {
+                        first,
+                        bounds,
+                        read_to: 0,
+                        listed,
+                        complete: true,
+                        usable: false,
+                        missing_once: false,
+                    },
                 );
                 return true;
             }
@@ -251,18 +256,19 @@ impl<'a> Reader<'a> {
         self.link_type = self.link_type.or(link_type);
         if length < head.len() {
             // Without a packet yet, or again.
-            self.losses.emptied += lost;
+            self.losses.overwritten += lost;
             self.known.remove(&file.inode);
             return true;
         }
         if known.is_some_and(|known| known.first == first) {
             return true;
         }
-        self.losses.emptied += lost;
+        self.losses.overwritten += lost;
         let usable = link_type.is_some() && link_type == self.link_type;
-        self.losses.alien += usize::from(!usable);
+        self.losses.foreign += usize::from(!usable);
         let (bounds, read_to) = (Bounds::of(&head), HEADER_BYTES as u64);
-        let known = Known { first, bounds, read_to, listed: (0, 0), complete: !usable, usable, lacking: false };
+        let known =
+            FileProgress { first, bounds, read_to, listed: (0, 0), complete: !usable, usable, missing_once: false };
         self.known.insert(file.inode, known);
         true
     }
@@ -295,17 +301,17 @@ impl<'a> Reader<'a> {
                 self.last = Some((file.inode, open));
                 came
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Came::Removed,
-            Err(_) => Came::Unreadable,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => ReadOutcome::Removed,
+            Err(_) => ReadOutcome::Unreadable,
         };
         let (bytes, was_complete) = (known.read_to - from, known.complete);
         (known.listed, known.complete) = (listing(file), known.complete || finished || known.read_to > FULL_BYTES);
-        known.usable &= !matches!(came, Came::Broken { .. } | Came::Unreadable);
+        known.usable &= !matches!(came, ReadOutcome::Broken { .. } | ReadOutcome::Unreadable);
         self.losses.note(came, finished && !was_complete, &file.name, known.read_to);
-        self.torn |= !finished && matches!(came, Came::ToEnd { rest: 1.. });
-        if !matches!(came, Came::Emptied) {
+        self.torn |= !finished && matches!(came, ReadOutcome::ToEnd { rest: 1.. });
+        if !matches!(came, ReadOutcome::Overwritten) {
             // One that was removed, too: if it was not, it must not be read again from its beginning.
-            known.complete |= matches!(came, Came::Removed | Came::Broken { .. });
+            known.complete |= matches!(came, ReadOutcome::Removed | ReadOutcome::Broken { .. });
             self.known.insert(file.inode, known);
         }
         Ok(bytes)

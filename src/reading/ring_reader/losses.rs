@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Emptied by tcpdump before they were read to their end.
-    pub emptied: usize,
+    pub overwritten: usize,
     /// Removed before that.
     pub removed: usize,
     /// Cut off within a record, or not tcpdump's from some place on.
@@ -14,31 +14,31 @@ pub struct Losses {
     /// The last of these, and its place.
     pub broken_at: Option<(String, u64)>,
     /// Of another link type than the first file, or no pcap files.
-    pub alien: usize,
+    pub foreign: usize,
     /// That could not be opened or read.
     pub unreadable: usize,
 }
 
 /// What came of reading a file as far as it goes; `rest` is how many bytes of it were not used.
 #[derive(Clone, Copy)]
-pub(super) enum Came {
+pub(super) enum ReadOutcome {
     ToEnd { rest: u64 },
     Broken { rest: u64 },
     Unreadable,
-    Emptied,
+    Overwritten,
     Removed,
 }
 
 impl Losses {
     /// Takes note of what came of a file up to a place; to one that is finished nothing is added any more.
-    pub(super) fn note(&mut self, came: Came, finished: bool, name: &str, place: u64) {
+    pub(super) fn note(&mut self, came: ReadOutcome, finished: bool, name: &str, place: u64) {
         match came {
-            Came::ToEnd { rest } if rest > 0 && finished => self.note_broken(name, place, rest),
-            Came::ToEnd { .. } => (),
-            Came::Broken { rest } => self.note_broken(name, place, rest),
-            Came::Unreadable => self.unreadable += 1,
-            Came::Emptied => self.emptied += 1,
-            Came::Removed => self.removed += 1,
+            ReadOutcome::ToEnd { rest } if rest > 0 && finished => self.note_broken(name, place, rest),
+            ReadOutcome::ToEnd { .. } => (),
+            ReadOutcome::Broken { rest } => self.note_broken(name, place, rest),
+            ReadOutcome::Unreadable => self.unreadable += 1,
+            ReadOutcome::Overwritten => self.overwritten += 1,
+            ReadOutcome::Removed => self.removed += 1,
         }
     }
 
@@ -53,12 +53,12 @@ impl Losses {
     pub fn since(&self, before: &Self) -> Self {
         let broken = self.broken.saturating_sub(before.broken);
         Self {
-            emptied: self.emptied.saturating_sub(before.emptied),
+            overwritten: self.overwritten.saturating_sub(before.overwritten),
             removed: self.removed.saturating_sub(before.removed),
             broken,
             broken_bytes: self.broken_bytes.saturating_sub(before.broken_bytes),
             broken_at: self.broken_at.clone().filter(|_| broken > 0),
-            alien: self.alien.saturating_sub(before.alien),
+            foreign: self.foreign.saturating_sub(before.foreign),
             unreadable: self.unreadable.saturating_sub(before.unreadable),
         }
     }

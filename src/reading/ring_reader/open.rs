@@ -7,10 +7,13 @@ use crate::{
     files::capture_dir::{CaptureDir, File},
 };
 
+/// How often the files are listed until two lists agree: a restart renames them, within milliseconds, and a list may lack some then.
+pub(super) const LISTS_MAX: usize = 100;
+
 /// Opens a file by its listing, or by where it is by now: a restart renames the files.
 pub(super) fn find(ring: &CaptureDir, stem: &Stem, file: &File) -> io::Result<fs::File> {
     let mut name = file.name.clone();
-    for _ in 0..super::LISTS_MAX {
+    for _ in 0..LISTS_MAX {
         match ring.read(&name) {
             Ok((open, inode)) if inode == file.inode => return Ok(open),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -2,7 +2,7 @@
 
 use std::{fs, io};
 
-use super::{First, Known, losses::Came, place::read_at};
+use super::{FileProgress, FirstRecord, losses::ReadOutcome, open::read_at};
 use crate::files::pcap::{self, HEADER_BYTES, Next, Record};
 
 /// How much is read at once, in bytes: many readers may run, in the memory that the captures need.
@@ -14,20 +14,20 @@ const _: () = assert!(PIECE_BYTES_MAX > pcap::RECORD_BYTES_MAX);
 /// Reads a file from where it was read to, up to its last whole record.
 pub(super) fn read_on(
     file: &fs::File,
-    known: &mut Known,
+    known: &mut FileProgress,
     piece: &mut Vec<u8>,
     take: &mut impl FnMut(Record) -> io::Result<()>,
-) -> io::Result<Came> {
+) -> io::Result<ReadOutcome> {
     loop {
         let read = read_at(file, piece, known.read_to).and_then(|length| {
-            let mut first = First::default();
+            let mut first = FirstRecord::default();
             let whole = read_at(file, &mut first, HEADER_BYTES as u64)? == first.len();
             Ok((length, whole && first == known.first))
         });
         let length = match read {
             Ok((length, true)) => length,
-            Ok((_, false)) => return Ok(Came::Emptied),
-            Err(_) => return Ok(Came::Unreadable),
+            Ok((_, false)) => return Ok(ReadOutcome::Overwritten),
+            Err(_) => return Ok(ReadOutcome::Unreadable),
         };
         let mut rest = &piece[..length];
         let broken = loop {
@@ -44,11 +44,11 @@ pub(super) fn read_on(
         let unused = rest.len();
         if broken {
             let size = file.metadata().map_or(known.read_to + unused as u64, |status| status.len());
-            return Ok(Came::Broken { rest: size.saturating_sub(known.read_to) });
+            return Ok(ReadOutcome::Broken { rest: size.saturating_sub(known.read_to) });
         }
         if length < piece.len() {
             resize(piece, PIECE_BYTES);
-            return Ok(Came::ToEnd { rest: unused as u64 });
+            return Ok(ReadOutcome::ToEnd { rest: unused as u64 });
         }
         if unused == length {
             resize(piece, PIECE_BYTES_MAX);
