@@ -74,14 +74,16 @@ Writes the packets that a capture has kept to standard output, as one pcap file,
 tcpdump sees a copy of a packet on each interface that the packet passes; `get` writes the copy on the pod's own interface.
   --all  every copy of each packet
 
-Standard error shows the state of a capture that does not run, then what could not be read, and last the number of packets and
-bytes that were written: `12 packets, 3456 bytes`. Standard output must not be a terminal (use `kubectl exec` without -t).";
+Standard error shows the state of a capture that does not run, a warning for each kind of missing packets, and the numbers of packets
+and bytes that were written: `12 packets, 3456 bytes`. Its last line is JSON, for programs: the same as data, and the capture as
+`status -o json` shows it. Standard output must not be a terminal (use `kubectl exec` without -t).";
 
 const FOLLOW: &str = "usage: packet-capture follow [NAMESPACE/]POD [--all]
 
 Writes the packets of a capture to standard output, as one pcap file, oldest packet first, and continues with new packets until the
 capture ends, or standard input or output is closed (so `kubectl exec` needs -i: without it, `follow` ends after 50 s).
-Standard error shows the state of the capture whenever it changes. Standard output must not be a terminal (no -t).
+Standard error shows the state of the capture whenever it changes, and ends as that of `get`. Standard output must not be a terminal
+(no -t).
   --all  every copy of each packet, not only the copy on the pod's own interface";
 
 /// Parses the arguments, without the program's name.

@@ -158,7 +158,9 @@ pub mod reading {
     pub mod output;
     pub mod readers;
     pub mod ring_reader;
+    pub mod selection;
     pub mod status;
+    pub mod warning;
 }
 
 /// The loop.

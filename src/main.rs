@@ -21,9 +21,10 @@ use packet_capture::{
     kernel::memory,
     process::health,
     reading::{
-        copy::{self, Said, Wanted},
+        copy::{self, Copied, CopyRequest, Remark},
         error::Error,
-        output, readers, status,
+        output::{self, AtInputEnd, Output},
+        readers, status,
     },
     text::status::Format,
 };
@@ -131,18 +132,29 @@ fn copy(pod: &PodName, all: bool, follow: bool) -> ExitCode {
         Err(error) => return fail(&error.to_string()),
     };
     let link_type = pcap::link_type_of(&env::var("TCPDUMP_OPTIONS").unwrap_or_default());
-    let mut say = |said| match said {
-        Said::Warning(text) => warn(&text),
-        Said::Note(text) => output::say(&format!("note: {text}")),
+    let mut say = |remark| match remark {
+        Remark::Warning(text) => warn(&text),
+        Remark::Note(text) => output::say(&format!("note: {text}")),
     };
-    match copy::copy(&path("CAPTURE_DIR", config::CAPTURE_DIR), Wanted { pod, all, follow, link_type }, &mut say) {
-        Ok(counts) => {
+    let node = env::var("NODE_NAME").unwrap_or_default();
+    let request = CopyRequest { pod, all, follow, link_type, node: &node };
+    let copied = Output::standard(if follow { AtInputEnd::End } else { AtInputEnd::GoOn })
+        .map_err(Error::from)
+        .and_then(|output| copy::copy(&path("CAPTURE_DIR", config::CAPTURE_DIR), &request, output, &mut say));
+    let Copied { result, counts, json } = match copied {
+        Ok(copied) => copied,
+        Err(Error::NoCapture) => return fail(&format!("no capture of {pod} on this node; {}", whereabouts(pod))),
+        Err(error) => return fail(&error.to_string()),
+    };
+    let code = match result {
+        Ok(()) => {
             output::say(&counts);
             ExitCode::SUCCESS
         }
-        Err(Error::NoCapture) => fail(&format!("no capture of {pod} on this node; {}", whereabouts(pod))),
         Err(error) => fail(&error.to_string()),
-    }
+    };
+    output::say(&json);
+    code
 }
 
 /// What somebody has run in the container must not cost a capture its memory. Where that cannot be said, the kernel chooses.

@@ -5,7 +5,8 @@ verb() { in_controller packet-capture "$@"; } # WORD...
 # Runs the plugin through kubectl.
 plugin() { PATH=$(realpath "$HERE/.."):$PATH kubectl packet-capture "$@" -n "$NS"; } # VERB ARGUMENT...
 
-# Copies a capture with `packet-capture get` and checks the copy: one complete pcap file, with the size that `get` printed, and tcpdump continues.
+# Copies a capture with `packet-capture get` and checks the copy: one complete pcap file, as large as standard error says, and tcpdump
+# continues.
 copied() { # POD FILE [--all]; the messages of `get` are in FILE.said
   local kind encapsulation packets size data before after
   before=$(tcpdumps "$1")
@@ -14,12 +15,16 @@ copied() { # POD FILE [--all]; the messages of `get` are in FILE.said
   is "$(awk '{print $1, $3}' <<<"$after")" "$(awk '{print $1, $3}' <<<"$before")" || return
   IFS=$'\t' read -r _ kind encapsulation packets size data < <(capinfos -T -r -M -t -E -c -s -d "$2")
   is "$kind, $encapsulation" 'pcap, linux-sll2' || return
-  is "$(tail -n 1 "$2.said")" "$(counted "$packets" packet), $(counted "$size" byte)" || return
+  is "$(amounts "$2.said")" "$(counted "$packets" packet), $(counted "$size" byte)" || return
+  is "$(tail -n 1 "$2.said" | value '.copy.end} {.copy.packets} {.copy.bytes')" "complete $packets $size" || return
   is "$data" $((size - 24 - 16 * packets))
 }
 counted() { if (($1 == 1)); then echo "1 $2"; else echo "$1 $2s"; fi; } # NUMBER WORD
 
-silent() { is "$(grep --count --invert-match '^note: ' "$1.said")" 1; } # FILE: the only messages are notes and the count of packets and bytes
+# The numbers of packets and bytes as a copy says them to people.
+amounts() { grep --no-filename --extended-regexp '^[0-9]+ packets?, [0-9]+ bytes?$' "$@"; } # FILE...
+
+silent() { is "$(grep --count --extended-regexp '^(warning|error): ' "$1.said")" 0; } # FILE: of the copy, which warns of nothing
 
 shark() { tshark -n -r "$@" 2>/dev/null; } # FILE ARGUMENT...
 
@@ -52,7 +57,7 @@ row_has() { # POD STATE [WORDS...]
   found=$(row "$1") && [[ $(awk '{print $3}' <<<"$found") == "$2" ]] || fail "$found" || return
   for words in "${@:3}"; do [[ $found == *"$words"* ]] || fail "$found" || return; done
 }
-json() { local all; all=$(verb status -n "$NS" -o json) && grep "^{\"namespace\":\"$NS\",\"pod\":\"$1\"," <<<"$all"; } # POD
+json() { local all; all=$(verb status -n "$NS" -o json) && grep "\"namespace\":\"$NS\"" <<<"$all" | grep "\"pod\":\"$1\""; } # POD
 
 # kubectl may be the only JSON reader on this machine. It reads only Kubernetes objects, so the JSON gets the fields of one.
 value() { # PATH: the value at this path of the JSON on the standard input

@@ -1,4 +1,4 @@
-//! A ring is read whole, in order and each packet once, whatever is done to its files between two steps of the reader and within them.
+//! A ring is read whole, in order and each record once, whatever happens to its files between two steps of the reader and within them.
 //!
 //! An input is a byte that chooses the writer, and then pairs of bytes, each something that is done. A writer that behaves does what
 //! tcpdump and the controller do: it adds records, at once or in pieces, empties the next file and fills it, is killed and started

@@ -10,7 +10,7 @@ pub const HEADER_BYTES: usize = 24;
 /// The header of a record, in bytes.
 pub const RECORD_HEADER_BYTES: usize = 16;
 
-/// The largest file without a packet, in bytes: that with one has its header and the packet's, and something of the packet.
+/// The largest file without a packet, in bytes: a file with a packet has two headers and at least one byte of the packet.
 pub const EMPTY_BYTES_MAX: u64 = (HEADER_BYTES + RECORD_HEADER_BYTES) as u64;
 
 /// The longest record, in bytes.
@@ -25,25 +25,25 @@ const LINUX_SLL: u32 = 113;
 const MAGIC: u32 = 0xA1B2_C3D4;
 const VERSION: (u16, u16) = (2, 4);
 
-/// A record: when a packet was seen, and what was kept of it.
+/// One packet of a file: a header with its time and lengths, and the bytes of the packet that tcpdump kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a>(&'a [u8]);
 
-/// The least and the most bytes that tcpdump keeps of a packet in one file.
+/// The least and most bytes of a packet that tcpdump can have kept in one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     least: u32,
     most: u32,
 }
 
-/// What a piece of a file begins with.
+/// What a sequence of bytes begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next<'a> {
     /// A whole record.
     Record(Record<'a>),
-    /// The beginning of a record, or nothing.
+    /// A part of a record, or nothing.
     Incomplete,
-    /// Bytes that tcpdump never writes.
+    /// Bytes that tcpdump cannot have written.
     Broken,
 }
 
@@ -59,7 +59,7 @@ pub fn header(link_type: u32) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// The link type of a file with this header; `None` if the file cannot be read.
+/// The link type of a file that begins with these bytes; `None` if the file is no pcap file of this machine.
 #[must_use]
 pub fn link_type(header: &[u8]) -> Option<u32> {
     let known = field(header, 0)? == MAGIC && header.get(4..8)? == &self::header(0)[4..8];
@@ -85,14 +85,14 @@ pub fn next(bytes: &[u8]) -> Next<'_> {
     next_in(bytes, Bounds::NONE)
 }
 
-/// The record that some bytes begin with. What cannot be one is told from what is not complete by all that a header says: a
-/// damaged file must not pass for one that is still being written.
+/// The record that some bytes begin with, in a file with these bounds. All fields of the record's header decide whether it is incomplete or
+/// broken: a damaged file must not pass for one that tcpdump still writes.
 #[must_use]
 pub fn next_in(bytes: &[u8], bounds: Bounds) -> Next<'_> {
     let (micros, kept, of) = (field(bytes, 4), field(bytes, 8), field(bytes, 12));
     if micros.is_some_and(|micros| micros >= 1_000_000)
         || kept.is_some_and(|kept| !(bounds.least..=bounds.most).contains(&kept))
-        // More was kept of it than there was.
+        // The kept part is longer than the packet was.
         || kept > of && of.is_some()
     {
         return Next::Broken;
@@ -105,7 +105,8 @@ impl Bounds {
     /// For a record that is known to be one.
     pub const NONE: Self = Self { least: 0, most: SNAPLEN_MAX };
 
-    /// In a file with this header. Each packet begins with what tcpdump itself writes of its way, and no more is kept than the file says.
+    /// The bounds in a file with this header. Each packet begins with tcpdump's own link-layer header, and is not longer than the file's
+    /// snaplen.
     #[must_use]
     pub fn of(header: &[u8]) -> Self {
         let most = field(header, 16).filter(|snaplen| (1..SNAPLEN_MAX).contains(snaplen)).unwrap_or(SNAPLEN_MAX);
@@ -119,7 +120,7 @@ impl Bounds {
 }
 
 impl<'a> Record<'a> {
-    /// The whole record, as it is in the file.
+    /// The whole record, as it stands in the file.
     #[must_use]
     pub fn bytes(self) -> &'a [u8] {
         self.0
@@ -131,7 +132,7 @@ impl<'a> Record<'a> {
         self.0.first_chunk().map(time_us).unwrap_or_default()
     }
 
-    /// The bytes that were kept of the packet.
+    /// The bytes of the packet that were kept.
     #[must_use]
     pub fn packet(self) -> &'a [u8] {
         self.0.get(RECORD_HEADER_BYTES..).unwrap_or_default()

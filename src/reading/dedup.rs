@@ -15,7 +15,7 @@ use std::{
 };
 
 use self::{
-    flows::{Direction, Flow, Flows, Sighting},
+    flows::{Direction, Flow, Flows, Missing, Sighting},
     packet::{Addressed, Packet},
 };
 use crate::{files::pcap::Record, reading::interfaces::Kind};
@@ -30,7 +30,7 @@ struct Near {
     to: bool,
 }
 
-/// What is known of the interfaces that one pod's packets pass.
+/// What the packets seen so far tell about the interfaces that one pod's packets pass.
 #[derive(Debug)]
 pub struct InterfaceEvidence {
     pod: BTreeSet<IpAddr>,
@@ -42,14 +42,23 @@ pub struct InterfaceEvidence {
 /// Which copies are the pod's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodInterface {
-    /// Those on these interfaces.
+    /// Those on the interfaces with these indices.
     On(BTreeSet<u32>),
-    /// No packet was seen yet that would tell.
+    /// No packet with one of the pod's addresses was seen yet.
     Unseen,
-    /// No interface can be told to be the pod's.
+    /// None of the interfaces can be told to be the pod's.
     Unknown,
-    /// So many packets, most of one direction, passed by the interface that seems to be the pod's.
+    /// This number of packets, which is most of one direction, bypassed the interface that seems to be the pod's.
     Bypassed(u64),
+}
+
+/// What one packet told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// The index of the interface that the packet was seen on.
+    pub interface: u32,
+    /// The interface may be the pod's, and no packet of this direction was seen there before.
+    pub is_news: bool,
 }
 
 impl InterfaceEvidence {
@@ -64,19 +73,21 @@ impl InterfaceEvidence {
         self.pod.extend(addresses);
     }
 
-    /// Takes a packet into account. Returns the interface it was seen on, and whether that tells anything new.
-    pub fn observe(&mut self, record: Record) -> Option<(u32, bool)> {
+    /// Takes a packet into account. `None`: it is too short to name an interface.
+    pub fn observe(&mut self, record: Record) -> Option<Observation> {
         let Packet { interface, outgoing, addressed } = packet::read(record.packet())?;
-        let Some(Addressed { from, to, protocol }) = addressed else { return Some((interface, false)) };
-        let mut news = false;
+        let Some(Addressed { from, to, protocol }) = addressed else {
+            return Some(Observation { interface, is_news: false });
+        };
+        let mut is_news = false;
         for (direction, (address, port)) in [(Direction::From, from), (Direction::To, to)] {
             if self.pod.contains(&address) {
                 let near = outgoing == (direction == Direction::To);
                 self.flows.count(Flow { direction, protocol, port }, Sighting { interface, near }, record.time_us());
-                news |= near && self.is_new(interface, direction);
+                is_news |= near && self.is_new(interface, direction);
             }
         }
-        Some((interface, news))
+        Some(Observation { interface, is_news })
     }
 
     fn is_new(&mut self, interface: u32, direction: Direction) -> bool {
@@ -92,7 +103,7 @@ impl InterfaceEvidence {
         !std::mem::replace(seen, true)
     }
 
-    /// Which copies are the pod's own, as far as can be told by now. Up to `slack` packets that passed by prove nothing.
+    /// Which copies are the pod's own, as far as can be told by now. Up to `slack` packets that bypass an interface prove nothing.
     #[must_use]
     pub fn own(&self, slack: u64) -> PodInterface {
         let on = |kinds: &[Kind], seen: fn(&Near) -> bool| -> BTreeSet<u32> {
@@ -111,22 +122,22 @@ impl InterfaceEvidence {
             None => return PodInterface::Unknown,
         };
         for direction in [Direction::To, Direction::From] {
-            let (missing, all) = self.flows.missing(direction, &own);
+            let Missing { packets, of } = self.flows.missing(direction, &own);
             // Some may have been dropped on their way; most of them were not.
-            if missing > slack && missing > all / 2 {
-                return PodInterface::Bypassed(missing);
+            if packets > slack && packets > of / 2 {
+                return PodInterface::Bypassed(packets);
             }
         }
         PodInterface::On(own)
     }
 
-    /// How many packets were seen on other interfaces only, at least.
+    /// At least how many packets were seen on other interfaces only.
     #[must_use]
     pub fn missed(&self, own: &BTreeSet<u32>) -> u64 {
-        [Direction::To, Direction::From].map(|direction| self.flows.missing(direction, own).0).iter().sum()
+        [Direction::To, Direction::From].map(|direction| self.flows.missing(direction, own).packets).iter().sum()
     }
 
-    /// Forgets how many packets there were, but not which interfaces are the pod's.
+    /// Forgets the numbers of packets, but not which interfaces are the pod's.
     pub fn forget_counts(&mut self) {
         self.flows.clear();
     }
@@ -159,7 +170,7 @@ mod tests {
         [header.as_slice(), packet].concat()
     }
 
-    fn observe(evidence: &mut InterfaceEvidence, number: usize, packet: &[u8]) -> Option<(u32, bool)> {
+    fn observe(evidence: &mut InterfaceEvidence, number: usize, packet: &[u8]) -> Option<Observation> {
         let record = record(number, packet);
         let pcap::Next::Record(record) = pcap::next(&record) else { panic!() };
         evidence.observe(record)
@@ -186,7 +197,7 @@ mod tests {
         evidence.add([POD.into()]);
         for (number, (interface, direction, from, to)) in packets.iter().enumerate() {
             let seen = observe(&mut evidence, number, &tcp(*interface, *direction, *from, *to));
-            assert_eq!(seen.map(|(interface, _)| interface), Some(*interface));
+            assert_eq!(seen.map(|seen| seen.interface), Some(*interface));
         }
         evidence
     }
@@ -238,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn where_packets_pass_the_pods_interface_by_it_is_not_taken_for_it() {
+    fn an_interface_that_packets_bypass_is_not_taken_for_the_pods() {
         assert_eq!(evidence(&[]).own(0), PodInterface::Unseen);
         assert_eq!(evidence(&[(1, IN, ANSWERS.0, ANSWERS.1), (1, OUT, ASKS.0, ASKS.1)]).own(0), PodInterface::Unknown);
         let ask = [(11, IN, ASKS.0, ASKS.1), (1, OUT, ASKS.0, ASKS.1)];
@@ -255,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_elsewhere_only_is_counted_by_the_pods_port() {
+    fn packets_seen_elsewhere_only_are_counted_by_the_pods_port() {
         let service = ([10, 96, 0, 1], 80);
         let answered = [
             (11, IN, ASKS.0, service),
@@ -266,7 +277,7 @@ mod tests {
         let dropped = (1, IN, (PEER, 5000), (POD, 22));
         let seen = evidence(&[&answered[..], &[dropped; 2], &answered, &answered].concat());
         assert_eq!((seen.own(0), seen.missed(&[11].into())), (PodInterface::On([11].into()), 2));
-        // A sandbox made anew, which has sent nothing yet.
+        // A new sandbox, which has sent nothing yet.
         let seen = evidence(&[&answered[..], &[(12, OUT, (PEER, 5), (POD, 514)); 3], &answered].concat());
         assert_eq!(
             (seen.own(0), seen.own(9), seen.missed(&[11].into())),
@@ -288,18 +299,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_or_no_ip_tells_nothing() {
+    fn a_packet_that_is_cut_short_or_not_ip_tells_only_its_interface() {
         let whole = tcp(11, IN, ASKS.0, ASKS.1);
         let mut evidence = InterfaceEvidence::new(kind);
         evidence.add([POD.into()]);
         for length in 0..HEADER_BYTES + 20 {
             let seen = observe(&mut evidence, 0, &whole[..length]);
-            assert!(seen.is_none_or(|(interface, news)| interface == 11 && !news), "{length}");
+            assert!(seen.is_none_or(|seen| seen.interface == 11 && !seen.is_news), "{length}");
         }
         let mut arp = whole.clone();
         arp[1] = 6;
-        assert_eq!(observe(&mut evidence, 0, &arp), Some((11, false)));
+        assert_eq!(observe(&mut evidence, 0, &arp), Some(Observation { interface: 11, is_news: false }));
         assert_eq!(evidence.own(0), PodInterface::Unseen);
-        assert_eq!(observe(&mut evidence, 0, &whole), Some((11, true)));
+        assert_eq!(observe(&mut evidence, 0, &whole), Some(Observation { interface: 11, is_news: true }));
     }
 }

@@ -4,23 +4,23 @@ use std::fs;
 
 use crate::kernel::netlink::{self, Link};
 
-/// What an interface is, as far as the question goes whose packets pass it.
+/// Whether an interface belongs to one pod or is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// One end of a pair, the other end being elsewhere: this is how a pod is connected.
+    /// One end of a pair whose other end is in another network namespace: this is how a pod is connected.
     Pair,
-    /// A bridge, a tunnel, a network card: many pods' packets pass it.
+    /// A bridge, a tunnel or a network card: packets of many pods pass it.
     Shared,
-    /// One that could be either.
+    /// The kernel does not say.
     Unclear,
-    /// There is none of that index any more.
+    /// No interface has this index any more.
     Gone,
 }
 
-/// What comes in pairs, of which one end is put into a pod (Cilium makes pairs of `netkit`).
+/// The kinds of interfaces that are made in pairs, of which one end is moved into a pod (Cilium uses `netkit`).
 const PAIRS: [&str; 2] = ["veth", "netkit"];
 
-/// When the node was started, in microseconds since 1970: before that, the indices were those of other interfaces.
+/// When the node was started, in microseconds since 1970. Before that, other interfaces had the same indices.
 #[must_use]
 pub fn boot_time_us() -> Option<u64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
@@ -28,7 +28,7 @@ pub fn boot_time_us() -> Option<u64> {
     seconds.checked_mul(1_000_000)
 }
 
-/// What the interface of this index is; unclear where the kernel does not say.
+/// The kind of the interface with this index.
 #[must_use]
 pub fn kind(index: u32) -> Kind {
     match netlink::link(index) {
@@ -38,8 +38,8 @@ pub fn kind(index: u32) -> Kind {
     }
 }
 
-/// Only the kernel's own word for an interface tells: for sysfs an internal port of Open vSwitch is like a veth whose two ends
-/// happen to have the same index. A pair with both ends on the node, such as Cilium's `cilium_host`, leads to no pod.
+/// Only the kind that the kernel names is certain: in sysfs an internal port of Open vSwitch looks like a veth whose two ends happen to
+/// have the same index. A pair with both ends on the node, such as Cilium's `cilium_host`, leads to no pod.
 fn kind_of(link: &Link) -> Kind {
     if PAIRS.contains(&link.kind.as_str()) && link.leads_elsewhere { Kind::Pair } else { Kind::Shared }
 }

@@ -1,15 +1,15 @@
-//! Standard output as a stream of packets that somebody reads, or does not any more, and what is said beside it.
+//! Standard output as a stream of packets with a reader that may go or stop reading, and lines on standard error.
 //!
-//! An exec'd process outlives its client (kubernetes#89031), and a pipe that nobody reads blocks for ever. So no write waits in the
-//! kernel ([`Sink`]); each waits here until there is room, for a bounded time; and with `kubectl exec -i` standard input ends when
-//! the client goes.
+//! A process that `kubectl exec` started outlives its client (kubernetes#89031), and a pipe that nobody reads blocks for ever. So no write
+//! waits in the kernel ([`Sink`]): each waits here until there is room, for a bounded time. With `kubectl exec -i` standard input ends
+//! when the client goes.
 
 mod sink;
 
 use std::{
     fs::File,
     io::{self, IsTerminal, Read},
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     thread,
     time::{Duration, Instant},
 };
@@ -22,28 +22,39 @@ use crate::files::pcap::{self, Record};
 
 /// How much is collected before it is written, in bytes: half of what a pipe holds.
 const COLLECTED_BYTES: usize = 32 << 10;
-/// How long a reader may stand still: a client that has gone without a word, such as that of a laptop that was closed, looks like one
-/// that stands still. It is also how long `follow` goes on where standard input is closed, and can tell nothing of the client. With
-/// what Kubernetes needs, nothing outlives its client by more than a minute.
+/// How long a reader may stop reading: a client that vanished, such as a laptop that was closed, looks like one that only stopped. It is
+/// also how long `follow` runs where standard input is closed, so that nothing tells when the client goes. With the time that
+/// Kubernetes needs, no copy outlives its client by more than a minute.
 pub const STALL_AFTER_STDIN_CLOSED: Duration = Duration::from_secs(50);
-/// How long a line on standard error may wait for somebody to read it: without a reader, it is better lost than waited for.
-const WORDS_MAX: Duration = Duration::from_secs(5);
-/// After how long a write is tried again that was not taken although it should have been.
+/// How long a line on standard error may wait for a reader. After that the line is lost.
+const LINE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// After how long a write is tried again if `poll` promised room for it and there was none.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
 
-/// Standard output, and the standard input that tells when nobody reads it any more.
+/// A stream of packets, and the input whose end may tell that its reader has gone.
 #[derive(Debug)]
 pub struct Output {
     out: Sink,
-    reader: Option<File>,
-    ends_with_reader: bool,
-    /// When it ends, where nothing could tell that its reader has gone.
+    /// The input; `None` if there is none, or it has ended.
+    input: Option<File>,
+    at_input_end: AtInputEnd,
+    stall_max: Duration,
+    /// When the output ends because nothing tells whether its reader has gone.
     until: Option<Instant>,
     collected: Vec<u8>,
-    /// How many packets there were.
+    /// The number of packets that were added.
     pub packets: u64,
-    /// How many bytes there were.
+    /// The number of bytes that were added, with the header.
     pub bytes: u64,
+}
+
+/// What the end of the input means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtInputEnd {
+    /// Nothing (`get`).
+    GoOn,
+    /// The reader has gone (`follow`). Where there is no input at all, the output ends after the time that a reader may stall.
+    End,
 }
 
 /// Whether standard output is a terminal: that changes what is written to it.
@@ -53,27 +64,40 @@ pub fn is_terminal() -> bool {
 }
 
 impl Output {
-    /// Standard output. With `ends_with_reader`, the end of standard input is the end of its reader, and where there never was one,
-    /// this ends after a time; without, such a reader may stand still for a shorter time.
+    /// Standard output and standard input.
     ///
     /// # Errors
     /// If one of them is closed.
-    pub fn standard(ends_with_reader: bool) -> io::Result<Self> {
-        let out = Sink::of(io::stdout().as_fd())?;
-        let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-        let reader = (!is_memory_device(&input)?).then_some(input);
-        let until = (ends_with_reader && reader.is_none()).then(|| Instant::now() + STALL_AFTER_STDIN_CLOSED);
+    pub fn standard(at_input_end: AtInputEnd) -> io::Result<Self> {
+        Self::new(io::stdout().as_fd(), io::stdin().as_fd(), at_input_end, STALL_AFTER_STDIN_CLOSED)
+    }
+
+    /// An output whose reader may stop reading for `stall_max`.
+    ///
+    /// # Errors
+    /// If one of the descriptors is closed.
+    pub fn new(out: BorrowedFd, input: BorrowedFd, at_input_end: AtInputEnd, stall_max: Duration) -> io::Result<Self> {
+        let out = Sink::of(out)?;
+        let input = File::from(input.try_clone_to_owned()?);
+        let input = (!is_memory_device(&input)?).then_some(input);
+        let until = (at_input_end == AtInputEnd::End && input.is_none()).then(|| Instant::now() + stall_max);
         let collected = Vec::with_capacity(COLLECTED_BYTES);
-        Ok(Self { out, reader, ends_with_reader, until, collected, packets: 0, bytes: 0 })
+        Ok(Self { out, input, at_input_end, stall_max, until, collected, packets: 0, bytes: 0 })
     }
 
-    /// Whether it ends after a time, since nothing could tell that its reader has gone.
+    /// After how long the output ends because nothing tells whether its reader has gone; `None` if something does.
     #[must_use]
-    pub fn is_alone(&self) -> bool {
-        self.until.is_some()
+    pub fn ends_after(&self) -> Option<Duration> {
+        self.until.map(|_| self.stall_max)
     }
 
-    /// Begins a pcap file, once.
+    /// How long its reader may stop reading.
+    #[must_use]
+    pub fn stall_max(&self) -> Duration {
+        self.stall_max
+    }
+
+    /// Adds the header of a pcap file, once.
     ///
     /// # Errors
     /// As of [`Self::flush`].
@@ -99,12 +123,12 @@ impl Output {
     /// Writes what was collected.
     ///
     /// # Errors
-    /// `BrokenPipe` if nobody reads it any more, `TimedOut` if nobody has for too long.
+    /// `BrokenPipe` if the reader has gone, `TimedOut` if it has not read for too long.
     pub fn flush(&mut self) -> io::Result<()> {
         let written = self.write_collected();
-        // If it failed, what has come through is not known, and nothing must come twice.
+        // After an error it is not known how much has arrived, and no byte may arrive twice.
         self.collected.clear();
-        // A packet may be much longer than most.
+        // One long packet must not keep its memory.
         self.collected.shrink_to(COLLECTED_BYTES);
         written
     }
@@ -125,10 +149,10 @@ impl Output {
         Ok(())
     }
 
-    /// Waits for a time, or until nobody reads any more.
+    /// Waits for a time, or until the reader has gone.
     ///
     /// # Errors
-    /// `BrokenPipe` if nobody does, `TimedOut` if it is not to be known for any longer.
+    /// `BrokenPipe` if the reader has gone, `TimedOut` if nothing tells that, and the time for this case is over.
     pub fn pause(&mut self, time: Duration) -> io::Result<()> {
         self.wait(PollFlags::empty(), Instant::now(), Some(time))?;
         if self.until.is_some_and(|until| Instant::now() >= until) {
@@ -137,25 +161,25 @@ impl Output {
         Ok(())
     }
 
-    /// Waits for output to be as wanted, for a time or as long as a reader may stand still. False: the time is over.
+    /// Waits for the output to be as wanted, for a time or as long as a reader may stop reading. False: the time is over.
     fn wait(&mut self, wanted: PollFlags, since: Instant, time: Option<Duration>) -> io::Result<bool> {
         loop {
-            let end = since + time.unwrap_or(STALL_AFTER_STDIN_CLOSED);
+            let end = since + time.unwrap_or(self.stall_max);
             let end = self.until.map_or(end, |until| until.min(end));
             let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
             let mut polled = vec![PollFd::new(&self.out, wanted)];
-            polled.extend(self.reader.as_ref().map(|reader| PollFd::new(reader, PollFlags::IN)));
+            polled.extend(self.input.as_ref().map(|input| PollFd::new(input, PollFlags::IN)));
             match poll(&mut polled, Some(&left)) {
                 Ok(0) => return Ok(false),
                 Err(rustix::io::Errno::INTR) => continue,
                 polled => polled?,
             };
-            let (out, reader) = (polled[0].revents(), polled.get(1).map(PollFd::revents));
+            let (out, input) = (polled[0].revents(), polled.get(1).map(PollFd::revents));
             // A pipe says ERR, a socket or a terminal HUP.
             if out.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
-            if reader.is_some_and(|reader| !reader.is_empty()) {
+            if input.is_some_and(|input| !input.is_empty()) {
                 self.drain()?;
             }
             if out.intersects(PollFlags::OUT) {
@@ -168,12 +192,12 @@ impl Output {
         }
     }
 
-    /// What comes from the reader means nothing, its end does.
+    /// What the input holds means nothing; its end does.
     fn drain(&mut self) -> io::Result<()> {
-        match self.reader.as_mut().map(|reader| reader.read(&mut [0; 4096])) {
-            Some(Ok(0)) if self.ends_with_reader => Err(io::ErrorKind::BrokenPipe.into()),
+        match self.input.as_mut().map(|input| input.read(&mut [0; 4096])) {
+            Some(Ok(0)) if self.at_input_end == AtInputEnd::End => Err(io::ErrorKind::BrokenPipe.into()),
             Some(Ok(0)) => {
-                self.reader = None;
+                self.input = None;
                 Ok(())
             }
             Some(Err(error)) if error.kind() != io::ErrorKind::Interrupted => Err(error),
@@ -185,14 +209,14 @@ impl Output {
 /// Writes a text to standard output.
 ///
 /// # Errors
-/// `BrokenPipe` if nobody reads it any more, `TimedOut` if nobody has for too long.
+/// `BrokenPipe` if the reader has gone, `TimedOut` if it has not read for too long.
 pub fn print(text: &str) -> io::Result<()> {
     put(&Sink::of(io::stdout().as_fd())?, text, STALL_AFTER_STDIN_CLOSED)
 }
 
-/// Writes a line to standard error. One that nobody reads is lost.
+/// Writes a line to standard error. A line that nobody reads is lost.
 pub fn say(line: &str) {
-    let _ = Sink::of(io::stderr().as_fd()).and_then(|sink| put(&sink, &format!("{line}\n"), WORDS_MAX));
+    let _ = Sink::of(io::stderr().as_fd()).and_then(|sink| put(&sink, &format!("{line}\n"), LINE_WAIT_MAX));
 }
 
 fn put(sink: &Sink, text: &str, stalled_max: Duration) -> io::Result<()> {
@@ -204,7 +228,7 @@ fn put(sink: &Sink, text: &str, stalled_max: Duration) -> io::Result<()> {
         match sink.write(rest) {
             Ok(length) => (rest, since) = (&rest[length..], Instant::now()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            // Its time must pass, also where it says again and again that it takes something.
+            // The time must run out even where `poll` promises room again and again.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && since.elapsed() < stalled_max => {
                 thread::sleep(AGAIN_AFTER);
             }
@@ -212,4 +236,63 @@ fn put(sink: &Sink, text: &str, stalled_max: Duration) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::OpenOptions, io::pipe, os::unix::net::UnixStream};
+
+    use super::*;
+
+    const STALL: Duration = Duration::from_millis(50);
+    /// Less than the machine needs to notice that the bound is not kept.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn file(path: &str) -> File {
+        OpenOptions::new().read(true).write(true).open(path).unwrap()
+    }
+
+    /// Adds packets until that fails. Returns the error, which must come after the time that a reader may stall.
+    fn fill(mut output: Output) -> io::ErrorKind {
+        let began = Instant::now();
+        let record = [[1_u32, 0, 50_000, 50_000].map(u32::to_ne_bytes).concat(), vec![0; 50_000]].concat();
+        let pcap::Next::Record(record) = pcap::next(&record) else { panic!() };
+        let error = (0..100).find_map(|_| output.packet(record).err()).expect("a full pipe");
+        assert!((STALL..PATIENCE).contains(&began.elapsed()), "{:?}", began.elapsed());
+        error.kind()
+    }
+
+    #[test]
+    fn an_output_that_nobody_reads_ends_after_the_time_that_a_reader_may_stall() {
+        let (_unread, out) = pipe().unwrap();
+        let (_unread, socket) = UnixStream::pair().unwrap();
+        let ((input, _open), (ended, closed)) = (pipe().unwrap(), pipe().unwrap());
+        drop(closed);
+        for at_input_end in [AtInputEnd::GoOn, AtInputEnd::End] {
+            for out in [out.as_fd(), socket.as_fd()] {
+                let output = Output::new(out, input.as_fd(), at_input_end, STALL).unwrap();
+                assert_eq!(fill(output), io::ErrorKind::TimedOut);
+            }
+        }
+        // An input that has ended does not end `get`.
+        let output = Output::new(out.as_fd(), ended.as_fd(), AtInputEnd::GoOn, STALL).unwrap();
+        assert_eq!(fill(output), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_follower_without_an_input_ends_after_a_time_whatever_its_output_is() {
+        let (_unread, pipe) = pipe().unwrap();
+        let (_unread, socket) = UnixStream::pair().unwrap();
+        let null = file("/dev/null");
+        for out in [pipe.as_fd(), socket.as_fd(), null.as_fd()] {
+            let mut output = Output::new(out, null.as_fd(), AtInputEnd::End, STALL).unwrap();
+            assert_eq!(output.ends_after(), Some(STALL));
+            let began = Instant::now();
+            let error = std::iter::repeat_with(|| output.pause(Duration::from_millis(1))).find_map(Result::err);
+            assert_eq!(error.unwrap().kind(), io::ErrorKind::TimedOut);
+            assert!((STALL..PATIENCE).contains(&began.elapsed()), "{:?}", began.elapsed());
+        }
+        let output = Output::new(null.as_fd(), null.as_fd(), AtInputEnd::GoOn, STALL).unwrap();
+        assert_eq!(output.ends_after(), None);
+    }
 }

@@ -1,8 +1,8 @@
-//! How many readers (`get`, `follow`) and how many `status` may run at once: each holds a lock, which the kernel takes back when its
-//! process ends, however that ends.
+//! How many readers (`get`, `follow`) and how many `status` may run at once. Each holds a lock, which the kernel releases when the process
+//! ends in whatever way.
 //!
-//! `RUN_DIR` has a file for each of them that there may be. One that is locked is in use, and says in which namespace. So that two do not
-//! count at once, who counts holds one more lock meanwhile.
+//! `RUN_DIR` has a file for each process that may run. A locked file is in use, and holds the name of the reader's namespace. A process
+//! that counts the locked files holds one more lock, so that no two processes count at once.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -15,22 +15,22 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// Processes of one kind that share a bound. One namespace has half of the places, so that it cannot keep out all others.
+/// Processes of one kind that share a bound. One namespace may have half of them, so that it cannot keep out all others.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pool {
     /// The beginning of the names of its files.
     file: &'static str,
-    /// What its processes are, in words.
+    /// The name of its processes in messages.
     what: &'static str,
     /// How many may run on one node.
     node_max: usize,
-    /// How many of one namespace may.
+    /// How many may run for captures of one namespace.
     namespace_max: usize,
-    /// How long one more waits for a place.
+    /// How long a process waits until it may run.
     patience: Duration,
 }
 
-/// `get` and `follow`. The container's memory limit has 24 MiB for all of them: one takes 1.5 MiB at the most.
+/// `get` and `follow`. The container's memory limit has 24 MiB for all of them: a reader takes at most 1.5 MiB.
 pub const READERS: Pool = Pool {
     file: "reader",
     what: "readers (get, follow) of captures",
@@ -39,38 +39,38 @@ pub const READERS: Pool = Pool {
     patience: Duration::ZERO,
 };
 
-/// `status`: it reads the whole state file, which a user can make a few megabytes long, and ends within a second.
+/// `status`: it reads the whole state file, which users can make a few megabytes long, and ends within a second.
 pub const STATUS: Pool =
     Pool { file: "status", what: "status commands", node_max: 4, namespace_max: 2, patience: Duration::from_secs(5) };
 
-/// Stands for all namespaces; no namespace has this name.
+/// Stands for all namespaces. No namespace has this name.
 pub const ALL_NAMESPACES: &str = "*";
 
 /// The longest name of a namespace, in bytes (RFC 1123).
 const NAME_BYTES_MAX: u64 = 63;
 
-/// How long another one may take to count. It takes a millisecond.
+/// How long to wait for another process that counts. Counting takes a millisecond.
 const COUNT_MAX: Duration = Duration::from_secs(5);
-/// How often it is looked whether it has.
+/// How often a process that waits tries again.
 const COUNT_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The right to read, for as long as this lives.
+/// The right to run, until this is dropped.
 #[derive(Debug)]
-pub struct Admission(#[expect(dead_code, reason = "its lock ends with it")] File);
+pub struct Admission(#[expect(dead_code, reason = "the lock ends with the file")] File);
 
-/// Why there is none.
+/// Why a process may not run.
 #[derive(Debug)]
 pub enum Error {
-    /// So many readers of this namespace, or of the node, run already.
+    /// As many run as may.
     TooMany {
-        /// Of what kind.
+        /// The kind of process.
         pool: &'static Pool,
         /// How many run.
         running: usize,
-        /// Of this namespace; of all, if there is none.
+        /// The namespace whose bound is reached; `None` for the bound of the node.
         namespace: Option<String>,
     },
-    /// It cannot be found out.
+    /// The running processes cannot be counted.
     Unknown(io::Error),
 }
 
@@ -102,10 +102,10 @@ impl From<io::Error> for Error {
     }
 }
 
-/// Lets a process of this namespace in, once there is room.
+/// Admits a process that reads captures of this namespace, once there is room.
 ///
 /// # Errors
-/// If there is none for as long as it may wait, or that cannot be found out in `dir`.
+/// If there is no room for as long as the pool waits, or the processes cannot be counted in `dir`.
 pub fn admit(dir: &Path, pool: &'static Pool, namespace: &str) -> Result<Admission, Error> {
     fs::create_dir_all(dir)?;
     let give_up_at = Instant::now() + pool.patience;
@@ -123,7 +123,7 @@ fn try_admit(dir: &Path, pool: &'static Pool, namespace: &str) -> Result<Admissi
     for index in 0..pool.node_max {
         let file = open(&dir.join(format!("{}.{index}", pool.file)))?;
         match file.try_lock() {
-            // The lock of one that is not kept ends here.
+            // The lock of a file that is not kept ends here.
             Ok(()) => free = free.or(Some(file)),
             Err(TryLockError::WouldBlock) => {
                 running += 1;
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_has_half_of_the_readers_and_a_place_is_free_at_once() {
+    fn a_namespace_has_half_of_the_readers_and_a_released_lock_is_free_at_once() {
         let dir = std::env::temp_dir().join(format!("packet-capture-readers-{}", std::process::id()));
         let many = |namespace: &str, count: usize| -> Vec<Admission> {
             (0..count).map(|_| admit(&dir, &READERS, namespace).unwrap()).collect()
@@ -182,9 +182,9 @@ mod tests {
         assert!(said.starts_with("16 readers (get, follow) of captures run on this node"), "{said}");
         one.pop();
         let three = admit(&dir, &READERS, "three").unwrap();
-        // What it says of the one before is not taken for this one.
+        // The namespace that an earlier reader left in the file does not count.
         assert!(matches!(admit(&dir, &READERS, "one"), Err(Error::TooMany { namespace: None, .. })));
-        // Others have their own places, and wait for one.
+        // `status` has a pool of its own, and waits.
         const HASTY: Pool = Pool { patience: Duration::ZERO, ..STATUS };
         let status: Vec<Admission> = (0..2).map(|_| admit(&dir, &HASTY, ALL_NAMESPACES).unwrap()).collect();
         let said = admit(&dir, &HASTY, ALL_NAMESPACES).unwrap_err().to_string();

@@ -1,12 +1,12 @@
-//! A capture's packets, oldest first, read while tcpdump writes them. Takes no lock and talks to nobody.
+//! Reads a capture's packets, oldest first, while tcpdump writes them. Takes no lock and asks no other process.
 //!
-//! tcpdump empties the oldest file of the ring in place and fills it anew, so what is read may change at any moment. A file is
-//! known by its inode, and what is in it by the header of its first record: after each piece that was read that header is read
-//! again, and if it is another, the file was emptied meanwhile, and the piece is not used. What it holds then is the newest there
-//! is, and is read in its turn. Two files are open at the most, so a reader that stands still keeps no more than that of what is deleted.
+//! tcpdump empties the oldest file of the ring in place and fills it again, so a file's content may change at any moment. The reader
+//! knows a file by its inode, and its content by the header of its first record. After each piece the reader reads that header again; if it
+//! has changed, tcpdump has emptied the file in between, and the reader does not use the piece. The file's new content is the newest of the
+//! ring, and is read in its turn. At most two files are open at once, so a reader that waits keeps the space of at most two deleted files.
 //!
-//! A list of the files is not of one moment: one may be emptied and the next filled between two looks. So all are listed twice, and what
-//! begins later than all that the first list showed waits for the next time. Whatever comes before it has been seen by then.
+//! A list of the files does not show one moment: tcpdump may empty one file and fill the next while the list is made. So the reader lists
+//! all files twice. A file that begins later than all files of the first list waits for the next pass: by then every earlier file was seen.
 
 mod file;
 mod losses;
@@ -14,12 +14,12 @@ mod open;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs, io, mem,
 };
 
-pub use self::losses::Losses;
+pub use self::losses::{Damage, Losses};
 use self::{
-    file::{PIECE_BYTES, read_on},
+    file::{FileProgress, FileState, Listing, PIECE_BYTES},
     losses::ReadOutcome,
     open::{LISTS_MAX, find, read_at},
 };
@@ -34,53 +34,52 @@ use crate::{
 /// A file that is longer is full (`-C 1`): tcpdump adds nothing to it.
 const FULL_BYTES: u64 = MB;
 
-/// The header of a file's first record: when and how long its first packet was. No two files of a ring begin with the same one.
-type FirstRecord = [u8; RECORD_HEADER_BYTES];
-
-/// Reads one capture, each packet once.
+/// Reads one capture, each record once.
 #[derive(Debug)]
 pub struct RingReader<'a> {
     ring: &'a CaptureDir,
     stem: &'a Stem,
     link_type: Option<u32>,
-    known: BTreeMap<u64, FileProgress>,
-    /// What begins later is not read yet, in microseconds since 1970.
+    /// The files that begin with a whole record header, by inode.
+    known: BTreeMap<u64, KnownFile>,
+    /// Files that begin later are not read yet, in microseconds since 1970.
     until_us: u64,
-    /// The file that was read last, by its inode.
-    last: Option<(u64, fs::File)>,
+    last_read: Option<OpenFile>,
     piece: Vec<u8>,
-    /// No tcpdump runs, so that nothing is added to the newest file either.
+    /// No tcpdump runs, so nothing is added to the newest file either.
     finished: bool,
-    /// Files that break off within their first record, by their inodes.
+    /// Files that break off within their first record, by inode.
     torn_at_once: BTreeSet<u64>,
-    /// In the last reading a file that was not finished broke off within a record.
+    /// In the last pass a file that was not finished broke off within a record.
     torn: bool,
-    /// What could not be read so far.
+    /// The losses so far.
     pub losses: Losses,
 }
 
 #[derive(Debug)]
-struct FileProgress {
-    first: FirstRecord,
-    bounds: Bounds,
-    /// Up to where it was read.
-    read_to: u64,
-    /// The time and the size that it was listed with before it was read: nothing has changed if they are the same.
-    listed: (i128, u64),
-    /// It was read to its end, and nothing is added to it any more.
-    complete: bool,
-    /// Its records can be given out.
-    usable: bool,
-    /// The last list lacked it. It is forgotten once two did: what is only being renamed must not be read again.
+struct KnownFile {
+    state: FileState,
+    /// The last list did not have the file. It is forgotten once two lists do not: a file that is only being renamed must not be read
+    /// again.
     missing_once: bool,
 }
 
-fn listing(file: &File) -> (i128, u64) {
-    (file.written_ns, file.bytes.unwrap_or_default())
+#[derive(Debug)]
+struct OpenFile {
+    inode: u64,
+    file: fs::File,
+}
+
+/// Whether a file was where the list of files said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    There,
+    /// Another file has the name, or none has.
+    Moved,
 }
 
 impl<'a> RingReader<'a> {
-    /// A reader of the capture with this stem, which has read nothing yet.
+    /// A reader of the capture with this stem, before its first record.
     #[must_use]
     pub fn new(ring: &'a CaptureDir, stem: &'a Stem) -> Self {
         Self {
@@ -89,7 +88,7 @@ impl<'a> RingReader<'a> {
             link_type: None,
             known: BTreeMap::new(),
             until_us: 0,
-            last: None,
+            last_read: None,
             piece: vec![0; PIECE_BYTES],
             finished: false,
             torn_at_once: BTreeSet::new(),
@@ -98,60 +97,58 @@ impl<'a> RingReader<'a> {
         }
     }
 
-    /// Takes only files of this link type, if it is known already.
+    /// Accepts only files of this link type, unless the reader knows another one already.
     pub fn expect(&mut self, link_type: Option<u32>) {
         self.link_type = self.link_type.or(link_type);
     }
 
-    /// From here on it is known whether a tcpdump runs: if none does, the newest file is as finished as the others.
+    /// Begins again with the oldest record, and with no losses. Only the link type stays.
+    pub fn start_over(&mut self) {
+        let (link_type, finished) = (self.link_type, self.finished);
+        *self = Self { link_type, finished, ..Self::new(self.ring, self.stem) };
+    }
+
+    /// Says whether no tcpdump runs any more: then nothing is added to the newest file either.
     pub fn set_finished(&mut self, finished: bool) {
         self.finished = finished;
     }
 
-    /// Whether a file that may still be written to broke off within a record when it was last read.
+    /// Whether a file that tcpdump may still write to broke off within a record when it was last read.
     #[must_use]
     pub fn is_torn(&self) -> bool {
         self.torn
     }
 
-    /// When the first packet was seen of those that are in the files, in microseconds since 1970.
-    #[must_use]
-    pub fn oldest_us(&self) -> Option<u64> {
-        // Of one that is damaged some packets may have been read.
-        let read = self.known.values().filter(|known| known.usable || known.read_to > HEADER_BYTES as u64);
-        read.map(|known| pcap::time_us(&known.first)).min()
-    }
-
     fn begin_us(&self) -> impl Iterator<Item = u64> {
-        self.known.values().filter(|known| known.usable).map(|known| pcap::time_us(&known.first))
+        self.known.values().filter_map(|known| known.state.progress()).map(FileProgress::begins_us)
     }
 
-    /// The link type of the packets, once there is a file with a header.
+    /// The link type of the capture, once there is a file with a header.
     #[must_use]
     pub fn link_type(&self) -> Option<u32> {
         self.link_type
     }
 
-    /// Lists the files, and takes note of what is new.
+    /// Lists the files, and looks into the new ones.
     ///
     /// # Errors
-    /// If they cannot be listed. A file that cannot be read is no error, but one of the [`losses`](Self::losses).
+    /// If the files cannot be listed. A file that cannot be read is no error, but one of the [`losses`](Self::losses).
     pub fn look(&mut self) -> io::Result<Vec<File>> {
         let (mut lists, mut before) = (1, None);
         loop {
             self.until_us = self.begin_us().max().unwrap_or_default();
             let (mut files, undisturbed) = self.ring.list(self.stem)?;
             files.retain(|file| file.bytes.is_some());
-            let moved = files.iter().filter(|file| !self.look_into(file)).count();
-            // What was not where the list said is not known yet, so nothing can be said of what comes later.
+            let moved = files.iter().filter(|file| self.look_into(file) == Presence::Moved).count();
+            // A file that moved was not looked into, so it is not known yet whether it begins before others.
             let listed = (moved == 0 && undisturbed).then(|| inodes(&files));
             if listed.is_some() && listed == before {
                 return Ok(files);
             }
             if lists == LISTS_MAX {
-                // Nothing is left out without a word, be it what comes next time; until then the order must stand.
+                // The files that moved count as lost, even if the next pass finds them: no file may be left out silently.
                 self.losses.removed += moved.max(usize::from(!undisturbed));
-                if self.last.is_none() {
+                if self.last_read.is_none() {
                     self.until_us = u64::MAX;
                 }
                 return Ok(files);
@@ -160,7 +157,7 @@ impl<'a> RingReader<'a> {
         }
     }
 
-    /// Gives all records that are new in these files to `take`, oldest file first. Returns how many bytes they were.
+    /// Gives all new records of these files to `take`, oldest file first. Returns the number of their bytes.
     ///
     /// # Errors
     /// If `take` fails.
@@ -168,7 +165,7 @@ impl<'a> RingReader<'a> {
         self.torn = false;
         let mut bytes = self.read_removed(files, take)?;
         self.look_for_torn_heads(files);
-        // Without a packet yet: those to come are written there.
+        // A file without a packet yet: tcpdump writes the next packets there.
         let empty = files.iter().filter(|file| !self.known.contains_key(&file.inode));
         let empty_ns = empty.map(|file| file.written_ns).max();
         let mut changed: Vec<(u64, &File)> =
@@ -181,25 +178,29 @@ impl<'a> RingReader<'a> {
         Ok(bytes)
     }
 
-    /// What was still to come of files that are gone: of the one that was read last it can be had.
+    /// Reads on in files that are gone: the one that was read last is still open.
     fn read_removed(&mut self, files: &[File], take: &mut impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
         let (listed, mut bytes) = (inodes(files), 0);
         for (inode, known) in self.known.iter_mut().filter(|(inode, _)| !listed.contains(inode)) {
-            match self.last.take_if(|(last, _)| last == inode) {
-                _ if known.complete => (),
-                Some((_, open)) => {
-                    let from = known.read_to;
-                    let came = read_on(&open, known, &mut self.piece, take)?;
-                    self.losses.note(came, true, "one that is gone", known.read_to);
-                    bytes += known.read_to - from;
+            let open = self.last_read.take_if(|last| last.inode == *inode);
+            known.state = match mem::replace(&mut known.state, FileState::Unusable { first: None }) {
+                FileState::Reading(mut progress) => {
+                    if let Some(OpenFile { file, .. }) = open {
+                        let from = progress.read_to;
+                        let outcome = progress.read_on(&file, &mut self.piece, take)?;
+                        self.losses.note(outcome, true, "a file that is gone", progress.read_to);
+                        bytes += progress.read_to - from;
+                    } else {
+                        self.losses.removed += 1;
+                    }
+                    FileState::Done(progress)
                 }
-                None => self.losses.removed += 1,
-            }
-            known.complete = true;
+                read @ (FileState::Done(_) | FileState::Unusable { .. }) => read,
+            };
         }
         self.known.retain(|inode, known| {
-            let missing_once = !listed.contains(inode);
-            !(std::mem::replace(&mut known.missing_once, missing_once) && missing_once)
+            let missing = !listed.contains(inode);
+            !(mem::replace(&mut known.missing_once, missing) && missing)
         });
         Ok(bytes)
     }
@@ -218,101 +219,101 @@ impl<'a> RingReader<'a> {
         }
     }
 
-    /// Takes note of what is in a file. False: it is not where the listing said, and there may be a new one.
-    fn look_into(&mut self, file: &File) -> bool {
-        let listed = listing(file);
-        let known = self.known.get(&file.inode);
-        if known.is_some_and(|known| known.listed == listed) {
-            return true;
+    /// Looks into a file that is new or has changed.
+    fn look_into(&mut self, file: &File) -> Presence {
+        let known = self.known.get(&file.inode).map(|known| &known.state);
+        if known.and_then(FileState::progress).is_some_and(|progress| progress.listed == Some(Listing::of(file))) {
+            return Presence::There;
         }
-        let lost = usize::from(known.is_some_and(|known| !known.complete));
         let mut head = [0; HEADER_BYTES + RECORD_HEADER_BYTES];
         let opened = self.ring.read(&file.name).and_then(|(open, inode)| Ok((read_at(&open, &mut head, 0)?, inode)));
-        let (length, first) = match opened {
-            Ok((_, inode)) if inode != file.inode => return false,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
-            Ok((length, _)) => (length, head[HEADER_BYTES..].try_into().unwrap_or_default()),
-            // Found out when it is read on.
-            Err(_) if known.is_some() => return true,
+        let length = match opened {
+            Ok((_, inode)) if inode != file.inode => return Presence::Moved,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Presence::Moved,
+            Ok((length, _)) => length,
+            // Reading on in the file will count the loss.
+            Err(_) if known.is_some() => return Presence::There,
             Err(_) => {
                 self.losses.unreadable += 1;
-                let (first, bounds) = (FirstRecord::default(), Bounds::NONE);
-                self.known.insert(
-                    file.inode,
-                    FileProgress {
-                        first,
-                        bounds,
-                        read_to: 0,
-                        listed,
-                        complete: true,
-                        usable: false,
-                        missing_once: false,
-                    },
-                );
-                return true;
+                self.learn(file, FileState::Unusable { first: None });
+                return Presence::There;
             }
         };
+        let overwritten = usize::from(matches!(known, Some(FileState::Reading(_))));
         let link_type = pcap::link_type(&head[..length]);
         self.link_type = self.link_type.or(link_type);
         if length < head.len() {
             // Without a packet yet, or again.
-            self.losses.overwritten += lost;
+            self.losses.overwritten += overwritten;
             self.known.remove(&file.inode);
-            return true;
+            return Presence::There;
         }
-        if known.is_some_and(|known| known.first == first) {
-            return true;
+        let first = head[HEADER_BYTES..].try_into().unwrap_or_default();
+        if known.and_then(FileState::first) == Some(first) {
+            return Presence::There;
         }
-        self.losses.overwritten += lost;
-        let usable = link_type.is_some() && link_type == self.link_type;
-        self.losses.foreign += usize::from(!usable);
-        let (bounds, read_to) = (Bounds::of(&head), HEADER_BYTES as u64);
-        let known =
-            FileProgress { first, bounds, read_to, listed: (0, 0), complete: !usable, usable, missing_once: false };
-        self.known.insert(file.inode, known);
-        true
+        self.losses.overwritten += overwritten;
+        if link_type.is_none() || link_type != self.link_type {
+            self.losses.foreign += 1;
+            self.learn(file, FileState::Unusable { first: Some(first) });
+        } else {
+            let (bounds, read_to) = (Bounds::of(&head), HEADER_BYTES as u64);
+            self.learn(file, FileState::Reading(FileProgress { first, bounds, read_to, listed: None }));
+        }
+        Presence::There
     }
 
-    /// When the first packet was seen of a file that may have something new.
+    fn learn(&mut self, file: &File, state: FileState) {
+        self.known.insert(file.inode, KnownFile { state, missing_once: false });
+    }
+
+    /// The time of the first packet of a file that may have new records.
     fn begins_us(&self, file: &File) -> Option<u64> {
-        let known = self.known.get(&file.inode)?;
-        let begins_us = pcap::time_us(&known.first);
-        let nothing_new = known.complete && known.listed == listing(file);
-        (known.usable && !nothing_new && begins_us <= self.until_us).then_some(begins_us)
+        let state = &self.known.get(&file.inode)?.state;
+        let begins_us = state.progress()?.begins_us();
+        (state.may_have_more(file) && begins_us <= self.until_us).then_some(begins_us)
     }
 
-    /// Reads a file from where it was read to; to one that is finished nothing was added after it was listed. Returns how many
-    /// bytes were given out.
+    /// Reads on in a file. If it is `finished`, nothing was added to it after it was listed. Returns the number of bytes given out.
     fn read_file(
         &mut self,
         file: &File,
         finished: bool,
         take: &mut impl FnMut(Record) -> io::Result<()>,
     ) -> io::Result<u64> {
-        let Some(mut known) = self.known.remove(&file.inode) else { return Ok(0) };
-        let from = known.read_to;
-        let opened = match self.last.take_if(|(last, _)| *last == file.inode) {
-            Some((_, open)) => Ok(open),
+        let (mut progress, was_done) = match self.known.remove(&file.inode).map(|known| known.state) {
+            Some(FileState::Reading(progress)) => (progress, false),
+            Some(FileState::Done(progress)) => (progress, true),
+            Some(FileState::Unusable { .. }) | None => return Ok(0),
+        };
+        let from = progress.read_to;
+        let opened = match self.last_read.take_if(|last| last.inode == file.inode) {
+            Some(OpenFile { file, .. }) => Ok(file),
             None => find(self.ring, self.stem, file),
         };
-        let came = match opened {
+        let outcome = match opened {
             Ok(open) => {
-                let came = read_on(&open, &mut known, &mut self.piece, take)?;
-                self.last = Some((file.inode, open));
-                came
+                let outcome = progress.read_on(&open, &mut self.piece, take)?;
+                self.last_read = Some(OpenFile { inode: file.inode, file: open });
+                outcome
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => ReadOutcome::Removed,
             Err(_) => ReadOutcome::Unreadable,
         };
-        let (bytes, was_complete) = (known.read_to - from, known.complete);
-        (known.listed, known.complete) = (listing(file), known.complete || finished || known.read_to > FULL_BYTES);
-        known.usable &= !matches!(came, ReadOutcome::Broken { .. } | ReadOutcome::Unreadable);
-        self.losses.note(came, finished && !was_complete, &file.name, known.read_to);
-        self.torn |= !finished && matches!(came, ReadOutcome::ToEnd { rest: 1.. });
-        if !matches!(came, ReadOutcome::Overwritten) {
-            // One that was removed, too: if it was not, it must not be read again from its beginning.
-            known.complete |= matches!(came, ReadOutcome::Removed | ReadOutcome::Broken { .. });
-            self.known.insert(file.inode, known);
+        self.losses.note(outcome, finished && !was_done, &file.name, progress.read_to);
+        self.torn |= !finished && matches!(outcome, ReadOutcome::ToEnd { rest: 1.. });
+        progress.listed = Some(Listing::of(file));
+        let (bytes, first) = (progress.read_to - from, Some(progress.first));
+        match outcome {
+            // Its new content is looked into in the next pass.
+            ReadOutcome::Overwritten => (),
+            ReadOutcome::Broken { .. } | ReadOutcome::Unreadable => self.learn(file, FileState::Unusable { first }),
+            // If it was not removed after all, it must not be read again from its beginning.
+            ReadOutcome::Removed => self.learn(file, FileState::Done(progress)),
+            ReadOutcome::ToEnd { .. } if was_done || finished || progress.read_to > FULL_BYTES => {
+                self.learn(file, FileState::Done(progress));
+            }
+            ReadOutcome::ToEnd { .. } => self.learn(file, FileState::Reading(progress)),
         }
         Ok(bytes)
     }
@@ -322,16 +323,16 @@ fn inodes(files: &[File]) -> BTreeSet<u64> {
     files.iter().map(|file| file.inode).collect()
 }
 
-/// When the oldest packet of a capture was seen, in microseconds since 1970, as far as its files can be read.
+/// The time of a capture's oldest packet, in microseconds since 1970; `None` if no file can be read.
 #[must_use]
 pub fn oldest_us(ring: &CaptureDir, files: &[File]) -> Option<u64> {
-    // Of each file: their own times do not tell the oldest where the clock was set back, or somebody touched one.
+    // All files are opened: the times of their last writes do not tell the oldest where the clock was set back, or one was touched.
     let first_us = |file: &File| {
         let mut head = [0; HEADER_BYTES + RECORD_HEADER_BYTES];
         let length = read_at(&ring.read(&file.name).ok()?.0, &mut head, 0).ok()?;
         pcap::link_type(&head[..length])?;
         let first = &head[HEADER_BYTES..length];
-        // A damaged one has no time.
+        // A damaged record has no time.
         let damaged = matches!(pcap::next_in(first, Bounds::of(&head)), Next::Broken);
         Some(pcap::time_us(first.try_into().ok().filter(|_| !damaged)?))
     };

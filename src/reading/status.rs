@@ -20,18 +20,18 @@ use crate::{
 
 /// One capture as it is shown.
 #[derive(Debug, Serialize)]
-struct Line {
+pub(super) struct CaptureStatus {
     #[serde(flatten)]
     entry: Entry,
     node: String,
     files: usize,
     bytes: u64,
-    /// When the oldest packet was seen that its files hold.
+    /// The time of the oldest packet in its files.
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<Timestamp>,
 }
 
-/// The captures in `dir`, on this node and now, as they are to be shown.
+/// The captures in `dir` as text, in the order of their names.
 ///
 /// # Errors
 /// If the state file or the directory cannot be read.
@@ -40,7 +40,7 @@ pub fn status(dir: &Path, node: &str, namespace: Option<&str>, format: Format, n
     let mut entries = StateFile::at(dir).load()?.unwrap_or_default();
     entries.retain(|entry| namespace.is_none_or(|namespace| entry.namespace == namespace));
     entries.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    let lines = entries.into_iter().map(|entry| line(&ring, entry, node)).collect::<io::Result<Vec<_>>>()?;
+    let lines = entries.into_iter().map(|entry| of(&ring, entry, node)).collect::<io::Result<Vec<_>>>()?;
     match format {
         Format::Json => lines.iter().map(|line| Ok(serde_json::to_string(line)? + "\n")).collect(),
         Format::Table => Ok(table(&lines, now, false)),
@@ -48,10 +48,14 @@ pub fn status(dir: &Path, node: &str, namespace: Option<&str>, format: Format, n
     }
 }
 
-fn line(ring: &CaptureDir, entry: Entry, node: &str) -> io::Result<Line> {
+/// A capture with what its files show.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub(super) fn of(ring: &CaptureDir, entry: Entry, node: &str) -> io::Result<CaptureStatus> {
     let files = ring.files(&entry.stem())?;
     let oldest_us = ring_reader::oldest_us(ring, &files).and_then(|us| i64::try_from(us).ok());
-    Ok(Line {
+    Ok(CaptureStatus {
         node: node.to_owned(),
         files: files.len(),
         bytes: files.iter().filter_map(|file| file.bytes).sum(),
@@ -60,7 +64,7 @@ fn line(ring: &CaptureDir, entry: Entry, node: &str) -> io::Result<Line> {
     })
 }
 
-fn table(lines: &[Line], now: Timestamp, wide: bool) -> String {
+fn table(lines: &[CaptureStatus], now: Timestamp, wide: bool) -> String {
     let columns = [
         ("NAMESPACE", false),
         ("POD", false),
@@ -94,10 +98,10 @@ fn table(lines: &[Line], now: Timestamp, wide: bool) -> String {
     rows.iter().map(aligned).collect()
 }
 
-fn cells(line: &Line, now: Timestamp) -> [String; 13] {
-    let Line { entry, node, files, bytes, oldest } = line;
+fn cells(line: &CaptureStatus, now: Timestamp) -> [String; 13] {
+    let CaptureStatus { entry, node, files, bytes, oldest } = line;
     let latest = entry.history.last();
-    // What a running tcpdump has counted is not known.
+    // A running tcpdump has not said yet what it counted.
     let more = if entry.running || entry.uncounted > 0 { "+" } else { "" };
     let unknown = entry.running && entry.captured == 0;
     let count = |number: u64| if unknown { String::new() } else { format!("{number}{more}") };
@@ -121,9 +125,9 @@ fn cells(line: &Line, now: Timestamp) -> [String; 13] {
     .map(|cell| cell_text(&cell))
 }
 
-/// One line of printable ASCII, in which no two blanks stand together; those separate columns.
+/// One line of printable ASCII without two blanks in a row: two blanks separate columns.
 fn cell_text(text: &str) -> String {
-    // Other characters may be of no width, or turn the line round.
+    // Other characters may have no width, or reverse the line.
     let plain: String = text
         .chars()
         .map(|c| {

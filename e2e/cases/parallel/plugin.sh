@@ -17,10 +17,10 @@ plugin_start_stop_and_delete_change_exactly_the_annotations() {
   is "$(keys web)" "$asked=3"
   capturing web 3
   [[ $(tcpdumps web) == *" $(hosts web)" ]]
-  is "$(plugin start web --files 3)" 'web: the capture is as asked already; the last of its Events: CaptureStarted'
+  is "$(plugin start web --files 3)" 'web: nothing to change; last event: CaptureStarted'
   fails_with 1 'web: CaptureRefused: annotation tcpdump.antrea.io/filter' plugin start web --files 3 --filter 'port 80) or (port 443'
   capturing web 3
-  fails_with 1 'web: the capture is as asked already; the last of its Events: CaptureRefused' \
+  fails_with 1 'web: nothing to change; last event: CaptureRefused' \
     plugin start web --files 3 --filter 'port 80) or (port 443'
   plugin start web --files 3 >/dev/null
 
@@ -78,9 +78,10 @@ plugin_status_and_get_work_for_all_nodes_at_once() {
   is "$(awk -v "ns=$NS" '$1 == ns' "$TMP/all" | wc -l)" 3
 
   cd "$TMP" || return
-  plugin get -l "e2e=$ID" >"$TMP/said"
+  plugin get -l "e2e=$ID" >"$TMP/said" 2>&1
   is "$(stat -c '%a' here.pcap there.pcap here.json there.json | sort -u)" 600
-  is "$(value '.node} {.pod' <there.json)" "$other there"
+  is "$(value '.node} {.pod} {.copy.end} {.copy.bytes' <there.json)" "$other there complete $(stat -c %s there.pcap)"
+  is "$(grep --count '^{' "$TMP/said" || true)" 0
   is "$(capinfos -T -r -M -t -E there.pcap | cut -f 2,3)" $'pcap\tlinux-sll2'
   shows there.pcap "ip.addr == $(field there .status.podIP) && tcp"
   is "$(repeated there.pcap)" ''

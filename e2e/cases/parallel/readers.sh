@@ -89,7 +89,7 @@ get_reports_damage_and_invents_no_packet() {
   docker exec "$NODE" sh -c "head -c 4096 /dev/zero >>$(victim)"
   copied web "$TMP/nuls"
   is "$(capinfos -T -r -M -c "$TMP/nuls" | cut -f 2)" "$whole"
-  says nuls 'warning: 1 file was cut off within a packet or damaged; .* 4096 bytes are not copied, '
+  says nuls 'warning: 1 file was cut off within a packet or damaged; .* 4096 bytes were not copied, '
   is "$(shark "$TMP/nuls" -Y 'frame.time_epoch < 1000000000' | wc -l)" 0
 
   # The header of the first packet says 200,000 bytes, which is more than the file has.
@@ -98,5 +98,5 @@ get_reports_damage_and_invents_no_packet() {
   printf '\100\015\003\000\100\015\003\000' | docker exec -i "$NODE" dd of="$(victim)" bs=1 seek=32 conv=notrunc status=none
   verb get "$NS/web" >"$TMP/long" 2>"$TMP/long.said"
   is_empty_capture "$TMP/long"
-  says long "warning: 1 file was cut off within a packet or damaged; .* $((size - 24)) bytes are not copied, from byte 24 of "
+  says long "warning: 1 file was cut off within a packet or damaged; .* $((size - 24)) bytes were not copied, from byte 24 of "
 }

@@ -137,7 +137,7 @@ get_shows_each_packet_once_on_every_path() {
   (($(steps_back_ms "$TMP/once") < 500))
 
   once=$(shark "$TMP/once" -Y "$flagged" | wc -l) all=$(shark "$TMP/all" -Y "$flagged" | wc -l)
-  echo "copied: $(tail -n 1 "$TMP/once.said"), and $(tail -n 1 "$TMP/all.said") with --all"
+  echo "copied: $(amounts "$TMP/once.said"), and $(amounts "$TMP/all.said") with --all"
   echo "as repeated, tshark flags $once, and $all with --all"
   echo 'packets of each kind: sent, copied by get, in the ring'
   join <(sed 's/ /:/' "$TMP/once.tally") <(sed 's/ /:/' "$TMP/all.tally") | awk '{print $1, $3, $2, $4}' | column -t
@@ -164,7 +164,7 @@ get_under_load_is_valid_and_disturbs_no_capture() {
     copied "$pod" "$TMP/$pod"
     shows "$TMP/$pod" 'tcp.port == 7001'
     (($(steps_back_ms "$TMP/$pod") < 500)) || fail "packets are out of order by $(steps_back_ms "$TMP/$pod") ms"
-    echo "$pod: $(tail -q -n 1 "$TMP/$pod".*said | xargs -d '\n')"
+    echo "$pod: $(amounts "$TMP/$pod".*said | xargs -d '\n')"
   done
   (($(capinfos -T -r -M -s "$TMP/five" | cut -f 2) > 2000000))
 }

@@ -1,4 +1,4 @@
-//! How a capture is getting on while it is copied, by the state file: what is said of that, and whether a tcpdump runs.
+//! What the state file says of a capture while it is copied.
 
 use std::{
     cell::OnceCell,
@@ -21,124 +21,117 @@ use crate::{
     reading::messages,
 };
 
-/// How often it is said at the most how a capture is getting on: a tcpdump that fails and is started again changes that all the time.
-const SAID_INTERVAL: Duration = Duration::from_secs(1);
-/// For how long the state file must have said that no tcpdump runs: one that was just started is not in there yet.
+/// A change of the state is said at most this often: a tcpdump that fails and is started again changes it all the time.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
+/// The state file must have said for this time that no tcpdump runs: it does not name one yet that was just started.
 pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
-/// What is known of the capture.
+/// The condition of one capture, by the state file.
 pub(super) struct CaptureCondition<'a> {
     state: StateFile,
     ring: &'a CaptureDir,
     pod: &'a PodName,
     stem: &'a Stem,
-    /// The last that was read; `None` if there was none from the beginning.
+    /// The capture's last entry in the state file; `None` if it had none when the copy began.
     pub entry: Option<Entry>,
     stamp: Option<(u64, i64, i64, u64)>,
-    /// The node's own addresses, once they are asked for.
+    /// The node's own addresses, once they were needed.
     node: OnceCell<BTreeSet<IpAddr>>,
+    /// The capture has lost its entry.
     gone: bool,
     idle_since: Option<Instant>,
-    said: Option<String>,
-    said_at: Option<Instant>,
+    last_note: Option<String>,
+    last_note_at: Option<Instant>,
+}
+
+/// How far a capture has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// All addresses that the pod is known to have had.
+    pub addresses: Vec<IpAddr>,
+    /// The capture has ended, or another has taken its place.
+    pub over: bool,
+    /// No tcpdump writes to the capture's files any more.
+    pub settled: bool,
+    /// How the capture stands, if that was not said before.
+    pub note: Option<String>,
 }
 
 impl<'a> CaptureCondition<'a> {
-    /// The capture of a pod, whose files are in `ring`.
-    pub(super) fn new(
+    /// The condition of a pod's capture, whose files are in `ring`; and whether the state file could be read.
+    pub(super) fn read(
         state: StateFile,
         ring: &'a CaptureDir,
         pod: &'a PodName,
         stem: &'a Stem,
     ) -> (Self, io::Result<()>) {
         let stamp = state.stamp();
-        let loaded = state.load();
-        let (entries, read) = match loaded {
+        let (entries, read) = match state.load() {
             Ok(entries) => (entries, Ok(())),
             Err(error) => (None, Err(error)),
         };
         let entry = entries.into_iter().flatten().find(|entry| entry.stem() == *stem);
-        let mut new = Self {
-            state,
-            ring,
-            pod,
-            stem,
-            entry,
-            stamp,
-            node: OnceCell::new(),
-            gone: false,
-            idle_since: None,
-            said: Some(messages::condition(pod, State::Capturing, None)),
-            said_at: None,
-        };
-        new.note_idle();
-        (new, read)
+        // A capture that simply runs is not worth a note.
+        let last_note = Some(messages::condition(pod, State::Capturing, None));
+        let node = OnceCell::new();
+        let (gone, idle_since, last_note_at) = (false, None, None);
+        (Self { state, ring, pod, stem, entry, stamp, node, gone, idle_since, last_note, last_note_at }, read)
     }
 
-    /// Reads the state file again if it has changed. What cannot be read says nothing.
-    pub(super) fn look(&mut self) {
+    /// Reads the state file again if it has changed. A state file that cannot be read changes nothing.
+    pub(super) fn refresh(&mut self, now: Instant) -> Progress {
         let stamp = self.state.stamp();
-        let Some(entry) = self.entry.as_mut().filter(|_| stamp.is_none() || stamp != self.stamp) else {
-            self.note_idle();
-            return;
-        };
-        if let Ok(Some(entries)) = self.state.load() {
+        if let Some(entry) = self.entry.as_mut().filter(|_| stamp.is_some() && stamp != self.stamp)
+            && let Ok(Some(entries)) = self.state.load()
+        {
             self.stamp = stamp;
             let found = entries.into_iter().find(|found| found.uid == entry.uid && found.stem() == entry.stem());
             self.gone = found.is_none();
             *entry = found.unwrap_or_else(|| entry.clone());
         }
-        self.note_idle();
+        self.idle_since = if self.is_idle() { self.idle_since.or(Some(now)) } else { None };
+        let over = match &self.entry {
+            Some(entry) => self.gone || matches!(entry.state, State::Finished | State::Missed),
+            None => self.ring.files(self.stem).is_ok_and(|files| files.is_empty()),
+        };
+        let history = self.entry.iter().flat_map(|entry| &entry.history);
+        Progress {
+            addresses: history.flat_map(|past| past.addresses.iter().copied()).collect(),
+            over,
+            settled: self.idle_since.is_some_and(|since| now.duration_since(since) >= SETTLED_AFTER),
+            note: self.note(now, over),
+        }
     }
 
-    /// Whether what is captured now are packets of the node's own addresses. Where the kernel does not tell these, it is not known.
+    /// Whether the node's own addresses are captured now. If the kernel does not tell these, the answer is no.
     pub(super) fn is_at_node(&self) -> bool {
         let captured = self.entry.as_ref().and_then(|entry| entry.history.last());
         let node = || self.node.get_or_init(|| netlink::addresses().unwrap_or_default());
         captured.is_some_and(|captured| captured.addresses.iter().any(|ip| node().contains(ip)))
     }
 
-    fn note_idle(&mut self) {
-        let idle = self.entry.as_ref().is_some_and(|entry| !entry.running || self.gone);
-        self.idle_since = if idle { self.idle_since.or(Some(Instant::now())) } else { None };
-    }
-
-    /// Whether the capture has come to its end, or is another by now.
-    pub(super) fn is_over(&self) -> bool {
-        match &self.entry {
-            Some(entry) => self.gone || matches!(entry.state, State::Finished | State::Missed),
-            None => self.ring.files(self.stem).is_ok_and(|files| files.is_empty()),
-        }
-    }
-
-    /// Whether no tcpdump writes to its files any more.
-    pub(super) fn is_settled(&self) -> bool {
-        self.idle_since.is_some_and(|since| since.elapsed() >= SETTLED_AFTER)
-    }
-
-    /// Whether no tcpdump seems to.
+    /// Whether the state file says that no tcpdump runs.
     pub(super) fn is_idle(&self) -> bool {
-        self.idle_since.is_some()
+        self.entry.as_ref().is_some_and(|entry| !entry.running || self.gone)
     }
 
-    /// Whether there is nothing to say of it but that it runs.
+    /// Whether the capture simply runs.
     pub(super) fn is_usual(&self) -> bool {
         self.entry.as_ref().is_some_and(|entry| entry.state == State::Capturing && entry.reason.is_none())
     }
 
-    /// What there is to say, if it is not what was said last. A capture that runs is nothing to begin with.
-    pub(super) fn news(&mut self) -> Option<String> {
+    fn note(&mut self, now: Instant, over: bool) -> Option<String> {
         let entry = self.entry.as_ref()?;
-        let text = if self.gone {
+        let note = if self.gone {
             messages::gone(self.pod)
         } else {
             messages::condition(self.pod, entry.state, entry.reason.as_deref())
         };
-        let too_soon = self.said_at.is_some_and(|said_at| said_at.elapsed() < SAID_INTERVAL) && !self.is_over();
-        if too_soon || self.said.as_ref() == Some(&text) {
+        let too_soon = !over && self.last_note_at.is_some_and(|at| now.duration_since(at) < NOTE_INTERVAL);
+        if too_soon || self.last_note.as_ref() == Some(&note) {
             return None;
         }
-        (self.said, self.said_at) = (Some(text.clone()), Some(Instant::now()));
-        Some(text)
+        (self.last_note, self.last_note_at) = (Some(note.clone()), Some(now));
+        Some(note)
     }
 }

@@ -1,11 +1,11 @@
-//! How often each kind of packet was seen on each interface: what is missing on the pod's own. Pure.
+//! Counts packets by flow and interface: which are missing on the pod's own interface. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 
 /// Flows that are told apart; what comes beyond counts as one. A pod rarely has as many ports in use, and as many take a quarter of a
 /// megabyte of a reader's memory.
 const FLOWS_MAX: usize = 1024;
-/// Places that are told apart for a flow. A packet passes two to five.
+/// Sightings that are told apart for a flow. A packet makes two to five.
 const SIGHTINGS_MAX: usize = 16;
 /// At both ends of what was read, a packet's other copies may be beyond the end: they follow within this, in microseconds.
 const EDGE_US: u64 = 100_000;
@@ -32,6 +32,13 @@ pub(super) struct Sighting {
     pub near: bool,
 }
 
+/// Packets that were not seen on some interfaces, of all packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub packets: u64,
+    pub of: u64,
+}
+
 #[derive(Debug)]
 struct Tally {
     sighting: Sighting,
@@ -40,7 +47,7 @@ struct Tally {
     last_us: u64,
 }
 
-/// All that was seen, by flow and sighting.
+/// The numbers of packets, by flow and sighting.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     flows: HashMap<Flow, Vec<Tally>>,
@@ -74,14 +81,14 @@ impl Flows {
         (tally.packets, tally.last_us) = (tally.packets.saturating_add(1), time_us);
     }
 
-    /// About how many packets of one direction were seen elsewhere and not on these interfaces, and how many there were in all.
-    pub(super) fn missing(&self, direction: Direction, own: &BTreeSet<u32>) -> (u64, u64) {
+    /// About how many packets of one direction were seen elsewhere and not on these interfaces.
+    pub(super) fn missing(&self, direction: Direction, own: &BTreeSet<u32>) -> Missing {
         let (mut missing, mut all) = (0, 0);
         for (_, tallies) in self.flows.iter().filter(|(flow, _)| flow.direction == direction) {
             let (here, elsewhere): (Vec<&Tally>, Vec<&Tally>) =
                 tallies.iter().partition(|tally| own.contains(&tally.sighting.interface));
             let here: u64 = here.iter().filter(|tally| tally.sighting.near).map(|tally| tally.packets).sum();
-            // Each packet passes a sighting once, so the most at one sighting is the least that there were.
+            // A packet is seen once at each place, so the largest number at one place is the least number of packets.
             let elsewhere = elsewhere.iter().max_by_key(|tally| tally.packets);
             let seen = elsewhere.map_or(0, |tally| tally.packets);
             all += seen.max(here);
@@ -93,7 +100,7 @@ impl Flows {
             }
             .saturating_sub(elsewhere.map_or(0, |tally| self.at_the_edge(tally)));
         }
-        (missing, all)
+        Missing { packets: missing, of: all }
     }
 
     fn at_the_edge(&self, tally: &Tally) -> u64 {
@@ -108,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flows_and_places_without_end_are_bounded_and_all_are_counted() {
+    fn flows_and_sightings_are_bounded_and_all_packets_are_counted() {
         let mut flows = Flows::default();
         for number in 0..=u16::MAX {
             let (flow, sighting) =
@@ -116,9 +123,9 @@ mod tests {
             flows.count(flow, sighting, u64::from(number) * 1_000_000);
         }
         assert!(flows.flows.len() <= FLOWS_MAX + 1);
-        let (missing, all) = flows.missing(Direction::To, &BTreeSet::new());
+        let missing = flows.missing(Direction::To, &BTreeSet::new());
         // The very first and the last may have a copy beyond the ends.
-        assert_eq!((missing, all), (u64::from(u16::MAX) - 1, u64::from(u16::MAX) + 1));
+        assert_eq!(missing, Missing { packets: u64::from(u16::MAX) - 1, of: u64::from(u16::MAX) + 1 });
         let flow = Flow { direction: Direction::To, protocol: 17, port: 0 };
         (0..100).for_each(|interface| flows.count(flow, Sighting { interface, near: true }, 0));
         assert!(flows.flows.values().all(|tallies| tallies.len() <= SIGHTINGS_MAX));

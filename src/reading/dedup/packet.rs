@@ -1,4 +1,4 @@
-//! What a packet that was captured on `any` says of its way: LINKTYPE_LINUX_SLL2, then IPv4 or IPv6. Pure.
+//! Reads which interface a packet of `-i any` was seen on, and its addresses: LINKTYPE_LINUX_SLL2, then IPv4 or IPv6. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,18 +11,18 @@ const IPV6_HEADER_BYTES: usize = 40;
 /// The packet type of those that go out (`PACKET_OUTGOING`).
 const OUTGOING: u8 = 4;
 
-/// Where a packet was seen.
+/// On which interface a packet was seen, and whose it is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Packet {
     /// The index of the interface.
     pub interface: u32,
-    /// Whether it went out there.
+    /// Whether the packet left the node's stack through the interface.
     pub outgoing: bool,
-    /// Whose it is, if it is an IP packet, and no later fragment of one: of these there may be more on one interface than on another.
+    /// `None` for a packet that is not IP, and for a later fragment: one interface may see more fragments than another.
     pub addressed: Option<Addressed>,
 }
 
-/// From whom and to whom an IP packet is. The port is 0 where there is none.
+/// The sender and the receiver of an IP packet. The port is 0 where the protocol has none.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Addressed {
     pub from: (IpAddr, u16),
@@ -30,7 +30,7 @@ pub(super) struct Addressed {
     pub protocol: u8,
 }
 
-/// Reads a packet's headers; `None` if not even the first is there.
+/// Reads a packet's headers; `None` if the first is not whole.
 pub(super) fn read(packet: &[u8]) -> Option<Packet> {
     let (header, rest) = packet.split_at_checked(HEADER_BYTES)?;
     let interface = u32::from_be_bytes(header[4..8].try_into().ok()?);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_ports_are_those_of_the_headers() {
+    fn addresses_and_ports_are_read_from_the_headers() {
         let mut ip = vec![0; 28];
         (ip[0], ip[9]) = (0x46, 17);
         ip[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_or_of_another_kind_is_told_as_far_as_it_goes() {
+    fn a_packet_that_is_cut_short_or_not_ip_is_read_as_far_as_it_goes() {
         for kind in [IPV4, IPV6, 0x0806] {
             let whole = packet(kind, &[0x4F; 60]);
             for length in 0..whole.len() {

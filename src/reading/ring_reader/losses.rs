@@ -1,25 +1,34 @@
-//! What could not be read, and what is counted as such. Pure.
+//! Counts the files of a ring that could not be read whole. Pure.
 
-/// What could not be read, in files.
+/// How many files could not be read whole, by cause.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Emptied by tcpdump before they were read to their end.
+    /// Overwritten by tcpdump before they were read to their end.
     pub overwritten: usize,
     /// Removed before that.
     pub removed: usize,
     /// Cut off within a record, or not tcpdump's from some place on.
     pub broken: usize,
-    /// What stands in these behind that place, in bytes.
+    /// The bytes behind the first damage of each of these files, in sum.
     pub broken_bytes: u64,
-    /// The last of these, and its place.
-    pub broken_at: Option<(String, u64)>,
+    /// The last of these files.
+    pub broken_at: Option<Damage>,
     /// Of another link type than the first file, or no pcap files.
     pub foreign: usize,
-    /// That could not be opened or read.
+    /// Could not be opened or read.
     pub unreadable: usize,
 }
 
-/// What came of reading a file as far as it goes; `rest` is how many bytes of it were not used.
+/// The first damage of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// The file's name.
+    pub file: String,
+    /// How many bytes of the file come before the damage.
+    pub offset: u64,
+}
+
+/// How the reading of a file ended; `rest` is how many bytes behind the last whole record were not used.
 #[derive(Clone, Copy)]
 pub(super) enum ReadOutcome {
     ToEnd { rest: u64 },
@@ -30,25 +39,25 @@ pub(super) enum ReadOutcome {
 }
 
 impl Losses {
-    /// Takes note of what came of a file up to a place; to one that is finished nothing is added any more.
-    pub(super) fn note(&mut self, came: ReadOutcome, finished: bool, name: &str, place: u64) {
-        match came {
-            ReadOutcome::ToEnd { rest } if rest > 0 && finished => self.note_broken(name, place, rest),
+    /// Counts the loss that a file means which was read up to an offset. Nothing is added to a file that is `finished`.
+    pub(super) fn note(&mut self, outcome: ReadOutcome, finished: bool, name: &str, offset: u64) {
+        match outcome {
+            ReadOutcome::ToEnd { rest } if rest > 0 && finished => self.note_broken(name, offset, rest),
             ReadOutcome::ToEnd { .. } => (),
-            ReadOutcome::Broken { rest } => self.note_broken(name, place, rest),
+            ReadOutcome::Broken { rest } => self.note_broken(name, offset, rest),
             ReadOutcome::Unreadable => self.unreadable += 1,
             ReadOutcome::Overwritten => self.overwritten += 1,
             ReadOutcome::Removed => self.removed += 1,
         }
     }
 
-    pub(super) fn note_broken(&mut self, name: &str, place: u64, rest: u64) {
+    pub(super) fn note_broken(&mut self, name: &str, offset: u64, rest: u64) {
         self.broken += 1;
         self.broken_bytes += rest;
-        self.broken_at = Some((name.to_owned(), place));
+        self.broken_at = Some(Damage { file: name.to_owned(), offset });
     }
 
-    /// What has been lost since it was this.
+    /// The losses after `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let broken = self.broken.saturating_sub(before.broken);

@@ -1,4 +1,4 @@
-//! Where a file of a ring is by now, and what stands in it at a place.
+//! Opens a file that may have been renamed, and reads it at an offset.
 
 use std::{fs, io, os::unix::fs::FileExt};
 
@@ -7,10 +7,10 @@ use crate::{
     files::capture_dir::{CaptureDir, File},
 };
 
-/// How often the files are listed until two lists agree: a restart renames them, within milliseconds, and a list may lack some then.
+/// How often the files are listed until two lists agree. A restart renames the files within milliseconds, and a list may lack some then.
 pub(super) const LISTS_MAX: usize = 100;
 
-/// Opens a file by its listing, or by where it is by now: a restart renames the files.
+/// Opens a file by its listed name, or by its new name: a restart renames the files.
 pub(super) fn find(ring: &CaptureDir, stem: &Stem, file: &File) -> io::Result<fs::File> {
     let mut name = file.name.clone();
     for _ in 0..LISTS_MAX {
@@ -20,7 +20,7 @@ pub(super) fn find(ring: &CaptureDir, stem: &Stem, file: &File) -> io::Result<fs
             Ok(_) | Err(_) => (),
         }
         let files = ring.files(stem)?;
-        // A list may lack what is being renamed.
+        // A list may lack a file that is being renamed.
         name = files.into_iter().find(|moved| moved.inode == file.inode).map_or(name, |moved| moved.name);
     }
     Err(io::ErrorKind::NotFound.into())

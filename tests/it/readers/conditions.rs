@@ -1,4 +1,4 @@
-//! What `get` and `follow` say of a capture that does not run: the header and the reason come at once, and each change once.
+//! `get` and `follow` of a capture that does not run: they give the header and the reason at once, and say each change once.
 
 use std::{
     fs::{self, File},
@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    readers::get::{get, leave_state, node_with},
+    readers::get::{get, leave_state, node_with, with_json},
     support::{
         node::Node,
         packets::{HEADER_BYTES, SLL2, header, numbered, record, write},
@@ -78,7 +78,7 @@ const SITUATIONS: [(&str, Option<&str>); 8] = [
 ];
 
 #[test]
-fn a_capture_that_does_not_run_gives_the_header_and_the_reason_at_once() {
+fn get_and_follow_of_a_capture_that_does_not_run_give_the_header_and_the_reason_at_once() {
     for (state, reason) in SITUATIONS {
         let node = node_with(&[]);
         leave_state(&node, &[resting(state, reason)]);
@@ -89,7 +89,7 @@ fn a_capture_that_does_not_run_gives_the_header_and_the_reason_at_once() {
         let follow = Follow::start(&node, &[]);
         assert_eq!(follow.header, header(SLL2));
         follow.until_said(&node, &[&note]);
-        assert_eq!(follow.end(&node), format!("{note}\n0 packets, 24 bytes\n"));
+        assert_eq!(with_json(&follow.end(&node)).0, [note.as_str(), "0 packets, 24 bytes"]);
         assert_eq!(get(&node, &["web"]), (header(SLL2), vec![note.clone()]));
         assert_eq!(get(&node, &["web", "--all"]), (header(SLL2), vec![note.clone()]));
         // Also where there are packets.
@@ -99,7 +99,7 @@ fn a_capture_that_does_not_run_gives_the_header_and_the_reason_at_once() {
 }
 
 #[test]
-fn each_change_is_said_once_and_what_does_not_change_is_not() {
+fn follow_says_each_change_of_the_capture_once() {
     let node = node_with(&[("0", vec![])]);
     let follow = Follow::start(&node, &[]);
     let mut said: Vec<String> = vec![];
@@ -127,7 +127,7 @@ fn each_change_is_said_once_and_what_does_not_change_is_not() {
 }
 
 #[test]
-fn what_changes_all_the_time_is_said_once_a_second_at_the_most() {
+fn follow_says_changes_at_most_once_a_second() {
     let node = node_with(&[("0", vec![])]);
     let _follow = Follow::start(&node, &[]);
     let began = std::time::Instant::now();
@@ -144,7 +144,7 @@ fn what_changes_all_the_time_is_said_once_a_second_at_the_most() {
 }
 
 #[test]
-fn the_header_is_of_the_kind_that_tcpdump_is_asked_for_and_others_are_told_at_once() {
+fn follow_gives_the_header_of_tcpdumps_options_and_warns_of_other_files_at_once() {
     let node = node_with(&[]);
     leave_state(&node, &[resting("paused", Some("it is paused"))]);
     let cooked = Follow::start(&node, &[("TCPDUMP_OPTIONS", "-U -y LINUX_SLL")]);
@@ -154,11 +154,11 @@ fn the_header_is_of_the_kind_that_tcpdump_is_asked_for_and_others_are_told_at_on
     let other = [header(113), record([1, 0], &[0; 60])].concat();
     fs::write(node.capture("captres-web.pcap0"), other).unwrap();
     let note = "note: capture of default/web: paused: it is paused";
-    let alien = "warning: 1 file was skipped: no pcap file of the same kind as the others";
-    follow.until_said(&node, &[note, alien]);
+    let foreign = "warning: 1 file was skipped: not a pcap file of the capture's link type";
+    follow.until_said(&node, &[note, foreign]);
     write(&node.capture("captres-web.pcap1"), &numbered(2..4));
     assert_eq!(read_exactly(follow.child.stdout.as_mut().unwrap(), 2 * 68), numbered(2..4));
-    assert!(follow.end(&node).starts_with(&format!("{note}\n{alien}\n")));
+    assert!(follow.end(&node).starts_with(&format!("{note}\n{foreign}\n")));
 }
 
 #[test]

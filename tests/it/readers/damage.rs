@@ -1,4 +1,4 @@
-//! Files that are damaged or break off: nothing is made up, and what is not copied is told, with its place.
+//! Files that are damaged or break off: no packet is made up, and a warning says how many bytes are not copied, and from where on.
 
 use std::fs;
 
@@ -17,9 +17,9 @@ const RECORD: usize = 68;
 
 /// What is said of one file that is not copied from some place on.
 fn told(records: usize, rest: usize, file: &str) -> Vec<String> {
-    let (place, bytes) = (HEADER_BYTES + records * RECORD, if rest == 1 { "byte is" } else { "bytes are" });
+    let (place, bytes) = (HEADER_BYTES + records * RECORD, if rest == 1 { "byte was" } else { "bytes were" });
     vec![format!(
-        "warning: 1 file was cut off within a packet or damaged; all before that is there; {rest} {bytes} not copied, \
+        "warning: 1 file was cut off within a packet or damaged; all packets before that were copied; {rest} {bytes} not copied, \
          from byte {place} of captres-web.pcap{file} on"
     )]
 }
@@ -37,7 +37,7 @@ fn leave_running(node: &Node, state: &str, running: bool) {
 }
 
 #[test]
-fn an_older_file_that_breaks_off_is_warned_of_and_all_others_are_read() {
+fn get_warns_of_an_older_file_that_breaks_off_and_reads_all_others() {
     let torn = [numbered(1..4), numbered(4..5)[..20].to_vec()].concat();
     let node = node_with(&[("0", torn.clone()), ("1", numbered(5..7))]);
     assert_eq!(got(&node), (vec![1, 2, 3, 5, 6], told(3, 20, "0")));
@@ -52,7 +52,7 @@ fn an_older_file_that_breaks_off_is_warned_of_and_all_others_are_read() {
 }
 
 #[test]
-fn what_no_tcpdump_writes_is_told_of_whatever_file_it_is_in() {
+fn get_warns_of_bytes_that_tcpdump_cannot_have_written_in_any_file() {
     // Microseconds, what was kept, and of how much: more than a second has, than a packet, than there was, less than any packet.
     for header in [[4, 1_000_000, 52, 52], [4, 0, 262_145, 262_145], [4, 0, 52, 51], [4, 0, 19, 60], [0; 4]] {
         let damage = [header.map(u32::to_ne_bytes).concat(), numbered(4..6)].concat();
@@ -64,7 +64,7 @@ fn what_no_tcpdump_writes_is_told_of_whatever_file_it_is_in() {
 }
 
 #[test]
-fn nuls_that_a_loss_of_power_leaves_are_no_packets() {
+fn get_makes_no_packets_of_nuls_that_a_loss_of_power_leaves() {
     for (records, nuls) in [(3, 4096), (3, 16), (3, 12), (0, 4096)] {
         let bytes = [numbered(1..=records), vec![0; nuls]].concat();
         let node = node_with(&[("0", bytes)]);
@@ -81,7 +81,7 @@ fn nuls_that_a_loss_of_power_leaves_are_no_packets() {
 }
 
 #[test]
-fn more_than_the_file_says_was_kept_of_a_packet_is_damage() {
+fn a_packet_longer_than_its_files_snaplen_is_damage() {
     let node = node_with(&[]);
     let mut head = header(SLL2);
     head[16..20].copy_from_slice(&52_u32.to_ne_bytes());
@@ -91,7 +91,7 @@ fn more_than_the_file_says_was_kept_of_a_packet_is_damage() {
 }
 
 #[test]
-fn once_no_tcpdump_runs_the_newest_file_is_as_finished_as_the_others() {
+fn the_newest_file_is_finished_once_no_tcpdump_runs() {
     // A length that may be one, and goes beyond the end; a packet and a header that are cut off.
     let longer = [[4_u32, 0, 200_000, 200_000].map(u32::to_ne_bytes).concat(), numbered(5..8)].concat();
     for rest in [longer, numbered(4..5)[..60].to_vec(), numbered(4..5)[..1].to_vec()] {
@@ -108,7 +108,7 @@ fn once_no_tcpdump_runs_the_newest_file_is_as_finished_as_the_others() {
 }
 
 #[test]
-fn a_damaged_capture_that_is_followed_is_told_of_once() {
+fn follow_warns_of_a_damaged_capture_once() {
     let node = node_with(&[("0", [numbered(1..4), vec![0; 4096]].concat()), ("1", numbered(5..7))]);
     leave_running(&node, "finished", false);
     append(&node.capture("captres-web.pcap1"), &numbered(7..8)[..30]);
@@ -118,7 +118,7 @@ fn a_damaged_capture_that_is_followed_is_told_of_once() {
     assert_eq!(
         warnings,
         [
-            "warning: 2 files were cut off within a packet or damaged; all before that is there; 4126 bytes are not copied, \
+            "warning: 2 files were cut off within a packet or damaged; all packets before that were copied; 4126 bytes were not copied, \
           the last of them from byte 160 of captres-web.pcap1 on"
         ]
     );

@@ -38,15 +38,31 @@ pub fn node_with(files: &[(&str, Vec<u8>)]) -> Node {
     node
 }
 
-/// Runs `get`, which must succeed and count what it gives. Returns that, and its warnings.
+/// Runs `get`, which must succeed and count what it gives. Returns that, and its warnings and notes.
 pub fn get(node: &Node, arguments: &[&str]) -> (Vec<u8>, Vec<String>) {
     let (code, out, error) = node.run_bytes(&[&["get"], arguments].concat());
     assert_eq!(code, 0, "{error}");
-    let mut said: Vec<String> = error.lines().map(str::to_owned).collect();
-    let (packets, bytes) = (read(&out).1.len(), out.len());
-    let word = if packets == 1 { "packet" } else { "packets" };
-    assert_eq!(said.pop(), Some(format!("{packets} {word}, {bytes} bytes")));
+    let (mut said, json) = with_json(&error);
+    assert_eq!(said.pop(), Some(counts(&out)));
+    assert_eq!((&json["version"], &json["copy"]["end"]), (&json!(1), &json!("complete")));
+    assert_eq!((&json["copy"]["packets"], &json["copy"]["bytes"]), (&json!(read(&out).1.len()), &json!(out.len())));
+    let warnings = said.iter().filter(|line| line.starts_with("warning: ")).count();
+    assert_eq!(json["copy"]["warnings"].as_array().unwrap().len(), warnings, "{json}");
     (out, said)
+}
+
+/// The lines on standard error, of which the last one must be JSON, in ASCII.
+pub fn with_json(error: &str) -> (Vec<String>, Value) {
+    let mut lines: Vec<String> = error.lines().map(str::to_owned).collect();
+    let last = lines.pop().unwrap_or_default();
+    assert!(last.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{last}");
+    (lines, serde_json::from_str(&last).unwrap_or_else(|_| panic!("no JSON at the end of {error}")))
+}
+
+/// What a copy says for people of this pcap file.
+pub fn counts(out: &[u8]) -> String {
+    let packets = read(out).1.len();
+    format!("{packets} {}, {} bytes", if packets == 1 { "packet" } else { "packets" }, out.len())
 }
 
 /// The numbers of the packets that `get web` gives, and what it warns of.
@@ -61,7 +77,7 @@ fn quiet(numbers: impl IntoIterator<Item = u32>) -> (Vec<u32>, Vec<String>) {
 }
 
 #[test]
-fn packets_come_in_the_order_of_time_whatever_the_files_are_named() {
+fn get_gives_packets_in_the_order_of_time_whatever_the_files_are_named() {
     // A ring that wrapped: index 1 holds the oldest.
     let node = node_with(&[("0", numbered(7..10)), ("1", numbered(1..4)), ("2", numbered(4..7))]);
     assert_eq!(got(&node), quiet(1..10));
@@ -77,12 +93,12 @@ fn packets_come_in_the_order_of_time_whatever_the_files_are_named() {
 }
 
 #[test]
-fn a_ring_of_one_file_has_no_index() {
+fn get_reads_a_ring_of_one_file_which_has_no_index() {
     assert_eq!(got(&node_with(&[("", numbered(1..4))])), quiet(1..4));
 }
 
 #[test]
-fn a_ring_that_goes_on_under_other_names_is_read_as_one() {
+fn get_reads_a_ring_that_was_renamed_as_one() {
     let node = node_with(&[("0", numbered(7..10)), ("1", numbered(1..4)), ("2", numbered(4..7))]);
     let stem = Stem::of(&PodName { namespace: "default".into(), name: "web".into() });
     for (seconds, index) in [(1, 1), (2, 2), (3, 0)] {
@@ -98,7 +114,7 @@ fn a_ring_that_goes_on_under_other_names_is_read_as_one() {
 }
 
 #[test]
-fn files_without_a_packet_are_nothing_to_warn_of() {
+fn get_does_not_warn_of_files_without_a_packet() {
     let node = node_with(&[("0", numbered(1..3)), ("1", vec![]), ("2", vec![])]);
     fs::write(node.capture("captres-web.pcap2"), "").unwrap();
     fs::write(node.capture("captres-web.pcap3"), &header(SLL2)[..20]).unwrap();
@@ -106,7 +122,7 @@ fn files_without_a_packet_are_nothing_to_warn_of() {
 }
 
 #[test]
-fn a_capture_without_a_file_or_a_packet_is_an_empty_pcap_file() {
+fn get_of_a_capture_without_a_packet_is_an_empty_pcap_file() {
     for files in [&[][..], &[("0", vec![])]] {
         let node = node_with(files);
         let (out, said) = get(&node, &["web"]);
@@ -116,7 +132,7 @@ fn a_capture_without_a_file_or_a_packet_is_an_empty_pcap_file() {
 }
 
 #[test]
-fn files_without_an_entry_are_read_as_well() {
+fn get_reads_files_without_an_entry() {
     let node = node_with(&[("0", numbered(1..4))]);
     leave_state(&node, &[]);
     assert_eq!(numbers(&get(&node, &["web", "--all"]).0), [1, 2, 3]);
@@ -125,7 +141,7 @@ fn files_without_an_entry_are_read_as_well() {
 }
 
 #[test]
-fn what_is_just_being_written_is_left_out_up_to_the_last_whole_packet() {
+fn get_leaves_out_a_packet_that_is_just_being_written() {
     let torn = numbered(7..9);
     for cut in [1, 8, 15, 16, 40, 60] {
         let newest = [numbered(4..7), torn[..cut].to_vec()].concat();
@@ -134,7 +150,7 @@ fn what_is_just_being_written_is_left_out_up_to_the_last_whole_packet() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_never_opened() {
+fn get_opens_regular_files_only() {
     let node = node_with(&[("0", numbered(1..4))]);
     let elsewhere = node.path("elsewhere");
     write(&elsewhere, &numbered(4..7));
@@ -146,24 +162,29 @@ fn what_is_no_regular_file_is_never_opened() {
 }
 
 #[test]
-fn a_file_of_another_kind_is_warned_of_and_left_out() {
-    let alien = vec!["warning: 1 file was skipped: no pcap file of the same kind as the others".to_owned()];
+fn get_warns_of_a_file_of_another_kind_and_leaves_it_out() {
+    let foreign = vec!["warning: 1 file was skipped: not a pcap file of the capture's link type".to_owned()];
     let records = [1_u32, 2, 3].map(|number| record([number, 0], &[0; 60])).concat();
     for other in [header(1), b"not a pcap file at all, ".to_vec(), header(SLL2).into_iter().rev().collect()] {
         let node = node_with(&[("0", numbered(1..4))]);
         fs::write(node.capture("captres-web.pcap1"), [other, records.clone()].concat()).unwrap();
-        assert_eq!(got(&node), (vec![1, 2, 3], alien.clone()));
+        assert_eq!(got(&node), (vec![1, 2, 3], foreign.clone()));
     }
     // Where all are of that kind it is the capture's, and packets of it tell no interface.
     let node = node_with(&[]);
     fs::write(node.capture("captres-web.pcap0"), [header(1), records].concat()).unwrap();
     let (out, warnings) = get(&node, &["web"]);
     assert_eq!((read(&out).0, read(&out).1.len(), out.len()), (1, 3, HEADER_BYTES + 3 * 76));
-    assert_eq!(warnings, ["warning: packets of link type 1 do not tell their interface: all are shown, as with --all"]);
+    assert_eq!(
+        warnings,
+        [
+            "warning: packets of link type 1 do not name their interface: all copies of each packet are shown, as with --all"
+        ]
+    );
 }
 
 #[test]
-fn a_packet_of_the_greatest_length_comes_whole() {
+fn get_gives_a_packet_of_the_greatest_length_whole() {
     let node = node_with(&[("0", record([1, 0], &vec![7; 262_144])), ("1", numbered(2..3))]);
     let (out, _) = get(&node, &["web", "--all"]);
     let lengths: Vec<usize> = read(&out).1.iter().map(|read| read.packet.len()).collect();
@@ -171,7 +192,7 @@ fn a_packet_of_the_greatest_length_comes_whole() {
 }
 
 #[test]
-fn a_state_file_that_cannot_be_read_keeps_the_ring_readable_and_is_told() {
+fn get_reads_the_ring_without_a_readable_state_file_and_warns() {
     let node = node_with(&[("0", numbered(1..4))]);
     for text in ["{", r#"{"version": 1, "captures": []}"#] {
         node.leave(".state.json", text);
@@ -188,7 +209,7 @@ fn a_state_file_that_cannot_be_read_keeps_the_ring_readable_and_is_told() {
 }
 
 #[test]
-fn a_name_that_is_none_is_exit_2_and_no_path_is_made_of_it() {
+fn get_and_follow_refuse_an_invalid_name_with_exit_code_2() {
     let node = node_with(&[]);
     for name in
         ["../captures/captres-web", "a/b/c", "default/", "/web", "Web", "we*", "web_prod", ".", "", "we\u{1b}[2Jb"]
@@ -205,16 +226,32 @@ fn a_name_that_is_none_is_exit_2_and_no_path_is_made_of_it() {
 }
 
 #[test]
-fn what_is_written_to_a_full_disk_is_exit_1_with_a_sentence() {
+fn get_to_a_full_disk_is_exit_code_1_with_a_sentence() {
     let node = node_with(&[("0", numbered(1..4))]);
     let full = fs::OpenOptions::new().write(true).open(Path::new("/dev/full")).unwrap();
     let output = node.command().args(["get", "web"]).stdout(full).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        error.ends_with("error: cannot write to standard output: No space left on device (os error 28)\n"),
-        "{error}"
-    );
+    let (said, json) = with_json(&error);
+    assert_eq!(said, ["error: cannot write to standard output: No space left on device (os error 28)"]);
+    assert_eq!(json["copy"]["end"], "failed");
     append(&node.capture("captres-web.pcap0"), &numbered(4..5));
     assert_eq!(got(&node), quiet(1..5));
+}
+
+#[test]
+fn the_last_line_has_all_that_status_shows_of_the_capture() {
+    let node = node_with(&[("0", numbered(1..3)), ("1", numbered(3..4))]).with("NODE_NAME", "node1");
+    fs::write(node.capture("captres-web.pcap2"), [&header(1)[..], &record([9, 0], &[0; 60])].concat()).unwrap();
+    let (_, mut json) = with_json(&node.run_bytes(&["get", "web"]).2);
+    let mut status: Value = serde_json::from_str(&node.run(&["status", "-o", "json"]).1).unwrap();
+    status["version"] = json!(1);
+    let warnings = json!([{"kind": "foreign", "files": 1}]);
+    status["copy"] = json!({"end": "complete", "packets": 3, "bytes": 24 + 3 * 68, "warnings": warnings});
+    assert_eq!(json, status);
+    assert_eq!((json["node"].take(), json["bytes"].take()), (json!("node1"), json!(2 * 24 + 3 * 68 + 24 + 76)));
+    // Without an entry in the state file, only the copy can be described.
+    leave_state(&node, &[]);
+    let (_, json) = with_json(&node.run_bytes(&["get", "web", "--all"]).2);
+    assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), ["copy", "version"]);
 }

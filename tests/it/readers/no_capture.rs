@@ -1,4 +1,4 @@
-//! What `get` and `follow` say where there is no capture: where the pod is, and what can be done.
+//! `get` and `follow` without a capture: they say where the pod is, and what can be done.
 
 use crate::{
     readers::get::{entry, get, leave_state},
@@ -31,7 +31,7 @@ fn on(pod: Pod, node: &str) -> Pod {
 }
 
 #[test]
-fn a_pod_that_is_not_captured_here_is_told_where_it_is() {
+fn get_and_follow_say_where_a_pod_is_that_is_not_captured_here() {
     let node = Node::new();
     let here = node.name.clone();
     let begins = "error: no capture of default/web on this node; ";
@@ -58,7 +58,7 @@ fn a_pod_that_is_not_captured_here_is_told_where_it_is() {
 }
 
 #[test]
-fn an_api_server_that_does_not_say_it_makes_the_sentence_shorter() {
+fn get_and_follow_say_why_the_api_server_does_not_tell_where_a_pod_is() {
     let node = Node::new();
     let begins = "error: no capture of default/web on this node; cannot find out which node the pod runs on: ";
     for (answer, said_why) in [
@@ -80,7 +80,7 @@ fn an_api_server_that_does_not_say_it_makes_the_sentence_shorter() {
 }
 
 #[test]
-fn where_there_is_a_capture_nobody_is_asked() {
+fn get_of_a_capture_does_not_ask_the_api_server() {
     let node = Node::new();
     leave_state(&node, &[entry()]);
     write(&node.capture("captres-web.pcap0"), &numbered(1..4));

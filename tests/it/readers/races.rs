@@ -1,5 +1,5 @@
-//! Readers of a ring that is written meanwhile, by a thread that does as tcpdump does: it empties files in place, fills them anew,
-//! and now and then starts again on files that were renamed as `src/ring` does it.
+//! Readers of a ring while a thread writes it as tcpdump does: it empties files in place and fills them again, and now and then it starts
+//! again on files that were renamed as `files::capture_dir` does it.
 
 use std::{
     fs::{self, File},
@@ -16,9 +16,12 @@ use packet_capture::{
     reading::ring_reader::{Losses, RingReader},
 };
 
-use crate::support::{
-    node::Node,
-    packets::{GONE, IN, PEER, POD, SLL2, header, number, numbers, record, udp},
+use crate::{
+    readers::get::{counts, with_json},
+    support::{
+        node::Node,
+        packets::{GONE, IN, PEER, POD, SLL2, header, number, numbers, record, udp},
+    },
 };
 
 const FILES: u16 = 12;
@@ -135,11 +138,8 @@ fn race(node: &Node, time: Duration, restarts: bool) -> [u32; 3] {
         });
         until_end(2, &mut || {
             let (code, out, error) = node.run_bytes(&["get", "web", "--all"]);
-            let numbers = numbers(&out);
-            let said = error.lines().last().unwrap_or_default();
-            let word = if numbers.len() == 1 { "packet" } else { "packets" };
-            assert_eq!((code, said), (0, format!("{} {word}, {} bytes", numbers.len(), out.len()).as_str()), "{error}");
-            rise("the binary", &numbers)
+            assert_eq!((code, with_json(&error).0.pop()), (0, Some(counts(&out))), "{error}");
+            rise("the binary", &numbers(&out))
         });
     });
     let _ = fs::remove_file(dir.join(".state.json"));
@@ -156,19 +156,19 @@ impl Drop for EndsWithThis<'_> {
 }
 
 #[test]
-fn what_is_read_while_the_ring_turns_is_in_order_whole_and_never_twice() {
+fn a_ring_that_turns_is_read_in_order_whole_and_never_twice() {
     let reads = race(&Node::new(), Duration::from_millis(1500), false);
     assert!(reads.iter().all(|packets| *packets > 0), "{reads:?}");
 }
 
 #[test]
-fn what_is_read_while_tcpdump_is_started_anew_is_in_order_whole_and_never_twice() {
+fn a_ring_on_which_tcpdump_restarts_is_read_in_order_whole_and_never_twice() {
     let reads = race(&Node::new(), Duration::from_millis(1500), true);
     assert!(reads.iter().all(|packets| *packets > 0), "{reads:?}");
 }
 
 #[test]
-fn a_ring_that_is_only_renamed_meanwhile_is_read_to_its_newest_packet() {
+fn a_ring_that_is_renamed_all_the_time_is_read_to_its_newest_packet() {
     const RENAMED: u16 = 30;
     let node = Node::new();
     let (dir, over, mut next) = (node.path("captures"), AtomicBool::new(false), 1);
@@ -194,8 +194,8 @@ fn a_ring_that_is_only_renamed_meanwhile_is_read_to_its_newest_packet() {
 }
 
 #[test]
-#[ignore = "takes a minute"]
-fn a_minute_of_reading_while_tcpdump_writes_and_is_started_anew() {
+#[ignore = "a soak of a minute: the same races as above, for longer"]
+fn a_ring_is_read_in_order_whole_and_never_twice_for_a_minute() {
     let reads = [false, true].map(|restarts| race(&Node::new(), Duration::from_secs(30), restarts));
     println!("packets read once, followed, and by the binary, without and with restarts: {reads:?}");
 }

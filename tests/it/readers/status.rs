@@ -51,7 +51,7 @@ fn node_with_captures() -> Node {
 }
 
 #[test]
-fn the_captures_are_a_table_in_the_order_of_their_names() {
+fn status_is_a_table_in_the_order_of_names() {
     let node = node_with_captures();
     let table = shown(&node, &[]);
     let days = table.lines().nth(1).unwrap().split("  ").find(|cell| cell.contains('d') && cell.ends_with('h'));
@@ -78,7 +78,7 @@ prod       database-with-a-long-name-0  refused    -  0      0B     -       0   
 }
 
 #[test]
-fn a_wide_table_has_the_node_the_addresses_and_the_filter_too() {
+fn status_o_wide_also_has_the_node_the_addresses_and_the_filter() {
     let node = node_with_captures();
     let table = shown(&node, &["-o", "wide"]);
     let cells = cells(&table);
@@ -92,7 +92,7 @@ fn a_wide_table_has_the_node_the_addresses_and_the_filter_too() {
 }
 
 #[test]
-fn json_is_one_line_for_each_capture_that_begins_with_its_name() {
+fn status_o_json_is_one_line_for_each_capture() {
     let node = node_with_captures();
     let text = shown(&node, &["-o", "json"]);
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -107,7 +107,7 @@ fn json_is_one_line_for_each_capture_that_begins_with_its_name() {
 }
 
 #[test]
-fn a_namespace_narrows_it_and_nothing_is_a_table_without_lines() {
+fn status_n_shows_one_namespace_and_without_captures_only_the_columns_names() {
     let node = node_with_captures();
     let names = |arguments: &[&str]| -> Vec<String> {
         let table = shown(&node, arguments);
@@ -126,7 +126,7 @@ fn a_namespace_narrows_it_and_nothing_is_a_table_without_lines() {
 }
 
 #[test]
-fn hostile_text_can_neither_steer_a_terminal_nor_make_a_column() {
+fn status_lets_hostile_text_neither_steer_a_terminal_nor_make_a_column() {
     let node = Node::new();
     let hostile = "\u{1b}[2J  a\tb\r\nc\u{9b}31m   d\u{7f}\u{85}\u{2028}e\u{0}\u{202e}f";
     let mut entry = entry();
@@ -158,7 +158,7 @@ fn until_state(node: &Node, pod: &str, state: &str) -> String {
 }
 
 #[test]
-fn each_state_is_shown_with_its_reason_while_the_controller_runs() {
+fn status_shows_each_state_with_its_reason_while_the_controller_runs() {
     let node = Node::new();
     let _controller = node.start_ready();
     node.api.put(&web());
@@ -169,7 +169,7 @@ fn each_state_is_shown_with_its_reason_while_the_controller_runs() {
     let reason = until_state(&node, "none", "refused");
     assert!(reason.contains("tcpdump.antrea.io=\"none\""), "{reason}");
     node.api.put(&pod("early").asks("5").at(&[]));
-    until_state(&node, "early", "waiting");
+    assert_ne!(until_state(&node, "early", "waiting"), "-");
     node.tcpdump_is("bad", "crash");
     node.api.put(&pod("bad").asks("5"));
     let reason = until_state(&node, "bad", "failed");
