@@ -2,16 +2,24 @@
 
 use std::{
     fs::{self, File},
-    io::Read,
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    io::{Read, pipe},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     process::{Child, ChildStdin, Stdio},
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use packet_capture::{
     core::name::{PodName, Stem},
     files::capture_dir::CaptureDir,
+    reading::{
+        copy::{CopyRequest, copy},
+        output::{AtInputEnd, Output},
+    },
 };
 use serde_json::json;
 
@@ -266,6 +274,30 @@ fn get_whose_reader_goes_is_exit_code_1_with_a_sentence() {
     let (lines, json) = with_json(&said);
     assert_eq!((ended.code(), lines), (Some(1), vec!["error: the reader closed the connection".to_owned()]));
     assert_eq!(json["copy"]["end"], "interrupted");
+}
+
+#[test]
+fn a_copy_whose_reader_stalls_says_so_in_its_error_and_in_its_json() {
+    let more: Vec<u8> = (1..41).flat_map(|number| record([number, 0], &[0; 50_000])).collect();
+    let node = node_with(&[("0", more)]);
+    let pod = PodName { namespace: "default".into(), name: "web".into() };
+    let ((_unread, out), (open, _open), null) = (pipe().unwrap(), pipe().unwrap(), File::open("/dev/null").unwrap());
+    let closed = "ended after 0 s: standard input is closed, ";
+    for (follow, at_input_end, input, error) in [
+        (false, AtInputEnd::GoOn, null.as_fd(), "the reader has read nothing for 0 s"),
+        (true, AtInputEnd::End, open.as_fd(), "the reader has read nothing for 0 s"),
+        (true, AtInputEnd::End, null.as_fd(), closed),
+    ] {
+        let output = Output::new(out.as_fd(), input, at_input_end, Duration::from_millis(50)).unwrap();
+        let request = CopyRequest { pod: &pod, all: true, follow, link_type: None, node: "node1" };
+        let mut remarks = vec![];
+        let copied = copy(&node.path("captures"), &request, output, &mut |remark| remarks.push(remark)).unwrap();
+        let found = copied.result.unwrap_err().to_string();
+        assert!(found.starts_with(error), "{found}");
+        assert_eq!(remarks.len(), usize::from(error == closed), "{remarks:?}");
+        let json: serde_json::Value = serde_json::from_str(&copied.json).unwrap();
+        assert_eq!((&json["copy"]["end"], &json["node"]), (&json!("interrupted"), &json!("node1")));
+    }
 }
 
 #[test]
