@@ -85,6 +85,8 @@
 
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+mod test_lock;
 
 /// Decides: no I/O, no clock, no log.
 pub mod core {

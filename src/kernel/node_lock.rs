@@ -64,11 +64,13 @@ fn try_acquire(node: &str) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_lock;
 
     const TIMEOUT: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
     async fn the_node_lock_is_free_when_the_last_copy_of_its_socket_is_closed_and_given_up_after_the_timeout() {
+        let _lock = test_lock::acquire();
         let node = format!("{}-{}", "n".repeat(250), std::process::id());
         let _other = acquire("another-node", TIMEOUT).await.unwrap();
         let first = acquire(&node, TIMEOUT).await.unwrap();
@@ -85,6 +87,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_waiting_controller_gets_the_node_lock_once_it_is_released() {
+        let _lock = test_lock::acquire();
         let node = format!("released-{}", std::process::id());
         let first = acquire(&node, TIMEOUT).await.unwrap();
         let (second, ()) = tokio::join!(acquire(&node, TIMEOUT), async {

@@ -166,9 +166,11 @@ fn holder(file: &File) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_lock;
 
     #[test]
     fn a_namespace_has_half_of_the_readers_and_a_released_lock_is_free_at_once() {
+        let _lock = test_lock::acquire();
         let dir = std::env::temp_dir().join(format!("packet-capture-readers-{}", std::process::id()));
         let many = |namespace: &str, count: usize| -> Vec<Admission> {
             (0..count).map(|_| admit(&dir, &READERS, namespace).unwrap()).collect()

@@ -3,10 +3,13 @@
 use std::{fs, thread};
 
 use super::*;
-use crate::core::{
-    annotations::{Annotations, ValidRequest},
-    name::{PodName, PodUid, Stem},
-    request::{CaptureSpec, Request},
+use crate::{
+    core::{
+        annotations::{Annotations, ValidRequest},
+        name::{PodName, PodUid, Stem},
+        request::{CaptureSpec, Request},
+    },
+    test_lock,
 };
 
 fn job() -> FilterJob {
@@ -63,6 +66,7 @@ fn a_trial_is_compiled_as_the_capture_is_and_can_write_no_file() {
 
 #[test]
 fn a_filter_can_be_used_when_it_has_passed_all_trials() {
+    let _lock = test_lock::acquire();
     let now = Instant::now();
     let rejected = |said: &str| Err(Refusal::FilterRejected { said: said.to_owned() });
     let not_in_kernel = Err(Refusal::FilterNotInKernel { said: "Filter too complex for kernel".to_owned() });
@@ -82,6 +86,7 @@ fn a_filter_can_be_used_when_it_has_passed_all_trials() {
 
 #[test]
 fn a_compilation_that_runs_out_of_time_is_killed_and_is_no_verdict() {
+    let _lock = test_lock::acquire();
     let (start, end) = (Instant::now(), Instant::now() + COMPILE_TIMEOUT);
     let mut compiler = compiling(|| script("exec sleep 60"), start);
     for now in [start, end - Duration::from_millis(500)] {
@@ -93,6 +98,7 @@ fn a_compilation_that_runs_out_of_time_is_killed_and_is_no_verdict() {
 
 #[test]
 fn a_tcpdump_that_cannot_be_started_is_tried_again_after_10_s() {
+    let _lock = test_lock::acquire();
     let start = Instant::now();
     let mut compiler = compiling(|| Command::new("/dev/null/tcpdump"), start);
     let until = start + Duration::from_secs(10);

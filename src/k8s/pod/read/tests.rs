@@ -15,6 +15,7 @@ use crate::{
         request::{Parsed, Target},
     },
     k8s::pod::observed,
+    test_lock,
 };
 
 /// Random texts in one run.
@@ -139,6 +140,7 @@ fn json(state: &mut u64, level: usize) -> String {
 
 /// The texts for which the fuzzer found a difference.
 fn corpus() -> Vec<String> {
+    let _lock = test_lock::acquire();
     let dir = std::env::temp_dir().join(format!("packet-capture-corpus-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/pod.tar.gz");
