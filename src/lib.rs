@@ -20,19 +20,21 @@
 //!
 //! # Layers
 //!
-//! A folder is named after who is on the other side. `tests/layers.rs` holds these rules.
+//! A folder that talks to something is named after it. `tests/layers.rs` holds these rules.
 //!
 //! | folder | what it does | may import |
 //! |---|---|---|
 //! | [`core`] | decides; no I/O, no clock, no log, no async code, no kube | |
 //! | [`text`] | words every sentence about a capture; as pure as `core` | `core` |
 //! | [`files`] | what is in CAPTURE_DIR: the rings, the state file, the savefile format | `core` |
-//! | [`kernel`] | what the kernel tells or grants: addresses, links, signals, a name for one, who is killed first | `core` |
+//! | [`kernel`] | what the kernel tells or grants: addresses, links, signals, a lock for one controller per node, the OOM score | `core` |
 //! | [`process`] | the tcpdump processes; this process as the kubelet sees it | `core`, `kernel` |
 //! | [`k8s`] | the API server: pods, the watch, Events | `core`, `text` |
 //! | [`reading`] | `status`, `get`, `follow` | `core`, `files`, `kernel`, `text` |
 //! | [`controller`] | the loop | all of these but `reading` |
-//! | [`cli`], [`config`] | the command line, the environment | `core`, `text` |
+//! | [`cli`] | the command line | `core`, `text` |
+//! | [`config`] | the environment | `core` |
+//! | `main` | from a command to an exit code | all of these |
 //!
 //! One file, one secret: a process ID is known to `process/child.rs` only, a capture's path to [`files::capture_dir`], a pod's JSON to
 //! [`k8s::pod`], the wording of Events to [`text::notice`].
@@ -45,10 +47,12 @@
 //! | ring | the files of one stem, which tcpdump fills in turn |
 //! | capture | one ring, the tcpdump that writes it, and what is known of both; one for each stem, since files can have one writer only |
 //! | packet, copy | a packet is what the pod sends or receives; a copy is what tcpdump sees of it on one interface |
-//! | pod request | what a pod's annotations ask: nothing, something valid, or something invalid |
-//! | valid request | the last valid one: it stays in force until another is valid, or the annotation goes |
+//! | pod request | a pod that asks for a capture: what, where, and which of its requests is in force |
+//! | valid request | a request that could be parsed, with the annotations that it was parsed from |
+//! | in force | the last valid request whose filter tcpdump has accepted: it stays in force until another is, or the annotation is removed |
+//! | pending | of a request: its filter waits for tcpdump's verdict, or it waits for room |
 //! | target | where a pod can be captured: at addresses of its own, nowhere yet, nowhere at all, or no longer |
-//! | claim | a pod's report that an address is its own |
+//! | claim | a pod's report that an address is its own. In the state file `claim` is the reservation |
 //! | spec | what tcpdump is given: files, filter, packets, snap length |
 //! | invocation | a spec and the addresses: what one tcpdump is started with |
 //! | admitted | the request that is carried out: there is room for it on the node, and in its namespace's share |
@@ -56,23 +60,29 @@
 //! | lifecycle | where a capture is in its life: active, finished, retained, removing |
 //! | finished | it reached its own limit: its duration, or its number of packets |
 //! | retained | its pod is gone, and its files are kept for a time (KEEP_AFTER_POD) |
-//! | evicted | retained files that are removed before their time, because a capture needs their room |
+//! | evicted | retained files that are removed before their time, because a capture needs their room or the disk is low |
 //! | removing | its files are to be removed, whatever is asked from now on |
 //! | condition | what a pod's owner must know for as long as it holds: refused, shortage, waiting, missed, paused |
 //! | refusal, shortage | why a request cannot be carried out at all; what the node lacks for it now |
+//! | stop reason | why a capture has no tcpdump, or why its tcpdump is asked to end |
+//! | stale | the API server has not answered for so long that a pod's address may be another pod's by now |
 //! | assessment | what is wanted of a capture's process, and which condition holds |
 //! | notice | a change that is worth an Event, as data |
+//! | record | what is kept of one capture, in memory and as an entry of the state file |
+//! | recall | to take over from the state file what an earlier process left |
+//! | turn, pass | a turn: what happened is taken in, then planned and carried out; a pass: one plan and its actions |
 //! | state | the word that `status` shows |
 //! | low, high watermark | the free space below which all captures stop, and at which they continue |
 //!
 //! # What is promised
 //!
-//! - A file is removed only when its writer was reaped, and only after a complete list of pods was seen.
-//! - A removal that was seen is carried out, also by the next process, and whatever the pod asks meanwhile.
-//! - What cannot be read changes nothing: the last valid request stands.
-//! - Nobody gets more than was asked for: one invalid value refuses all of them, and no filter widens a capture.
-//! - What runs stays in, what rests counts as its files only, and what finds no room is refused, the newest first. No namespace
-//!   has more than its share.
+//! - Files are removed only when no tcpdump writes them (this process reaped its own; an earlier one's has released the node lock), and
+//!   only after a complete list of pods was seen.
+//! - A removal that was seen is carried out, also by the next process, whatever the pod asks after it.
+//! - Annotations that cannot be parsed, and lists that break off, change nothing: the request in force stays.
+//! - No capture is wider than its request: one invalid value refuses the whole request, and no filter widens a capture.
+//! - A running capture keeps its room. A released capture counts only as the files that it has. A request without room is refused, the
+//!   newest first. No namespace has more than its share.
 //! - One writer per file name, one controller per node (`kernel::node_lock`).
 //! - Every wait has a deadline, every retry a longest wait, every buffer a bound: named constants, each with its reason.
 //!
@@ -81,7 +91,7 @@
 //! Nothing waits for a process: a child is reaped by `try_wait` after SIGCHLD, and TERM, KILL and their repetition are a schedule of
 //! the planner. What can still block the thread: starting a tcpdump until it is executed, the file system's calls (rename, unlink,
 //! the state file), and a log pipe that nobody reads. A tcpdump that writes to standard error without end is read once a turn, and
-//! stands still in between.
+//! waits in between.
 
 pub mod cli;
 pub mod config;
