@@ -63,8 +63,7 @@ struct Controller {
     tcpdumps: Tcpdumps,
     desired: Desired,
     captures: Captures,
-    /// How each capture stood when the last plan was made, before its actions were carried out. A plan without actions is the last of
-    /// each turn, so that what is saved then is how they stand.
+    /// The assessments of the last plan. The last plan of a turn has no actions, so the state file that is saved then is up to date.
     assessments: BTreeMap<Stem, Assessment>,
     disk: Disk,
     own: Own,
@@ -122,8 +121,8 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
     };
     let end = Signals::end().map_err(fatal("cannot listen for SIGTERM"))?;
     let children = Signals::children().map_err(fatal("cannot listen for SIGCHLD"))?;
-    let claim = tokio::select! {
-        claim = node_lock::acquire(&config.node, NODE_LOCK_TIMEOUT) => claim?,
+    let lock = tokio::select! {
+        lock = node_lock::acquire(&config.node, NODE_LOCK_TIMEOUT) => lock?,
         _ = end.arrived() => return Ok(ExitCode::SUCCESS),
     };
     let path = &config.capture_dir;
@@ -138,7 +137,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         dir,
         health,
         events: Events::new(client, &config.node),
-        tcpdumps: Tcpdumps::new(&config.tcpdump_options, claim),
+        tcpdumps: Tcpdumps::new(&config.tcpdump_options, lock),
         desired: Desired::default(),
         captures: Captures::default(),
         assessments: BTreeMap::new(),

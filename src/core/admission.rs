@@ -6,8 +6,7 @@
 //!
 //! A capture that is paused, or that has not started because its pod has no address, cannot write: it uses its files only, and
 //! queues for room again before it continues. No namespace has more than its share, so that one namespace cannot keep all others
-//! out. Retained files, and files that are being removed, count for the node only: retained files are evicted as soon as a capture
-//! needs their room.
+//! out. Retained files count for the node only: they are evicted as soon as a capture needs their room.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +78,7 @@ pub fn own_request<'a>(world: &World<'a>, stem: &Stem, capture: &Capture) -> Opt
 struct Usage {
     mb: u64,
     may_write: bool,
-    /// The files of a pod that is gone, and files that are being removed, count for the node only.
+    /// Files that are retained, or were until they are removed, count for the node only.
     is_left_over: bool,
 }
 
@@ -93,7 +92,7 @@ fn usage_of(world: &World, stem: &Stem, capture: &Capture) -> Usage {
     Usage {
         mb: capture.files_mb().max(may_write.unwrap_or_default().into()),
         may_write: capture.has_process() || admitted.is_some(),
-        is_left_over: capture.retained_since().is_some() || (capture.is_removing() && !capture.has_process()),
+        is_left_over: capture.left_over_since().is_some(),
     }
 }
 

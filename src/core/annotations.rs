@@ -1,4 +1,9 @@
-//! The annotations: their keys, and what their values ask for. Nothing else knows the keys. No I/O.
+//! The annotations: their keys, and what their values ask for. Pure. Only the wording of Events names the keys, too.
+//!
+//! A further annotation of what tcpdump is given goes into `core/request.rs` (a field of the spec), `core/refusal.rs` and
+//! `text/refusal.rs` (why a value is refused), here, `process/tcpdump.rs` (the command line), `files/state_file/entry.rs` (the history);
+//! then the plugin, the generators in `tests/planner/asks.rs` and `fuzz/fuzz_targets/annotations.rs`, and the tables of README.md and
+//! docs/user.md.
 //!
 //! Each value can be written in one way only. One annotation that cannot be read refuses the whole request: it may have been meant
 //! to narrow the capture, and a capture must not have more than the user asked for.

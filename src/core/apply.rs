@@ -1,4 +1,4 @@
-//! What an action of the planner means for the books, at the moment it is carried out, and what comes of a notice. Pure: the caller
+//! Records each action of the planner in [`Captures`], at the moment it is carried out, and what came of a notice. Pure: the caller
 //! makes the system call, and reports what came of it as a fact ([`Captures`]).
 
 use std::time::Instant;
@@ -49,7 +49,7 @@ pub fn apply(
             captures.mark_for_removal(stem);
             None
         }
-        Action::Notify(condition) => captures.condition(stem, condition),
+        Action::Notify(condition) => captures.condition_notice(stem, condition),
         Action::Start(invocation) => {
             captures.starting(stem, invocation, now);
             None
@@ -86,12 +86,79 @@ pub fn published(captures: &mut Captures, desired: &mut Desired, notice: &Notice
         Some(retry_at) if has_capture => captures.defer_notice(&notice.stem, retry_at),
         // The owner of a pod without a capture is not told again: the log has the notice.
         Some(_) | None => {
-            if let Some(condition) = condition {
-                desired.notified(&notice.stem, condition);
+            if let (Some(uid), Some(condition)) = (&notice.uid, condition) {
+                desired.notified(&notice.stem, uid, condition);
             }
             if has_capture {
                 captures.notified(&notice.stem, condition.clone());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::{
+        annotations::{self, ANNOTATION},
+        captures::STUCK_AFTER,
+        condition::{Condition, StopReason},
+        desired::WatchEvent,
+        limits::Limits,
+        name::{PodName, PodUid},
+        observed_pod::ObservedPod,
+        request::{CaptureSpec, Invocation, Target},
+    };
+
+    fn pod(uid: &str) -> ObservedPod {
+        let annotations = [(ANNOTATION.to_owned(), "5".to_owned())].into();
+        let parsed = annotations::parse(&annotations, &Limits::default());
+        let name = PodName { namespace: "default".into(), name: "web".into() };
+        let (target, claims) = (Target::NoAddress, Vec::new());
+        ObservedPod { uid: PodUid(uid.into()), name, created_s: 0, annotations, parsed, target, claims }
+    }
+
+    #[test]
+    fn a_tcpdump_that_does_not_end_is_reported_to_its_pods_owner_and_to_the_next_pod_of_the_name() {
+        let start = Moment { at: Instant::now(), unix_s: 0 };
+        let stem = Stem::of(&pod("1").name);
+        let told = |owner: &str| {
+            let (mut captures, mut desired) = (Captures::default(), Desired::default());
+            desired.observe(WatchEvent::Applied(pod(owner)), start.at);
+            captures.open(&stem, PodUid("1".into()));
+            let spec = CaptureSpec { files: 5, filter: None, packets: None, snaplen: None };
+            captures.starting(&stem, Invocation { spec, ips: Vec::new() }, start);
+            captures.terminated(&stem, StopReason::Gone, start.at);
+            let late = Moment { at: start.at + STUCK_AFTER, unix_s: 30 };
+            let notices = apply(&mut captures, &desired, Disk::default(), &stem, &Action::Kill, late);
+            notices.into_iter().map(|notice| (notice.uid.unwrap().0, notice.change)).collect::<Vec<_>>()
+        };
+        let stuck = ("1".to_owned(), Change::Stuck { since_term: STUCK_AFTER });
+        assert_eq!(told("2"), [stuck.clone(), ("2".to_owned(), Change::DelayedByPredecessor)]);
+        assert_eq!(told("1"), [stuck]);
+    }
+
+    #[test]
+    fn a_condition_that_could_not_be_published_is_not_known_and_tried_again_later() {
+        let now = Instant::now();
+        let (mut captures, mut desired) = (Captures::default(), Desired::default());
+        let stem = Stem::of(&pod("1").name);
+        desired.observe(WatchEvent::Applied(pod("1")), now);
+        captures.open(&stem, PodUid("1".into()));
+        let notice = captures.condition_notice(&stem, Some(Condition::Waiting)).unwrap();
+        let later = now + Duration::from_secs(30);
+        published(&mut captures, &mut desired, &notice, Some(later));
+        let capture = captures.get(&stem).unwrap();
+        assert_eq!((&capture.notified, capture.notify_after), (&None, Some(later)));
+        published(&mut captures, &mut desired, &notice, None);
+        let capture = captures.get(&stem).unwrap();
+        assert_eq!((&capture.notified, capture.notify_after), (&Some(Condition::Waiting), None));
+        assert!(capture.waited_for_address && desired.request_of(&stem).unwrap().notified.is_some());
+        // The next pod of the name has been told nothing.
+        desired.observe(WatchEvent::Applied(pod("2")), now);
+        published(&mut captures, &mut desired, &notice, None);
+        assert_eq!(desired.request_of(&stem).unwrap().notified, None);
     }
 }

@@ -1,11 +1,10 @@
 //! All captures of this node, by stem: a stem's files can have one writer only. Each method is one fact that came about: it changes
-//! one capture, and returns what its pod's owner is to be told. Pure.
+//! one capture, and may return a notice for the owner of its pod. Pure.
 
 mod capture;
 
 use std::{
     collections::BTreeMap,
-    mem::take,
     time::{Duration, Instant},
 };
 
@@ -23,10 +22,11 @@ use crate::core::{
 /// How long tcpdump has after TERM to write the packets that it holds. It was measured to take 30 ms.
 pub const TERM_GRACE: Duration = Duration::from_secs(5);
 /// The time between two KILLs. A process in an uninterruptible sleep dies of a KILL only when the sleep ends.
-pub const KILL_INTERVAL: Duration = Duration::from_secs(5);
+const KILL_INTERVAL: Duration = Duration::from_secs(5);
 /// How long after TERM a process that is still there is first reported as stuck. Later reports come after twice that, four times that …
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
-/// The shortest time between two starts of one capture, so that a burst of changes costs one restart, or two.
+/// The shortest time between two starts of one capture, so that a burst of changes costs one restart, or two. After a failure only the
+/// wait after the failure counts.
 pub const START_INTERVAL: Duration = Duration::from_secs(2);
 /// The wait after the first failure. It doubles with each further failure.
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
@@ -106,7 +106,10 @@ impl Captures {
 
     /// The files are to be removed, whatever is asked from now on.
     pub fn mark_for_removal(&mut self, stem: &Stem) {
-        self.change(stem, |capture| capture.lifecycle = Lifecycle::Removing { failures: 0, retry_at: None });
+        self.change(stem, |capture| {
+            let retained_since = capture.left_over_since();
+            capture.lifecycle = Lifecycle::Removing { retained_since, failures: 0, retry_at: None };
+        });
     }
 
     /// The pod is gone, and the files are to be kept for a time.
@@ -119,7 +122,8 @@ impl Captures {
     /// There is room for what the pod asks. A paused request needs none. A finished capture starts as a new one.
     pub fn admit(&mut self, stem: &Stem, valid: ValidRequest) {
         self.change(stem, |capture| {
-            if let Lifecycle::Finished(_) = take(&mut capture.lifecycle) {
+            if let Lifecycle::Finished(_) = capture.lifecycle {
+                capture.lifecycle = Lifecycle::Active;
                 (capture.first_started, capture.counts, capture.uncounted) = (None, Counts::default(), 0);
             }
             capture.reservation = if valid.request.paused { Reservation::Released } else { Reservation::Held };
@@ -171,8 +175,9 @@ impl Captures {
             admitted: capture.admitted.clone(),
             packets_left: capture.packets_left(),
             kept,
-            waited_for_address: capture.notified == Some(Condition::Waiting),
+            waited_for_address: capture.waited_for_address,
         };
+        capture.waited_for_address &= !is_told;
         // The start says that the shortage is over.
         if matches!(capture.notified, Some(Condition::Shortage(_))) {
             (capture.notified, capture.notify_after) = (None, None);
@@ -269,15 +274,15 @@ impl Captures {
 
     /// The files could not be removed.
     pub fn not_removed(&mut self, stem: &Stem, error: String, now: Instant) -> Option<Notice> {
-        let Lifecycle::Removing { failures, retry_at } = &mut self.get_mut(stem)?.lifecycle else { return None };
+        let Lifecycle::Removing { failures, retry_at, .. } = &mut self.get_mut(stem)?.lifecycle else { return None };
         *failures = failures.saturating_add(1);
         *retry_at = Some(now + backoff(*failures));
         let failures = *failures;
         failures.is_power_of_two().then(|| self.notice(stem, Change::NotRemoved { error, failures }))
     }
 
-    /// What the pod's owner is to be told of a condition that begins to hold, or of none that holds any longer.
-    pub fn condition(&mut self, stem: &Stem, condition: Option<Condition>) -> Option<Notice> {
+    /// The notice that a condition begins to hold, or that none holds any longer.
+    pub fn condition_notice(&mut self, stem: &Stem, condition: Option<Condition>) -> Option<Notice> {
         let capture = self.get(stem)?;
         let (running, kept) = (capture.running_files(), capture.files);
         let accepted_again = Change::AcceptedAgain { running, has_finished: capture.ended_by().is_some() };
@@ -300,7 +305,10 @@ impl Captures {
 
     /// The owner of the pod knows how the capture stands.
     pub fn notified(&mut self, stem: &Stem, condition: Option<Condition>) {
-        self.change(stem, |capture| (capture.notified, capture.notify_after) = (condition, None));
+        self.change(stem, |capture| {
+            capture.waited_for_address |= condition == Some(Condition::Waiting);
+            (capture.notified, capture.notify_after) = (condition, None);
+        });
     }
 
     /// The owner of the pod cannot be notified before `until`.

@@ -49,9 +49,9 @@ pub enum EndedBy {
 pub enum StopReason {
     /// The annotation or the pod is gone: the files are removed next.
     Gone,
-    /// The request changed: tcpdump starts again at once.
+    /// The request changed: tcpdump is started again.
     Changed,
-    /// The pod's addresses changed: tcpdump starts again at once.
+    /// The pod's addresses changed: tcpdump is started again.
     Moved,
     /// The pod has no address.
     NoAddress,
@@ -90,7 +90,7 @@ pub enum State {
     Finished,
     /// tcpdump is stopped for the time being.
     Stopped,
-    /// tcpdump ended by itself or could not be started, and is started again later.
+    /// tcpdump ended without being asked to, or could not be started. It is started again later.
     Failed,
     /// The pod asks for something that is not done.
     Refused,

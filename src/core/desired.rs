@@ -204,8 +204,9 @@ impl Desired {
     }
 
     /// Takes in that the owner of a pod was notified of a condition, whether the pod has a capture or not.
-    pub fn notified(&mut self, stem: &Stem, condition: &Condition) {
-        let is_there = self.pods.update(stem, |pod| pod.notified = Some(condition.clone()));
+    pub fn notified(&mut self, stem: &Stem, uid: &PodUid, condition: &Condition) {
+        let is_there = self.request_of(stem).is_some_and(|pod| pod.uid == *uid)
+            && self.pods.update(stem, |pod| pod.notified = Some(condition.clone()));
         self.changes += u64::from(is_there);
     }
 

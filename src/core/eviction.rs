@@ -1,4 +1,5 @@
-//! Which retained files go before their time, because a capture needs their room: the oldest first, and no more than needed. Pure.
+//! Which retained files are removed before their time, because a capture needs their room or the disk is low: the oldest first, and no
+//! more than needed. Pure.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +47,7 @@ pub fn evicted<'a>(world: &World<'a>, admissions: &Admissions) -> BTreeSet<&'a S
 #[must_use]
 pub fn is_being_removed(capture: &Capture) -> bool {
     let is_stuck = matches!(capture.process, Process::Killing { .. });
-    capture.lifecycle == (Lifecycle::Removing { failures: 0, retry_at: None }) && !is_stuck
+    matches!(capture.lifecycle, Lifecycle::Removing { failures: 0, .. }) && !is_stuck
 }
 
 /// What an admitted capture lacks on the disk, if it could run otherwise.

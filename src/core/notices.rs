@@ -24,7 +24,7 @@ pub struct Notice {
     pub conveys: Conveys,
 }
 
-/// What a notice says about the condition of a capture.
+/// Which condition the owner of the pod knows after the Event. Only an Event that conveys one is published again if it was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conveys {
     /// Nothing.
@@ -65,7 +65,7 @@ pub enum Change {
         /// How many.
         files: usize,
     },
-    /// tcpdump ended by itself, or could not be started.
+    /// tcpdump ended without being asked to by the controller, or could not be started.
     Failed {
         /// How, and when it is started again.
         failure: Failure,
@@ -119,7 +119,7 @@ pub struct Summary {
     pub duration: Option<Duration>,
 }
 
-/// A tcpdump that ended by itself, or could not be started.
+/// A tcpdump that ended without being asked to by the controller, or could not be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What happened.
@@ -135,7 +135,7 @@ pub struct Failure {
 pub enum FailureCause {
     /// It could not be started: an error text.
     NotStarted(String),
-    /// It ended by itself.
+    /// It ended without being asked to.
     Exited {
         /// How.
         exit: Exit,

@@ -17,7 +17,7 @@ pub struct Remembered {
     pub capture: Capture,
     /// The annotations of its admitted request, to be parsed again.
     pub annotations: Option<Annotations>,
-    /// `None` in state files of before version 1.3.
+    /// `None` in older state files, where whatever was admitted had room.
     pub reservation: Option<Reservation>,
     /// Where its tcpdump captured when the process before this one ended.
     pub captured_at: Option<Vec<IpAddr>>,
@@ -54,7 +54,7 @@ pub fn recall(
     }
     for (stem, files) in files {
         if captures.get(stem).is_none() {
-            let unasked = Lifecycle::Removing { failures: 0, retry_at: None };
+            let unasked = Lifecycle::Removing { retained_since: None, failures: 0, retry_at: None };
             let lifecycle = if has_state { unasked } else { Lifecycle::Active };
             captures.restore(stem.clone(), Capture { lifecycle, ..Capture::default() });
         }

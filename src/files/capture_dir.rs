@@ -163,7 +163,8 @@ impl CaptureDir {
     /// If a file cannot be removed. The other files are removed all the same.
     pub fn remove(&self, stem: &Stem) -> io::Result<usize> {
         let files = self.files(stem)?;
-        // First: a file that is left over brings its stem back, and this one does not.
+        // The order record goes first: if the removal stops half-way, a ring file that is left shows the next process the stem. An order
+        // record alone would not.
         let mut failed = self.unlink(&record_name(stem)).err();
         for file in &files {
             failed = self.unlink(&file.name).err().or(failed);

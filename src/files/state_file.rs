@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::core::{
         annotations::{Annotations, ValidRequest},
-        captures::{Capture, HistoryEntry, Lifecycle, Moment},
+        captures::{Capture, HistoryEntry, Lifecycle, Moment, Reservation},
         condition::{Condition, EndedBy, StopReason},
         desired::Desired,
         disk::Disk,
@@ -208,7 +208,42 @@ mod tests {
         assert!(is_read_again(&captures, Lifecycle::Retained { since: now, ended_by: Some(EndedBy::Duration) }));
         captures.mark_for_removal(&stem);
         // What is to be removed must not be asked for again.
-        assert!(!is_read_again(&captures, Lifecycle::Removing { failures: 0, retry_at: None }));
+        assert!(!is_read_again(
+            &captures,
+            Lifecycle::Removing { retained_since: Some(now), failures: 0, retry_at: None }
+        ));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// A state file as earlier builds wrote it: its keys and words are read for as long as the version of the format is 2.
+    const EARLIER: &str = r#"{"version": 2, "captures": [
+{"namespace":"default","pod":"a","uid":"1","state":"finished","sequence":1,"annotations":{"tcpdump.antrea.io":"5"},"claim":"holds","history":[{"since":"2026-01-01T00:00:00Z","addresses":["10.0.0.1"],"files":5}],"began":"2026-01-01T00:00:00Z","ended":"packets","captured":9,"dropped":2,"uncounted":1,"running":false,"doomed":false},
+{"namespace":"default","pod":"b","uid":"2","sequence":2,"annotations":{"tcpdump.antrea.io":"5"},"claim":"waits","retired":"2026-01-01T00:00:00Z"},
+{"namespace":"default","pod":"c","uid":"3","sequence":3,"annotations":{"tcpdump.antrea.io":"5"},"claim":"rests","doomed":true},
+{"namespace":"default","pod":"d","uid":"4","sequence":4,"annotations":{"tcpdump.antrea.io":"5","tcpdump.antrea.io/pause":"true"},"running":true}
+]}"#;
+
+    #[test]
+    fn a_state_file_of_an_earlier_build_is_read() {
+        let dir = dir("earlier");
+        fs::write(dir.join(".state.json"), EARLIER).unwrap();
+        let now = Moment { at: Instant::now(), unix_s: 1_800_000_000 };
+        let entries = StateFile::at(&dir).load().unwrap().unwrap();
+        let remembered = entries.iter().map(|entry| (entry.stem(), entry.remembered(now))).collect();
+        let mut read = Captures::default();
+        recall(&mut read, &mut Desired::default(), Some(remembered), &BTreeMap::new(), &Limits::default());
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| {
+            read.get(&Stem::of(&PodName { namespace: "default".into(), name: name.into() })).unwrap().clone()
+        });
+        assert_eq!((a.lifecycle, a.reservation), (Lifecycle::Finished(EndedBy::Packets), Reservation::Held));
+        assert_eq!((a.counts, a.uncounted, a.history.len()), (Counts { captured: 9, dropped: 2 }, 1, 1));
+        assert_eq!(a.first_started.map(|moment| moment.unix_s), Some(1_767_225_600));
+        assert_eq!(
+            (b.reservation, b.retained_since().map(|since| since.unix_s)),
+            (Reservation::Queued, Some(1_767_225_600))
+        );
+        assert_eq!((c.reservation, c.is_removing(), c.admitted), (Reservation::Released, true, None));
+        assert_eq!((d.reservation, d.uncounted, d.is_active()), (Reservation::Released, 1, true));
         fs::remove_dir_all(&dir).unwrap();
     }
 

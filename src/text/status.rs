@@ -27,10 +27,10 @@ pub enum Format {
 /// A capture's state and the reason for it, if there is one.
 #[must_use]
 pub fn status_of(capture: &Capture, assessment: Option<&Assessment>) -> (State, Option<String>) {
-    let Some(Assessment { wanted, condition }) = assessment else { return (State::Waiting, None) };
     if capture.is_removing() {
         return (State::Removing, None);
     }
+    let Some(Assessment { wanted, condition }) = assessment else { return (State::Waiting, None) };
     let of_condition =
         condition.as_ref().map(|condition| notice::of_condition(condition, capture.running_files(), capture.files).1);
     let failure = match &capture.process {
@@ -136,7 +136,7 @@ mod tests {
         let (state, reason) = status_of(&Capture { process: Process::None, files: 2, ..capture }, assessment.as_ref());
         assert!(state == State::Refused && reason.unwrap().ends_with("nothing is captured; kept: 2 files"));
         assert_eq!(status_of(&Capture::default(), None), (State::Waiting, None));
-        let lifecycle = Lifecycle::Removing { failures: 0, retry_at: None };
+        let lifecycle = Lifecycle::Removing { retained_since: None, failures: 0, retry_at: None };
         let removing = Capture { lifecycle, ..Capture::default() };
         assert_eq!(status_of(&removing, assessment.as_ref()), (State::Removing, None));
     }

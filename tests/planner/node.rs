@@ -19,7 +19,7 @@ use packet_capture::{
     core::{
         apply,
         captures::{Capture, Captures, Moment},
-        condition::State,
+        condition::{Condition, State},
         desired::{Desired, WatchEvent},
         limits::Limits,
         name::{PodName, PodUid, Stem},
@@ -63,6 +63,12 @@ pub struct Node {
     space: Space,
     compilation: Option<Compilation>,
     compile_at: Option<Instant>,
+    /// The order in which the captures were opened.
+    places: BTreeMap<Stem, u64>,
+    /// How often in a row the files of a stem could not be removed, and when that was last tried.
+    unremoved: BTreeMap<Stem, (u32, Instant)>,
+    /// The condition that the last Event of this controller for each owner conveyed.
+    conveyed: BTreeMap<PodUid, Condition>,
     /// The last change that each owner was told of, whether the API server took the Event or not.
     told: BTreeMap<PodUid, Change>,
     /// Those whose owners were told why they get no capture.
@@ -111,6 +117,9 @@ impl Node {
             space: Space::default(),
             compilation: None,
             compile_at: None,
+            places: BTreeMap::new(),
+            unremoved: BTreeMap::new(),
+            conveyed: BTreeMap::new(),
             told: BTreeMap::new(),
             declined: Vec::new(),
             starts: Vec::new(),
@@ -343,6 +352,9 @@ impl Node {
     /// As the controller does it.
     fn carry_out(&mut self, stem: &Stem, action: &Action) {
         let (disk, now) = (self.space.disk, self.moment());
+        if matches!(action, Action::Notify(_)) && !self.captures.get(stem).is_some_and(Capture::is_running) {
+            self.captures.counted(stem, self.count(stem));
+        }
         for notice in apply::apply(&mut self.captures, &self.desired, disk, stem, action, now) {
             self.publish(&notice);
         }
@@ -368,6 +380,9 @@ impl Node {
         let is_refused = notice.conveys != Conveys::Nothing && self.faults && self.random.one_in(5);
         let retry_at = is_refused.then(|| self.now + Duration::from_secs(1 + self.random.below(30)));
         if let Some(uid) = notice.uid.clone().filter(|_| !is_refused) {
+            if let Conveys::Condition(Some(condition)) = &notice.conveys {
+                self.conveyed.insert(uid.clone(), condition.clone());
+            }
             self.told.insert(uid, notice.change.clone());
         }
         apply::published(&mut self.captures, &mut self.desired, notice, retry_at);

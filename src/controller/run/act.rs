@@ -1,4 +1,4 @@
-//! Carries actions out: records each one in the books, makes the system call, and records what came of it. Decides nothing.
+//! Carries actions out: records each one in `Captures`, makes the system call, and records what came of it. Decides nothing.
 
 use std::time::Instant;
 
@@ -6,6 +6,7 @@ use super::{Controller, now};
 use crate::{
     core::{
         apply,
+        captures::Capture,
         name::{PodUid, Stem},
         notices::Notice,
         plan::Action,
@@ -22,6 +23,11 @@ impl Controller {
         {
             // The addresses changed since the plan was made: it is planned again.
             return;
+        }
+        if matches!(action, Action::Notify(_)) && !self.captures.get(stem).is_some_and(Capture::is_running) {
+            // The notice says how many files there are, also of a tcpdump that is about to end.
+            let files = self.count(stem);
+            self.captures.counted(stem, files);
         }
         for notice in apply::apply(&mut self.captures, &self.desired, self.disk, stem, action, now()) {
             self.publish(&notice);

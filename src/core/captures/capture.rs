@@ -37,7 +37,7 @@ impl Moment {
 }
 
 /// Whether a capture has room reserved on the node. Only with a reservation its ring counts as the size that it may grow to.
-/// The words in the state file are those of version 1.
+/// The words in the state file are older than these names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reservation {
     /// None is wanted for now: the capture counts as the files that it has. Before it continues it needs a reservation as a new
@@ -53,10 +53,10 @@ pub enum Reservation {
     Held,
 }
 
-/// Where a capture is in its life. Each state outranks the one before it.
+/// Where a capture is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lifecycle {
-    /// Its pod asks for it.
+    /// Its pod asks for it, or it is not known yet which pod does.
     #[default]
     Active,
     /// It reached its own limit: its files stay, and tcpdump is not started again before the request changes.
@@ -70,6 +70,8 @@ pub enum Lifecycle {
     },
     /// Its files are to be removed, whatever any pod asks from now on.
     Removing {
+        /// Since when the pod is gone, if the files were retained before.
+        retained_since: Option<Moment>,
         /// How often in a row the files could not be removed.
         failures: u32,
         /// When that is tried again, if it failed.
@@ -85,7 +87,7 @@ pub enum Process {
     None,
     /// It captures.
     Running {
-        /// How often in a row it had failed before this start.
+        /// How often in a row it had failed before this start. A tcpdump that was asked to end, for whatever reason, ends the row.
         failures: u32,
     },
     /// It was sent TERM.
@@ -164,6 +166,8 @@ pub struct Capture {
     pub files: usize,
     /// The condition that the owner of its pod was last notified of.
     pub notified: Option<Condition>,
+    /// The owner was notified that the capture waits for the pod's address, and tcpdump has not been started since.
+    pub waited_for_address: bool,
     /// Until when the owner cannot be notified, because there were too many Events.
     pub notify_after: Option<Instant>,
 }
@@ -202,6 +206,15 @@ impl Capture {
         match self.lifecycle {
             Lifecycle::Retained { since, .. } => Some(since),
             Lifecycle::Active | Lifecycle::Finished(_) | Lifecycle::Removing { .. } => None,
+        }
+    }
+
+    /// Since when its pod is gone, if its files are retained, or were before they are removed.
+    #[must_use]
+    pub fn left_over_since(&self) -> Option<Moment> {
+        match self.lifecycle {
+            Lifecycle::Removing { retained_since, .. } => retained_since,
+            Lifecycle::Active | Lifecycle::Finished(_) | Lifecycle::Retained { .. } => self.retained_since(),
         }
     }
 

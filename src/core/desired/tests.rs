@@ -120,7 +120,8 @@ fn a_notice_that_is_given_in_the_middle_of_a_list_is_not_given_again() {
     let mut desired = after([WatchEvent::Applied(observed("a", "1", Some("x"))), WatchEvent::ListStarted]);
     observe(&mut desired, [WatchEvent::ListItem(observed("a", "1", Some("x")))]);
     let stem = Stem::of(&observed("a", "1", None).name);
-    desired.notified(&stem, &Condition::Waiting);
+    desired.notified(&stem, &PodUid("another".into()), &Condition::Missed);
+    desired.notified(&stem, &PodUid("1".into()), &Condition::Waiting);
     observe(&mut desired, [WatchEvent::ListDone]);
     assert_eq!(desired.request_of(&stem).unwrap().notified, Some(Condition::Waiting));
 }

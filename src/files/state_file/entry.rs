@@ -38,7 +38,7 @@ pub struct Entry {
     /// The annotations of the admitted request, word for word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Annotations>,
-    /// Whether room is reserved for it. Absent in files of before version 1.3, where whatever was admitted had room.
+    /// Whether room is reserved for it. Absent in older files, where whatever was admitted had room.
     #[serde(default, rename = "claim", skip_serializing_if = "Option::is_none")]
     pub reservation: Option<Reservation>,
     /// What was captured over time, the newest record last.
@@ -128,7 +128,7 @@ impl Entry {
             history: capture.history.iter().map(HistoryRecord::of).collect(),
             first_started: capture.first_started.and_then(|moment| time(moment.unix_s)),
             ended_by: capture.ended_by(),
-            retained_since: capture.retained_since().and_then(|moment| time(moment.unix_s)),
+            retained_since: capture.left_over_since().and_then(|moment| time(moment.unix_s)),
             captured: capture.counts.captured,
             dropped: capture.counts.dropped,
             uncounted: capture.uncounted,
@@ -152,7 +152,9 @@ impl Entry {
     pub fn remembered(&self, now: Moment) -> Remembered {
         let recall = |time: &Time| now.recall(seconds(time));
         let lifecycle = match (self.removing, &self.retained_since, self.ended_by) {
-            (true, _, _) => Lifecycle::Removing { failures: 0, retry_at: None },
+            (true, since, _) => {
+                Lifecycle::Removing { retained_since: since.as_ref().map(recall), failures: 0, retry_at: None }
+            }
             (false, Some(since), ended_by) => Lifecycle::Retained { since: recall(since), ended_by },
             (false, None, Some(by)) => Lifecycle::Finished(by),
             (false, None, None) => Lifecycle::Active,

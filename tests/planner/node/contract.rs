@@ -14,7 +14,7 @@ use packet_capture::core::{
     notices::{Change, Notice},
     observed_pod::ObservedPod,
     plan::{Action, WAITING_AFTER},
-    request::{Exit, Invocation, Parsed, Target},
+    request::{Counts, Exit, Invocation, Parsed, Target},
     world::{RECORDS_MAX, RECORDS_MAX_PER_NAMESPACE},
 };
 
@@ -23,8 +23,6 @@ use crate::seen::Fate;
 
 /// The time between TERM and KILL, and between two KILLs.
 const GRACE: Duration = Duration::from_secs(5);
-/// The shortest time between two starts of a capture.
-const RESTART_MIN: Duration = Duration::from_secs(1);
 /// The longest wait after a failure.
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
@@ -150,6 +148,9 @@ impl Node {
             Action::Notify(condition) => {
                 let capture = self.capture(stem);
                 assert!(!self.stopping && capture.notified != *condition, "repeats itself");
+                let since = self.desired.request_of(stem).and_then(|pod| pod.no_address_since);
+                let is_early = || since.is_none_or(|since| self.now < since + WAITING_AFTER);
+                assert!(*condition != Some(Condition::Waiting) || !is_early(), "{stem} has not waited yet");
                 assert!(capture.notify_after.is_none_or(|at| self.now >= at), "notifies before it may");
             }
             Action::Start(invocation) => self.check_start(stem, invocation),
@@ -165,7 +166,13 @@ impl Node {
             Action::Remove => {
                 assert!(self.seen.has_listed && process.is_none(), "removes {stem} under a writer, or before a list");
                 let must_go = self.files.get(stem).is_none_or(|files| files.must_go);
-                assert!(self.capture(stem).is_removing() && must_go, "removes {stem}, which is asked for");
+                let Lifecycle::Removing { retry_at, .. } = self.capture(stem).lifecycle else {
+                    panic!("removes {stem}, which is asked for");
+                };
+                assert!(must_go, "removes {stem}, which is asked for");
+                assert!(retry_at.is_none_or(|at| self.now >= at), "tries to remove {stem} too often");
+                let due_at = self.unremoved.get(stem).map(|(failures, at)| *at + backoff(*failures));
+                assert!(due_at.is_none_or(|at| self.now >= at), "tries to remove {stem} too often");
             }
         }
     }
@@ -181,10 +188,11 @@ impl Node {
         assert!(self.requested[uid].iter().any(|request| request.spec == *spec), "captures what nobody asked for");
         assert!(!self.lacks_disk(self.new_files(stem, spec.files)), "{stem} would fill the disk");
         let last = capture.last_start.as_ref();
-        assert!(last.is_none_or(|start| self.now >= start.at + RESTART_MIN), "starts {stem} too often");
-        let Tcpdump::Backoff { until, .. } = &capture.process else { return };
         let is_same = last.is_some_and(|start| start.invocation == *invocation);
-        assert!(!is_same || self.now >= *until, "starts {stem} before its wait is over");
+        match &capture.process {
+            Tcpdump::Backoff { until, .. } if is_same => assert!(self.now >= *until, "starts {stem} before its wait"),
+            _ => assert!(last.is_none_or(|start| self.now >= start.at + START_INTERVAL), "starts {stem} too often"),
+        }
     }
 
     /// Files are given up only if their pod is gone or no longer asks, or where they stand for nothing.
@@ -246,10 +254,14 @@ impl Node {
         assert!(newest_gone.is_none_or(|newest| kept.iter().all(|(_, at)| at >= newest)), "not the oldest goes first");
     }
 
-    /// What must hold of a process that ended: what its owner is told, and that nothing it counted is lost.
-    pub(super) fn check_exit(&self, process: &Process, exit: &Exit, notice: Option<&Notice>) {
+    /// What must hold of a process that ended: that nothing it counted is lost, and what its owner is told.
+    pub(super) fn check_exit(&self, process: &Process, before: &Capture, exit: &Exit, notice: Option<&Notice>) {
         let capture = self.capture(&process.stem);
         assert!(!capture.has_process());
+        let Counts { captured, dropped } = exit.counts.unwrap_or_default();
+        let counts = Counts { captured: before.counts.captured + captured, dropped: before.counts.dropped + dropped };
+        let uncounted = before.uncounted + u32::from(exit.counts.is_none());
+        assert_eq!((capture.counts, capture.uncounted), (counts, uncounted), "{} is miscounted", process.stem);
         match (process.term_at, &capture.process, notice.map(|notice| &notice.change)) {
             (Some(_), _, None) => assert!(capture.is_removing(), "{} stops without a word", process.stem),
             (Some((_, reason)), _, Some(Change::Stopped { reason: told, .. })) => {
@@ -339,10 +351,9 @@ impl Node {
         usage
     }
 
-    /// Whether files of a namespace count as its share: not those of pods that are gone, nor those that are being removed.
-    fn counts_for_namespace(&self, stem: &Stem, capture: &Capture) -> bool {
-        let is_left_over = capture.is_removing() && self.process_of(stem).is_none();
-        capture.retained_since().is_none() && !is_left_over
+    /// Whether files of a namespace count as its share: not if they are retained, or were until they are removed.
+    fn counts_for_namespace(capture: &Capture) -> bool {
+        capture.left_over_since().is_none()
     }
 
     /// Whether what the pod of a capture asks for would have room, given what all others use, and what the plan gives to `earlier`.
@@ -368,12 +379,40 @@ impl Node {
         };
         let node = self.usage(|other, _| other != stem, pending);
         let in_namespace = |other: &Stem, capture: &Capture| {
-            other != stem && other.namespace() == stem.namespace() && self.counts_for_namespace(other, capture)
+            other != stem && other.namespace() == stem.namespace() && Self::counts_for_namespace(capture)
         };
         let namespace = self.usage(in_namespace, pending);
         fits(node, limits.captures_max, limits.budget_mb)
             && fits(namespace, limits.captures_max_per_namespace, limits.budget_mb_per_namespace)
             && !self.lacks_disk(self.new_files(stem, files))
+    }
+
+    /// Whether what the pod of a capture asks for would have room if the files of all retained captures were gone.
+    fn has_room_without_retained(&self, stem: &Stem) -> bool {
+        let is_retained = |capture: &Capture| capture.retained_since().is_some() && !capture.has_process();
+        let retained = self.captures.iter().filter(|(_, capture)| is_retained(capture));
+        let retained_mb: u64 = retained.map(|(stem, _)| self.count(stem) as u64).sum();
+        if retained_mb == 0 {
+            return false;
+        }
+        let capture = self.capture(stem);
+        let Some(valid) = self.desired.request_of(stem).and_then(|pod| pod.valid.as_ref()) else { return false };
+        let files = u64::from(valid.request.spec.files);
+        let node = self.usage(|other, capture| other != stem && !is_retained(capture), |_, _| None);
+        let in_namespace = |other: &Stem, capture: &Capture| {
+            other != stem && other.namespace() == stem.namespace() && Self::counts_for_namespace(capture)
+        };
+        let namespace = self.usage(in_namespace, |_, _| None);
+        let limits = &self.limits;
+        let is_held = capture.is_active() && capture.reservation == Reservation::Held;
+        let fits = (is_held && files <= capture.admitted_files().into())
+            || (node.captures < limits.captures_max.into()
+                && node.mb + files <= limits.budget_mb.into()
+                && namespace.captures < limits.captures_max_per_namespace.into()
+                && namespace.mb + files <= limits.budget_mb_per_namespace.into());
+        let free_mb = self.space.disk.free_mb + retained_mb;
+        let needs_mb = self.new_files(stem, valid.request.spec.files);
+        fits && !self.space.low && free_mb >= super::LOW_WATERMARK_MB + needs_mb
     }
 
     /// What must hold whenever nothing is left to do.
@@ -394,6 +433,9 @@ impl Node {
         let with_process = self.captures.iter().filter(|(_, capture)| capture.has_process()).count();
         assert_eq!(with_process, self.processes.len(), "a process is nobody's");
         self.check_budget();
+        let mut order: Vec<_> = self.captures.iter().filter(|(_, capture)| capture.owner.is_some()).collect();
+        order.sort_by_key(|(_, capture)| capture.sequence);
+        assert!(order.iter().is_sorted_by_key(|(stem, _)| self.places[*stem]), "forgets who came first");
         if self.seen.has_listed && !self.stopping {
             let asking = self.server.pods().into_iter().map(|pod| Stem::of(&pod.name));
             let silent = asking.filter(|stem| self.captures.get(stem).is_none()).find(|stem| {
@@ -435,6 +477,7 @@ impl Node {
             }
             Lifecycle::Retained { since, .. } => {
                 assert_eq!(self.seen.fate(stem, capture.owner.as_ref()), Fate::PodGone, "retains {stem}");
+                assert!(capture.has_process() || capture.files > 0, "retains nothing of {stem}");
                 let due_at = since.at + self.limits.keep_after_pod;
                 assert!(self.now < due_at, "{stem} is retained for too long");
                 return self.wakes_by(due_at);
@@ -449,6 +492,9 @@ impl Node {
         let is_released = capture.reservation == Reservation::Released;
         assert!(!is_released || !self.asks_to_run(stem), "{stem} has no place in the order");
         assert!(!self.is_queued(stem) || !self.has_room(stem, &BTreeSet::new()), "{stem} has room and is not admitted");
+        let lacks_room = self.is_queued(stem) || self.waits_for_disk(stem);
+        let would_help = lacks_room && !self.space_is_being_freed() && self.has_room_without_retained(stem);
+        assert!(!would_help, "keeps the files of others although {stem} needs their room");
         if let (None, Some(wanted)) = (self.process_of(stem), self.wanted(stem))
             && !self.lacks_disk(self.new_files(stem, wanted.spec.files))
         {
@@ -471,6 +517,10 @@ impl Node {
             Some((Parsed::Invalid(refusal), _) | (_, Target::Forbidden(refusal))) => Some(refusal),
             _ => None,
         };
+        if let Some(condition) = &capture.notified {
+            let conveyed = self.conveyed.get(&pod.uid);
+            assert!(conveyed == Some(condition), "thinks that the owner of {stem} knows {condition:?}: {conveyed:?}");
+        }
         let told = match &capture.notified {
             Some(Condition::Refused(told)) => Some(told),
             Some(Condition::Shortage(_) | Condition::Waiting | Condition::Missed | Condition::Paused(_)) | None => None,
@@ -527,7 +577,7 @@ impl Node {
         for namespace in namespaces {
             let is_counted = |stem: &Stem, capture: &Capture| {
                 let may_write = capture.is_active() && capture.reservation == Reservation::Held;
-                stem.namespace() == namespace && may_write && self.counts_for_namespace(stem, capture)
+                stem.namespace() == namespace && may_write && Self::counts_for_namespace(capture)
             };
             let used = self.usage(is_counted, |_, _| None);
             assert!(used.mb <= limits.budget_mb_per_namespace.into(), "{namespace} has too much: {used:?}");
@@ -569,4 +619,9 @@ impl Node {
     fn wakes_by(&self, at: Instant) {
         assert!(self.wake_at.is_some_and(|wake_at| wake_at <= at), "sleeps through what is due");
     }
+}
+
+/// 1, 2, 4 … seconds, and no more than five minutes.
+fn backoff(failures: u32) -> Duration {
+    Duration::from_secs(1 << (failures - 1).min(9)).min(RETRY_MAX)
 }

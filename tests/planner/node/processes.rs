@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use packet_capture::core::{
+    captures::Process as Tcpdump,
     condition::StopReason,
     desired::{FilterJob, NextFilter},
     name::{PodName, PodUid, Stem},
@@ -79,12 +80,16 @@ impl Node {
         }
         let capture = self.captures.get(stem).unwrap();
         let (uid, packets) = (capture.owner.clone().unwrap(), capture.packets_left());
+        let is_told =
+            matches!(capture.process, Tcpdump::Running { failures } if failures == 0 || failures.is_power_of_two());
         self.starts.push((stem.clone(), invocation.clone()));
         let new = Files { owner: Some(uid.clone()), count: 0, must_go: false, saved: false };
         self.files.entry(stem.clone()).or_insert(new).count = u16::try_from(kept.max(1)).unwrap();
         let process = self.process(stem, invocation.clone(), packets);
         self.processes.insert(uid, process);
-        self.captures.started(stem, kept)
+        let notice = self.captures.started(stem, kept);
+        assert_eq!(notice.is_some(), is_told, "tells too often that {stem} starts");
+        notice
     }
 
     fn process(&mut self, stem: &Stem, invocation: Invocation, packets: Option<u32>) -> Process {
@@ -141,6 +146,8 @@ impl Node {
         if let Some(files) = self.files.get_mut(stem) {
             files.owner = Some(uid.clone());
         }
+        let last = self.places.values().max().copied().unwrap_or_default();
+        self.places.insert(stem.clone(), last + 1);
         None
     }
 
@@ -153,10 +160,16 @@ impl Node {
 
     pub(super) fn remove(&mut self, stem: &Stem) -> Option<Notice> {
         if self.faults && self.files.contains_key(stem) && self.random.one_in(2) {
-            return self.captures.not_removed(stem, "device busy".to_owned(), self.now);
+            let failures = self.unremoved.get(stem).map_or(1, |(failures, _)| failures + 1);
+            self.unremoved.insert(stem.clone(), (failures, self.now));
+            let notice = self.captures.not_removed(stem, "device busy".to_owned(), self.now);
+            assert_eq!(notice.is_some(), failures.is_power_of_two(), "tells of failure {failures}");
+            return notice;
         }
         let files = self.count(stem);
         self.files.remove(stem);
+        self.unremoved.remove(stem);
+        self.places.remove(stem);
         self.captures.removed(stem, files)
     }
 
@@ -168,8 +181,9 @@ impl Node {
             assert_eq!(self.captures.stem_of(&uid), Some(stem), "the exit of {uid} is nobody's");
             let (exit, files) = (process.exit(self), self.count(stem));
             self.say(|| format!("{uid} exits: {exit:?}"));
+            let before = self.captures.get(stem).unwrap().clone();
             let notice = self.captures.exited(stem, &exit, files, self.space.disk, self.stopping, self.now);
-            self.check_exit(&process, &exit, notice.as_ref());
+            self.check_exit(&process, &before, &exit, notice.as_ref());
             notice.into_iter().for_each(|notice| self.publish(&notice));
         }
     }

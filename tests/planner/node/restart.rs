@@ -50,6 +50,8 @@ impl Node {
         (self.captures, self.desired, self.seen) = (Captures::default(), Desired::default(), Seen::default());
         (self.crash_in, self.stopping, self.wake_at, self.settled) = (None, false, None, None);
         (self.compilation, self.compile_at) = (None, None);
+        self.unremoved.clear();
+        self.conveyed.clear();
         let now = self.moment();
         let remembered =
             entries.map(|entries| entries.iter().map(|entry| (entry.stem(), entry.remembered(now))).collect());
@@ -65,6 +67,7 @@ impl Node {
             assert_eq!(capture.is_removing(), files.must_go, "{stem}");
         }
         self.saved.clear();
+        self.places.retain(|stem, _| self.captures.get(stem).is_some_and(|capture| capture.owner.is_some()));
         self.turn();
     }
 
