@@ -50,7 +50,8 @@
 //! | pod request | a pod that asks for a capture: what, where, and which of its requests is in force |
 //! | valid request | a request that could be parsed, with the annotations that it was parsed from |
 //! | in force | the last valid request whose filter tcpdump has accepted: it stays in force until another is, or the annotation is removed |
-//! | pending | of a request: its filter waits for tcpdump's verdict, or it waits for room |
+//! | pending | of a request: tcpdump has not compiled its filter yet |
+//! | waiting | of a request: it is not carried out yet, because it waits for room |
 //! | target | where a pod can be captured: at addresses of its own, nowhere yet, nowhere at all, or no longer |
 //! | claim | a pod's report that an address is its own. In the state file `claim` is the reservation |
 //! | spec | what tcpdump is given: files, filter, packets, snap length |

@@ -2,7 +2,7 @@
 
 mod act;
 mod filters;
-mod own;
+mod node_addresses;
 mod settle;
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
 use kube::Client;
 use tokio::time::sleep_until;
 
-use own::Own;
+use node_addresses::NodeAddresses;
 
 use crate::{
     config::Config,
@@ -66,13 +66,13 @@ struct Controller {
     /// The assessments of the last plan. The last plan of a turn has no actions, so the state file that is saved then is up to date.
     assessments: BTreeMap<Stem, Assessment>,
     disk: Disk,
-    own: Own,
+    node_addresses: NodeAddresses,
     compiler: Compiler,
     looked_at: Option<Instant>,
     /// What the last plan was made of, which left nothing to do; and when time alone makes something due.
     settled: Option<(Revision, Option<Instant>)>,
     shutdown: Shutdown,
-    outage_told: bool,
+    outage_logged: bool,
     save_failures: u32,
 }
 
@@ -142,12 +142,12 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
         captures: Captures::default(),
         assessments: BTreeMap::new(),
         disk: Disk::default(),
-        own: Own::default(),
+        node_addresses: NodeAddresses::default(),
         compiler: Compiler::new(&config.tcpdump_options),
         looked_at: None,
         settled: None,
         shutdown: Shutdown::No,
-        outage_told: false,
+        outage_logged: false,
         save_failures: 0,
         config,
     };
@@ -240,7 +240,9 @@ impl Controller {
     }
 
     fn needs_disk(&self) -> bool {
-        !self.tcpdumps.is_empty() || self.disk.low || self.captures.iter().any(|(_, capture)| capture.waits_for_disk())
+        !self.tcpdumps.is_empty()
+            || self.disk.low
+            || self.captures.iter().any(|(_, capture)| capture.was_told_of_low_disk())
     }
 
     fn world(&self) -> World<'_> {
@@ -258,10 +260,10 @@ impl Controller {
         if event == WatchEvent::ListDone {
             if !self.desired.has_listed() {
                 log::info!("pods listed; ready");
-            } else if self.outage_told {
+            } else if self.outage_logged {
                 log::info!("pods listed again; caught up with missed changes");
             }
-            self.outage_told = false;
+            self.outage_logged = false;
         }
         self.desired.observe(event, Instant::now());
     }
@@ -271,7 +273,7 @@ impl Controller {
         if failure.is_logged() {
             let Failure { error, advice, failures, retry_in } = failure;
             let hint = advice.map(|hint| format!("; hint: {hint}")).unwrap_or_default();
-            self.outage_told = true;
+            self.outage_logged = true;
             log::warn!(
                 "cannot watch the pods of node {}: {error}{hint}; trying again in {:.1} s (failure {failures}); kept: {}",
                 self.config.node,

@@ -24,18 +24,18 @@ use crate::core::{
 /// For each capture whose pod asks for something that is not carried out: the request that has room, or what is lacking.
 pub type Admissions<'a> = BTreeMap<&'a Stem, Result<&'a ValidRequest, Shortage>>;
 
-/// Decides on all pending requests, in the order of the captures.
+/// Decides on all waiting requests, in the order of the captures.
 #[must_use]
 pub fn admissions<'a>(world: &World<'a>) -> Admissions<'a> {
     let mut usage = TotalUsage::default();
     for (stem, capture) in world.captures.iter() {
         usage.add(stem, usage_of(world, stem, capture));
     }
-    let pending = |(stem, capture)| Some((stem, capture, pending_request(world, stem, capture)?));
-    let mut pending: Vec<(&Stem, &Capture, Pending)> = world.captures.iter().filter_map(pending).collect();
-    pending.sort_by_key(|(_, capture, _)| capture.sequence);
+    let waiting = |(stem, capture)| Some((stem, capture, waiting_request(world, stem, capture)?));
+    let mut waiting: Vec<(&Stem, &Capture, Waiting)> = world.captures.iter().filter_map(waiting).collect();
+    waiting.sort_by_key(|(_, capture, _)| capture.sequence);
     let mut admissions = BTreeMap::new();
-    for (stem, capture, Pending { valid, filter_is_unknown }) in pending {
+    for (stem, capture, Waiting { valid, filter_is_unknown }) in waiting {
         let own = usage_of(world, stem, capture);
         usage.remove(stem, own);
         let admission = admit(world, stem, capture, valid, &usage);
@@ -53,7 +53,7 @@ pub fn admissions<'a>(world: &World<'a>) -> Admissions<'a> {
 #[must_use]
 pub fn rejoins(world: &World, stem: &Stem, capture: &Capture) -> bool {
     capture.reservation == Reservation::Released
-        && any_pending_request(world, stem, capture).is_some_and(|pending| !pending.valid.request.paused)
+        && any_waiting_request(world, stem, capture).is_some_and(|waiting| !waiting.valid.request.paused)
 }
 
 /// Whether a capture has room that it cannot use: it has not started and cannot start, or its pod must not be captured.
@@ -129,19 +129,19 @@ impl<'a> TotalUsage<'a> {
 }
 
 /// A request that is not carried out.
-struct Pending<'a> {
+struct Waiting<'a> {
     valid: &'a ValidRequest,
     /// tcpdump has not compiled its filter yet: the request keeps its place until then.
     filter_is_unknown: bool,
 }
 
-/// The pending request of a capture. A capture that released its room has none before it queues again.
-fn pending_request<'a>(world: &World<'a>, stem: &Stem, capture: &Capture) -> Option<Pending<'a>> {
+/// The waiting request of a capture. A capture that released its room has none before it queues again.
+fn waiting_request<'a>(world: &World<'a>, stem: &Stem, capture: &Capture) -> Option<Waiting<'a>> {
     let is_queued = capture.reservation != Reservation::Released;
-    any_pending_request(world, stem, capture).filter(|pending| pending.valid.request.paused || is_queued)
+    any_waiting_request(world, stem, capture).filter(|waiting| waiting.valid.request.paused || is_queued)
 }
 
-fn any_pending_request<'a>(world: &World<'a>, stem: &Stem, capture: &Capture) -> Option<Pending<'a>> {
+fn any_waiting_request<'a>(world: &World<'a>, stem: &Stem, capture: &Capture) -> Option<Waiting<'a>> {
     let pod = own_request(world, stem, capture)?;
     let is_held = capture.reservation == Reservation::Held;
     let can_run = match pod.target {
@@ -164,8 +164,8 @@ fn any_pending_request<'a>(world: &World<'a>, stem: &Stem, capture: &Capture) ->
         let needs_room = !is_held && !is_finished && !valid.request.paused;
         needs_room || capture.admitted.as_ref() != Some(valid)
     };
-    let pending = pod.pending().map(|valid| Pending { valid, filter_is_unknown: true });
-    pending.or_else(|| pod.valid.as_ref().filter(is_new).map(|valid| Pending { valid, filter_is_unknown: false }))
+    let pending = pod.pending().map(|valid| Waiting { valid, filter_is_unknown: true });
+    pending.or_else(|| pod.valid.as_ref().filter(is_new).map(|valid| Waiting { valid, filter_is_unknown: false }))
 }
 
 /// Whether there is room for a request, given what all other captures use.

@@ -191,7 +191,7 @@ impl Planner<'_> {
         self.step_process(capture, wanted)
     }
 
-    /// What brings the process and the files of a capture nearer to what is wanted of them.
+    /// The next action for the process or the files of a capture.
     fn step_process(&mut self, capture: &Capture, wanted: &Wanted) -> Option<Action> {
         let world = self.world;
         let last = capture.last_start.as_ref();

@@ -1,4 +1,4 @@
-//! A model of the API server: pods that come, change and go, and the words in which a watch tells of them.
+//! A model of the API server: pods that come, change and go, and the events that a watch yields.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -261,9 +261,9 @@ impl Capture {
         self.files.try_into().unwrap_or(u64::MAX)
     }
 
-    /// Whether it waits for free space on the disk.
+    /// Whether its owner was last notified that the disk has too little free space.
     #[must_use]
-    pub fn waits_for_disk(&self) -> bool {
+    pub fn was_told_of_low_disk(&self) -> bool {
         matches!(self.notified, Some(Condition::Shortage(Shortage::Disk { .. })))
     }
 

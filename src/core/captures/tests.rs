@@ -65,7 +65,7 @@ fn a_process_that_does_not_die_is_reported_after_30_s_and_then_ever_more_rarely(
 }
 
 #[test]
-fn packets_count_over_restarts_and_a_finished_capture_starts_anew_when_the_request_changes() {
+fn packets_count_over_restarts_and_a_finished_capture_starts_again_when_the_request_changes() {
     let (mut captures, stem) = opened();
     let valid = |packets| {
         let request = Request { spec: invocation(5, Some(packets)).spec, duration: None, paused: false };

@@ -72,7 +72,8 @@ pub(super) fn openings<'a>(
     })
 }
 
-/// What the owner of a pod is still to be told that gets no capture, because no more can be recorded or because the pod has finished.
+/// The condition that the owner of a pod without a capture must still be notified of: no more captures can be recorded, or the pod has
+/// finished.
 fn declined(pod: &PodRequest, shortage: Option<Shortage>) -> Option<Condition> {
     let condition = match (&pod.parsed, &pod.target) {
         (_, Target::Finished) if !pod.is_news => return None,

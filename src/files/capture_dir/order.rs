@@ -1,4 +1,4 @@
-//! In which order the files of a ring were written, whatever the clock was set to meanwhile. Pure.
+//! In which order the files of a ring were written, whatever the clock was set to in between. Pure.
 //!
 //! A file's time and those of its packets come from the same clock. When it is set back, what comes next looks older than what was
 //! there. So the order is written down before each start of tcpdump, with what tells each file's contents. A file that is still the

@@ -85,7 +85,7 @@ mod tests {
         }
     }
 
-    /// The ages that stand at the end, by index; each intermediate listing, too, must lead there when the work begins anew.
+    /// The ages that stand at the end, by index; each intermediate listing, too, must lead there if the work starts again.
     fn settle(start: Vec<File>, count: u16) -> Vec<Option<i128>> {
         let run = |mut files: Vec<File>, crash_after: usize| {
             renumber(&files, &web(), count).iter().take(crash_after).for_each(|step| carry_out(&mut files, step));

@@ -118,7 +118,7 @@ fn the_last_of_a_burst_of_annotation_changes_wins_with_at_most_two_starts() {
     for files in 1..=10 {
         node.api.put(&web().asks(&files.to_string()));
     }
-    let last = until("a start with the last wish", || {
+    let last = until("a start with the last request", || {
         node.starts("web").into_iter().find(|start| start.arguments.contains(" -W 10 "))
     });
     node.until_heard(&controller);

@@ -90,7 +90,7 @@ fn an_event_says_that_tcpdump_is_missing() {
     assert!(message.contains("No such file or directory") && message.contains("trying again in 1 s"), "{message}");
     assert_eq!(controller.children(), [] as [i32; 0]);
     node.api.put(&web().asks_nothing());
-    until("the slot's end", || node.state().is_empty().then_some(()));
+    until("the capture's end", || node.state().is_empty().then_some(()));
 }
 
 #[test]

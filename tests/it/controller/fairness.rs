@@ -135,18 +135,18 @@ fn pods_beyond_the_maximum_are_refused_and_the_state_file_stays_readable() {
         node.api.put(&pod.asks("1").at(&[]).set("/metadata/creationTimestamp", created));
     }
     let controller = node.start_ready();
-    until("all slots", || (node.state().len() == 1024).then_some(()));
+    until("all records", || (node.state().len() == 1024).then_some(()));
     let message = node.until_event("web-1024", "CaptureRefused");
     assert!(message.starts_with("1024 pods of this node already ask for a capture or have kept files, "), "{message}");
     // When a remembered pod goes, the next pod is remembered.
     node.api.delete(&in_namespace("a", "web-0").asks("1"));
-    until("the next one's slot", || node.state().contains_key("web-1024").then_some(()));
+    until("the next record", || node.state().contains_key("web-1024").then_some(()));
     let (code, shown, said) = node.run(&["status"]);
     assert_eq!((code, shown.lines().count(), said.as_str()), (0, 1025, ""));
     controller.crash();
     let controller = node.start_ready();
     assert_eq!(controller.logged("cannot read the state file"), 0);
-    until("all slots again", || (node.state().len() == 1024).then_some(()));
+    until("all records again", || (node.state().len() == 1024).then_some(()));
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_filter_that_changes_all_the_time_is_compiled_once_in_2_s() {
             node.nth_start("other", 1);
         }
     }
-    until("the last wish", || {
+    until("the last request", || {
         node.starts("busy").iter().any(|start| start.arguments.ends_with("(tcp port 60)")).then_some(())
     });
     let compiled = fs::read_to_string(node.path("fake/compiled")).unwrap();
