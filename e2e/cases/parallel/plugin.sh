@@ -33,7 +33,7 @@ plugin_start_stop_and_delete_change_exactly_the_annotations() {
   within 20 gone web
   is "$(keys web)" ''
   fails_with 1 "error: pod $NS/web has no capture" plugin stop web
-  fails_with 1 'error: cannot look at pod' plugin start none
+  fails_with 1 'error: cannot read pod' plugin start none
   fails_with 2 'error: start has no option --file' plugin start web --file 3
 }
 
@@ -105,10 +105,10 @@ plugin_get_fails_for_an_incomplete_copy() {
   mark web 7001
   within 20 captured web 'tcp port 7001'
   cd "$TMP" || return
-  PATH=$TMP/bin:$PATH fails_with 1 'error: the copy is not whole: 1000 bytes came of ' plugin get web
+  PATH=$TMP/bin:$PATH fails_with 1 'error: the copy is incomplete: 1000 of ' plugin get web
   is "$(stat -c %s web.pcap.part)" 1000
   [[ ! -e web.pcap && ! -e web.json ]]
-  PATH=$TMP/bin:$PATH fails_with 1 'error: the copy is not whole: 1000 bytes came of ' plugin get web -o -
+  PATH=$TMP/bin:$PATH fails_with 1 'error: the copy is incomplete: 1000 of ' plugin get web -o -
   plugin get web
   [[ ! -e web.pcap.part ]]
   fails_with 1 'error: there is no pod' plugin get none
