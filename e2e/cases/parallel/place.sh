@@ -55,7 +55,7 @@ a_pod_whose_address_changes_is_captured_at_the_new_address() {
 
 a_pod_on_the_nodes_network_is_refused() {
   pod_with web 5 '{"op": "add", "path": "/spec/hostNetwork", "value": true}'
-  within 30 has_event web CaptureRefused network
+  within 30 has_event web CaptureRefused "the pod uses the node's network"
   gone web
 }
 
@@ -63,7 +63,7 @@ a_name_too_long_for_a_file_is_refused() {
   local pod
   pod=$(printf 'w%.0s' {1..240})
   pod_yaml "$pod" 5 | kubectl create -f - >/dev/null
-  within 30 has_event "$pod" CaptureRefused 255
+  within 30 has_event "$pod" CaptureRefused 'the file system allows 255'
   gone "$pod"
 }
 

@@ -277,7 +277,7 @@ status_shows_the_state_and_the_reason_of_each_capture() {
   within 20 row_has paused paused ' 1  ' 'the capture is paused'
   within 20 row_has finished finished ' 1  ' 'all requested copies'
   within 20 row_has refused refused 'tcpdump.antrea.io/filter'
-  within 30 row_has late waiting 'address'
+  within 30 row_has late waiting 'knows no IP address'
   within 60 kill_and_shows_failed
 
   verb status -n "$NS" -o wide >"$TMP/wide"

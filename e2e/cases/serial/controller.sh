@@ -88,6 +88,6 @@ host_network_namespaces_allows_pods_on_the_nodes_network() {
   NS=$NS-b
   namespace "$NS"
   pod_with web 5 '{"op": "add", "path": "/spec/hostNetwork", "value": true}'
-  within 30 has_event web CaptureRefused network
+  within 30 has_event web CaptureRefused "the pod uses the node's network"
   gone web
 }
