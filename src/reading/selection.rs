@@ -118,11 +118,7 @@ impl Selection {
         };
         self.evidence.forget_counts();
         let warning = warning(&own);
-        self.shown = match own {
-            PodInterface::On(own) => Shown::On(own),
-            PodInterface::Unseen => undecided(),
-            PodInterface::Unknown | PodInterface::Bypassed(_) => Shown::All,
-        };
+        self.shown = Shown::of(own);
         warning
     }
 
@@ -180,9 +176,8 @@ impl Selection {
     /// Holds records back no longer.
     fn give_up(&mut self) -> Emit {
         let own = self.evidence.own(BYPASSED_MIN);
-        // Packets without an address, such as ARP, tell nothing; a later one may.
-        let shown = if own == PodInterface::Unseen { undecided() } else { Shown::All };
-        Emit { released: self.release_held(shown), warning: warning(&own), offered: false }
+        let warning = warning(&own);
+        Emit { released: self.release_held(Shown::of(own)), warning, offered: false }
     }
 
     /// Changes what is shown, and returns the records held back of which a copy is shown now.
@@ -194,6 +189,15 @@ impl Selection {
 }
 
 impl Shown {
+    fn of(own: PodInterface) -> Self {
+        match own {
+            PodInterface::On(own) => Self::On(own),
+            // Packets without an address, such as ARP, tell nothing; a later one may.
+            PodInterface::Unseen => undecided(),
+            PodInterface::Unknown | PodInterface::Bypassed(_) => Self::All,
+        }
+    }
+
     /// Whether a copy on this interface is not shown.
     fn hides(&self, interface: Option<u32>) -> bool {
         matches!((self, interface), (Self::On(own), Some(interface)) if !own.contains(&interface))

@@ -165,6 +165,19 @@ fn packets_without_an_address_are_released_and_the_next_ones_still_shown_once() 
 }
 
 #[test]
+fn a_growing_selection_that_waits_no_longer_shows_the_interface_it_knows_by_then() {
+    // When the interface came up, most packets had bypassed it; since then none has.
+    let mut test = Test::of(Extent::Growing, &[]);
+    test.offer(&(1..81).map(coming).collect::<Vec<_>>());
+    test.offer(&(81..401).map(|number| packet(number, OWN, true, PEER, POD)).collect::<Vec<_>>());
+    test.has([], &[]);
+    test.recheck_after(UNDECIDED_MAX + Duration::from_millis(1), false);
+    test.has(81..401, &[]);
+    test.offer(&[sent(401), sent_on(402)]);
+    test.has((81..401).chain([401]), &[]);
+}
+
+#[test]
 fn a_growing_selection_holds_a_bounded_number_of_bytes_back() {
     let mut test = Test::of(Extent::Growing, &[]);
     let count = u32::try_from(HELD_BYTES_MAX / (64 + HELD_EACH_BYTES)).unwrap();
