@@ -76,6 +76,8 @@ enum Presence {
     There,
     /// Another file has the name, or none has.
     Moved,
+    /// The file cannot be opened, and nothing is known of it.
+    Unreadable,
 }
 
 impl<'a> RingReader<'a> {
@@ -139,10 +141,24 @@ impl<'a> RingReader<'a> {
             self.until_us = self.begin_us().max().unwrap_or_default();
             let (mut files, undisturbed) = self.ring.list(self.stem)?;
             files.retain(|file| file.bytes.is_some());
-            let moved = files.iter().filter(|file| self.look_into(file) == Presence::Moved).count();
+            let (mut moved, mut unreadable) = (0, Vec::new());
+            for file in &files {
+                match self.look_into(file) {
+                    Presence::There => (),
+                    Presence::Moved => moved += 1,
+                    Presence::Unreadable => unreadable.push(file),
+                }
+            }
             // A file that moved was not looked into, so it is not known yet whether it begins before others.
             let listed = (moved == 0 && undisturbed).then(|| inodes(&files));
-            if listed.is_some() && listed == before {
+            let agreed = listed.is_some() && listed == before;
+            if agreed || lists == LISTS_MAX {
+                for file in unreadable {
+                    self.losses.unreadable += 1;
+                    self.learn(file, FileState::Unusable { first: None, listed: Some(Listing::of(file)) });
+                }
+            }
+            if agreed {
                 return Ok(files);
             }
             if lists == LISTS_MAX {
@@ -183,7 +199,7 @@ impl<'a> RingReader<'a> {
         let (listed, mut bytes) = (inodes(files), 0);
         for (inode, known) in self.known.iter_mut().filter(|(inode, _)| !listed.contains(inode)) {
             let open = self.last_read.take_if(|last| last.inode == *inode);
-            known.state = match mem::replace(&mut known.state, FileState::Unusable { first: None }) {
+            known.state = match mem::replace(&mut known.state, FileState::Unusable { first: None, listed: None }) {
                 FileState::Reading(mut progress) => {
                     if let Some(OpenFile { file, .. }) = open {
                         let from = progress.read_to;
@@ -221,8 +237,8 @@ impl<'a> RingReader<'a> {
 
     /// Looks into a file that is new or has changed.
     fn look_into(&mut self, file: &File) -> Presence {
-        let known = self.known.get(&file.inode).map(|known| &known.state);
-        if known.and_then(FileState::progress).is_some_and(|progress| progress.listed == Some(Listing::of(file))) {
+        let (known, listed) = (self.known.get(&file.inode).map(|known| &known.state), Some(Listing::of(file)));
+        if known.is_some_and(|known| known.listed() == listed) {
             return Presence::There;
         }
         let mut head = [0; HEADER_BYTES + RECORD_HEADER_BYTES];
@@ -233,11 +249,7 @@ impl<'a> RingReader<'a> {
             Ok((length, _)) => length,
             // Reading on in the file will count the loss.
             Err(_) if known.is_some() => return Presence::There,
-            Err(_) => {
-                self.losses.unreadable += 1;
-                self.learn(file, FileState::Unusable { first: None });
-                return Presence::There;
-            }
+            Err(_) => return Presence::Unreadable,
         };
         let overwritten = usize::from(matches!(known, Some(FileState::Reading(_))));
         let link_type = pcap::link_type(&head[..length]);
@@ -250,12 +262,15 @@ impl<'a> RingReader<'a> {
         }
         let first = head[HEADER_BYTES..].try_into().unwrap_or_default();
         if known.and_then(FileState::first) == Some(first) {
+            if matches!(known, Some(FileState::Unusable { .. })) {
+                self.learn(file, FileState::Unusable { first: Some(first), listed });
+            }
             return Presence::There;
         }
         self.losses.overwritten += overwritten;
         if link_type.is_none() || link_type != self.link_type {
             self.losses.foreign += 1;
-            self.learn(file, FileState::Unusable { first: Some(first) });
+            self.learn(file, FileState::Unusable { first: Some(first), listed });
         } else {
             let (bounds, read_to) = (Bounds::of(&head), HEADER_BYTES as u64);
             self.learn(file, FileState::Reading(FileProgress { first, bounds, read_to, listed: None }));
@@ -303,11 +318,13 @@ impl<'a> RingReader<'a> {
         self.losses.note(outcome, finished && !was_done, &file.name, progress.read_to);
         self.torn |= !finished && matches!(outcome, ReadOutcome::ToEnd { rest: 1.. });
         progress.listed = Some(Listing::of(file));
-        let (bytes, first) = (progress.read_to - from, Some(progress.first));
+        let (bytes, first, listed) = (progress.read_to - from, Some(progress.first), progress.listed);
         match outcome {
             // Its new content is looked into in the next pass.
             ReadOutcome::Overwritten => (),
-            ReadOutcome::Broken { .. } | ReadOutcome::Unreadable => self.learn(file, FileState::Unusable { first }),
+            ReadOutcome::Broken { .. } | ReadOutcome::Unreadable => {
+                self.learn(file, FileState::Unusable { first, listed })
+            }
             // If it was not removed after all, it must not be read again from its beginning.
             ReadOutcome::Removed => self.learn(file, FileState::Done(progress)),
             ReadOutcome::ToEnd { .. } if was_done || finished || progress.read_to > FULL_BYTES => {

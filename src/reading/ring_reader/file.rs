@@ -45,8 +45,8 @@ pub(super) struct FileProgress {
 #[derive(Debug)]
 pub(super) enum FileState {
     /// Nothing, or nothing more: it cannot be opened, is damaged, or is no pcap file of the capture's link type. `first` is `None`
-    /// where the file could not be opened.
-    Unusable { first: Option<FirstRecord> },
+    /// where the file could not be opened. While the file is `listed` like this, it is not opened again.
+    Unusable { first: Option<FirstRecord>, listed: Option<Listing> },
     /// Its records, and more may be added.
     Reading(FileProgress),
     /// It was read to its end, and nothing is added any more.
@@ -56,8 +56,16 @@ pub(super) enum FileState {
 impl FileState {
     pub(super) fn first(&self) -> Option<FirstRecord> {
         match self {
-            Self::Unusable { first } => *first,
+            Self::Unusable { first, .. } => *first,
             Self::Reading(progress) | Self::Done(progress) => Some(progress.first),
+        }
+    }
+
+    /// The file's listing when it was last read or found unusable; `None` if it was not read yet.
+    pub(super) fn listed(&self) -> Option<Listing> {
+        match self {
+            Self::Unusable { listed, .. } => *listed,
+            Self::Reading(progress) | Self::Done(progress) => progress.listed,
         }
     }
 

@@ -2,13 +2,18 @@
 
 use std::fs;
 
+use packet_capture::{
+    core::name::{PodName, Stem},
+    files::{capture_dir::CaptureDir, pcap},
+    reading::ring_reader::RingReader,
+};
 use serde_json::Value;
 
 use crate::{
     readers::get::{entry, get, leave_state, node_with},
     support::{
         node::Node,
-        packets::{HEADER_BYTES, SLL2, append, header, numbered, numbers, record, set_written},
+        packets::{HEADER_BYTES, SLL2, append, header, numbered, numbers, record, set_written, write},
     },
 };
 
@@ -122,4 +127,35 @@ fn follow_warns_of_a_damaged_capture_once() {
           the last of them from byte 160 of captres-web.pcap1 on"
         ]
     );
+}
+
+#[test]
+fn a_file_of_another_link_type_is_not_opened_again_until_it_changes() {
+    let node = node_with(&[("0", numbered(1..3))]);
+    let (ring, stem) = (
+        CaptureDir::at(&node.path("captures")),
+        Stem::of(&PodName { namespace: "default".into(), name: "web".into() }),
+    );
+    let other = node.capture("captres-web.pcap1");
+    fs::write(&other, [header(1), record([3, 0], &[0; 52])].concat()).unwrap();
+    set_written(&other, 1000).unwrap();
+    let mut reader = RingReader::new(&ring, &stem);
+    reader.expect(Some(SLL2));
+    let mut found = 0;
+    let mut pass = || {
+        let files = reader.look().unwrap();
+        let take = &mut |_: pcap::Record| {
+            found += 1;
+            Ok(())
+        };
+        reader.read(&files, take).unwrap();
+        (found, reader.losses.foreign)
+    };
+    assert_eq!((pass(), pass()), ((2, 1), (2, 1)));
+    // Another content of the same length and time is not noticed: this shows that the file was not opened.
+    write(&other, &numbered(4..5));
+    set_written(&other, 1000).unwrap();
+    assert_eq!(pass(), (2, 1));
+    set_written(&other, 2000).unwrap();
+    assert_eq!(pass(), (3, 1));
 }
