@@ -57,14 +57,14 @@ pub fn empty(pod: &PodName) -> String {
 /// A capture has lost its entry in the state file.
 #[must_use]
 pub fn gone(pod: &PodName) -> String {
-    format!("capture of {pod}: over: its annotation was removed, or its pod is gone")
+    format!("capture of {pod}: ended: its annotation was removed, or its pod is gone")
 }
 
 /// Nothing tells when the reader of `follow` goes.
 #[must_use]
 pub fn no_standard_input(time: Duration) -> String {
     format!(
-        "standard input is closed, so nothing tells when the reader goes: this copy ends after {} s; hint: `kubectl exec -i` lets it run on",
+        "standard input is closed, so nothing tells when the reader goes: this copy ends after {} s; hint: `kubectl exec -i` lets it continue",
         time.as_secs()
     )
 }
@@ -79,16 +79,22 @@ pub fn warning(warning: &Warning) -> String {
             "{} overwritten by tcpdump before all packets were read; hint: more files (or a filter) keep packets longer",
             files(n)
         ),
-        Warning::Removed { files: n } => format!("{} removed before all packets were read", files(n)),
+        Warning::Removed { files: n } => format!("{} deleted before all packets were read", files(n)),
         Warning::Damaged { files: n, bytes, file, offset } => format!(
             "{} cut off within a packet or damaged; all packets before that were copied; {} not copied, {}from byte {offset} of {file} on",
             files(n),
             counted(*bytes, "byte was", "bytes were"),
             if *n == 1 { "" } else { "the last of them " }
         ),
-        Warning::Foreign { files: n } => format!("{} skipped: not a pcap file of the capture's link type", files(n)),
-        Warning::Unreadable { files: n } => format!("{} skipped: it cannot be read", files(n)),
-        Warning::EndsWithinPacket => "the newest file ends within a packet, which was not copied: a tcpdump is still writing the packet, or the file is damaged".to_owned(),
+        Warning::Foreign { files: n } => format!(
+            "{} skipped: {} of the capture's link type",
+            files(n),
+            if *n == 1 { "it is not a pcap file" } else { "they are not pcap files" }
+        ),
+        Warning::Unreadable { files: n } => {
+            format!("{} skipped: {} cannot be read", files(n), if *n == 1 { "it" } else { "they" })
+        }
+        Warning::EndsWithinPacket => "the newest file ends within a packet, which was not copied: tcpdump is still writing it, or the file is damaged".to_owned(),
         Warning::AddressesUnknown { reason } => format!("the pod's addresses are not known ({reason}): {all}"),
         Warning::InterfaceUnknown => format!("the pod's own interface is not known: {all}"),
         Warning::InterfaceBypassed { packets } => format!(

@@ -79,12 +79,12 @@ impl std::fmt::Display for Error {
         match self {
             Self::TooMany { pool: Pool { what, namespace_max, .. }, running, namespace: Some(namespace) } => write!(
                 f,
-                "{running} {what} in namespace {namespace} run on this node, and no more than {namespace_max} may; hint: end one of them, \
+                "{running} {what} in namespace {namespace} already run on this node, of at most {namespace_max}; hint: end one of them, \
                  or try again later"
             ),
             Self::TooMany { pool: Pool { what, node_max, .. }, running, namespace: None } => write!(
                 f,
-                "{running} {what} run on this node, and no more than {node_max} may; hint: end one of them, or try again later"
+                "{running} {what} already run on this node, of at most {node_max}; hint: end one of them, or try again later"
             ),
             Self::Unknown(error) => {
                 write!(
@@ -178,10 +178,13 @@ mod tests {
         let refused = |namespace: &str| admit(&dir, &READERS, namespace).unwrap_err().to_string();
         let mut one = many("one", 8);
         let said = refused("one");
-        assert!(said.starts_with("8 readers (get, follow) of captures in namespace one run on this node"), "{said}");
+        assert!(
+            said.starts_with("8 readers (get, follow) of captures in namespace one already run on this node"),
+            "{said}"
+        );
         let two = many("two", 8);
         let said = refused("three");
-        assert!(said.starts_with("16 readers (get, follow) of captures run on this node"), "{said}");
+        assert!(said.starts_with("16 readers (get, follow) of captures already run on this node"), "{said}");
         one.pop();
         let three = admit(&dir, &READERS, "three").unwrap();
         // The namespace that an earlier reader left in the file does not count.
@@ -190,10 +193,7 @@ mod tests {
         const HASTY: Pool = Pool { patience: Duration::ZERO, ..STATUS };
         let status: Vec<Admission> = (0..2).map(|_| admit(&dir, &HASTY, ALL_NAMESPACES).unwrap()).collect();
         let said = admit(&dir, &HASTY, ALL_NAMESPACES).unwrap_err().to_string();
-        assert!(
-            said.starts_with("2 status commands in namespace * run on this node, and no more than 2 may"),
-            "{said}"
-        );
+        assert!(said.starts_with("2 status commands in namespace * already run on this node, of at most 2"), "{said}");
         let waits = thread::scope(|scope| {
             let waits = scope.spawn(|| admit(&dir, &STATUS, ALL_NAMESPACES).is_ok());
             drop(status);

@@ -23,7 +23,7 @@ readers_are_limited_and_disturb_no_capture() {
   for reader in $(readers_here follow web | awk '{print $1}'); do
     (($(docker exec "$NODE" awk '/^RssAnon:/ {print $2}' "/proc/$reader/status") < 1536)) # kB, of the musl build
   done
-  fails_with 1 "error: 8 readers (get, follow) of captures in namespace $NS run on this node, and no more than 8 may; hint: " verb get "$NS/web"
+  fails_with 1 "error: 8 readers (get, follow) of captures in namespace $NS already run on this node, of at most 8; hint: " verb get "$NS/web"
   fails_with 1 "error: no capture of default/none on this node" verb get default/none # a reader of another namespace is accepted
   verb status -n "$NS" >/dev/null
   docker exec "$NODE" kill -KILL "$reader"

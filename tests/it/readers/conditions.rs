@@ -66,7 +66,7 @@ impl Drop for Follow {
     }
 }
 
-const SITUATIONS: [(&str, Option<&str>); 8] = [
+const CONDITIONS: [(&str, Option<&str>); 8] = [
     ("refused", Some("annotation tcpdump.antrea.io/filter=\"host example.com\" is refused; nothing is captured")),
     ("paused", Some("the capture is paused; the capture resumes when annotation tcpdump.antrea.io/pause is removed")),
     ("waiting", Some("the capture begins as soon as the pod has an IP address")),
@@ -79,7 +79,7 @@ const SITUATIONS: [(&str, Option<&str>); 8] = [
 
 #[test]
 fn get_and_follow_of_a_capture_that_does_not_run_give_the_header_and_the_reason_at_once() {
-    for (state, reason) in SITUATIONS {
+    for (state, reason) in CONDITIONS {
         let node = node_with(&[]);
         leave_state(&node, &[resting(state, reason)]);
         let note = match reason {
@@ -154,7 +154,7 @@ fn follow_gives_the_header_of_tcpdumps_options_and_warns_of_other_files_at_once(
     let other = [header(113), record([1, 0], &[0; 60])].concat();
     fs::write(node.capture("captres-web.pcap0"), other).unwrap();
     let note = "note: capture of default/web: paused: it is paused";
-    let foreign = "warning: 1 file was skipped: not a pcap file of the capture's link type";
+    let foreign = "warning: 1 file was skipped: it is not a pcap file of the capture's link type";
     follow.until_said(&node, &[note, foreign]);
     write(&node.capture("captres-web.pcap1"), &numbered(2..4));
     assert_eq!(read_exactly(follow.child.stdout.as_mut().unwrap(), 2 * 68), numbered(2..4));

@@ -181,7 +181,7 @@ fn follow_ends_with_the_capture_and_gives_its_last_packet() {
         change(&mut entry);
         vec![entry]
     };
-    let gone = "over: its annotation was removed, or its pod is gone";
+    let gone = "ended: its annotation was removed, or its pod is gone";
     for (entries, note) in [
         (vec![], gone),
         (other(&|entry| entry["state"] = "finished".into()), "finished"),

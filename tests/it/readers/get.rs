@@ -163,7 +163,7 @@ fn get_opens_regular_files_only() {
 
 #[test]
 fn get_warns_of_a_file_of_another_kind_and_leaves_it_out() {
-    let foreign = vec!["warning: 1 file was skipped: not a pcap file of the capture's link type".to_owned()];
+    let foreign = vec!["warning: 1 file was skipped: it is not a pcap file of the capture's link type".to_owned()];
     let records = [1_u32, 2, 3].map(|number| record([number, 0], &[0; 60])).concat();
     for other in [header(1), b"not a pcap file at all, ".to_vec(), header(SLL2).into_iter().rev().collect()] {
         let node = node_with(&[("0", numbered(1..4))]);

@@ -76,7 +76,7 @@ fn readers_are_bounded_per_namespace_and_a_killed_reader_makes_room_at_once() {
     let mut unread: Vec<Unread> = (0..8).map(|_| follow("web")).collect();
     for verb in ["get", "follow"] {
         let (code, out, error) = node.run(&[verb, "web"]);
-        let sentence = "error: 8 readers (get, follow) of captures in namespace default run on this node, and no more than 8 may; hint: ";
+        let sentence = "error: 8 readers (get, follow) of captures in namespace default already run on this node, of at most 8; hint: ";
         assert!(code == 1 && out.is_empty() && error.starts_with(sentence), "{verb}: {code} {error}");
     }
     // Others are let in; the verbs that are not bounded work.
@@ -85,7 +85,10 @@ fn readers_are_bounded_per_namespace_and_a_killed_reader_makes_room_at_once() {
     assert_eq!(node.run(&["status"]).0, 0);
     others.push(follow("prod/web"));
     let (code, _, error) = node.run(&["get", "third/web"]);
-    assert!(code == 1 && error.starts_with("error: 16 readers (get, follow) of captures run on this node"), "{error}");
+    assert!(
+        code == 1 && error.starts_with("error: 16 readers (get, follow) of captures already run on this node"),
+        "{error}"
+    );
     signal(unread[3].pid(), Signal::KILL);
     until("its end", || unread[3].0.try_wait().unwrap());
     unread[3] = follow("web");
