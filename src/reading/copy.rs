@@ -59,7 +59,8 @@ pub struct Copied {
     pub json: String,
 }
 
-/// That line. The capture's own keys are those of `status -o json`; it has a key `bytes` too, so those of the copy are apart.
+/// That line. The capture's own keys are those of `status -o json`; it has a key `bytes` too, so those of the copy are apart. The order
+/// of the first keys, here and in `copy`, is fixed: the kubectl plugin reads them with a regular expression.
 #[derive(Serialize)]
 struct Summary {
     version: u32,
@@ -121,7 +122,7 @@ pub fn copy(dir: &Path, request: &CopyRequest, output: Output, say: &mut dyn FnM
     };
     let (packets, bytes) = (copier.output.packets, copier.output.bytes);
     let copy = CopySummary { end, packets, bytes, warnings: copier.warnings(&reader) };
-    let capture = condition.entry.and_then(|entry| status::of(&ring, entry, request.node).ok());
+    let capture = condition.into_entry().and_then(|entry| status::of(&ring, entry, request.node).ok());
     let json = messages::json(&Summary { version: VERSION, copy, capture });
     Ok(Copied { result, counts: messages::copied(packets, bytes), json })
 }

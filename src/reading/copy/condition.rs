@@ -120,6 +120,15 @@ impl<'a> CaptureCondition<'a> {
         self.entry.as_ref().is_some_and(|entry| entry.state == State::Capturing && entry.reason.is_none())
     }
 
+    /// The capture's last entry, refreshed. A capture that has lost its entry is being removed.
+    pub(super) fn into_entry(mut self) -> Option<Entry> {
+        self.refresh(Instant::now());
+        let gone = self.gone;
+        self.entry.map(|entry| {
+            if gone { Entry { state: State::Removing, reason: None, running: false, ..entry } } else { entry }
+        })
+    }
+
     fn note(&mut self, now: Instant, over: bool) -> Option<String> {
         let entry = self.entry.as_ref()?;
         let note = if self.gone {

@@ -301,6 +301,27 @@ fn a_copy_whose_reader_stalls_says_so_in_its_error_and_in_its_json() {
 }
 
 #[test]
+fn the_last_line_has_the_condition_at_the_end_of_the_copy() {
+    let node = node_with(&[("0", numbered(1..4))]);
+    let pod = PodName { namespace: "default".into(), name: "web".into() };
+    let entry_of = |state: &str| {
+        let mut entry = entry();
+        (entry["state"], entry["running"]) = (state.into(), false.into());
+        entry
+    };
+    for (entries, state) in [(vec![entry_of("finished")], "finished"), (vec![], "removing")] {
+        leave_state(&node, &[entry_of("paused")]);
+        let (out, null) = (File::create(node.path("copy")).unwrap(), File::open("/dev/null").unwrap());
+        let output = Output::new(out.as_fd(), null.as_fd(), AtInputEnd::GoOn, Duration::from_secs(50)).unwrap();
+        let request = CopyRequest { pod: &pod, all: true, follow: false, link_type: None, node: "node1" };
+        // It changes when the copy has said that it is paused.
+        let copied = copy(&node.path("captures"), &request, output, &mut |_| leave_state(&node, &entries)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&copied.json).unwrap();
+        assert_eq!((&json["state"], &json["copy"]["packets"]), (&json!(state), &json!(3)));
+    }
+}
+
+#[test]
 fn follow_is_not_held_up_by_input_without_end() {
     let node = node_with(&[("0", numbered(1..4))]);
     // As good as without end, and always there to be read.

@@ -243,7 +243,11 @@ fn get_to_a_full_disk_is_exit_code_1_with_a_sentence() {
 fn the_last_line_has_all_that_status_shows_of_the_capture() {
     let node = node_with(&[("0", numbered(1..3)), ("1", numbered(3..4))]).with("NODE_NAME", "node1");
     fs::write(node.capture("captres-web.pcap2"), [&header(1)[..], &record([9, 0], &[0; 60])].concat()).unwrap();
-    let (_, mut json) = with_json(&node.run_bytes(&["get", "web"]).2);
+    let error = node.run_bytes(&["get", "web"]).2;
+    // The kubectl plugin reads the numbers with a regular expression that expects these keys in this order.
+    let begins = r#"{"version":1,"copy":{"end":"complete","packets":3,"bytes":228,"warnings":["#;
+    assert!(error.lines().last().unwrap().starts_with(begins), "{error}");
+    let (_, mut json) = with_json(&error);
     let mut status: Value = serde_json::from_str(&node.run(&["status", "-o", "json"]).1).unwrap();
     status["version"] = json!(1);
     let warnings = json!([{"kind": "foreign", "files": 1}]);
