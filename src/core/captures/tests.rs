@@ -82,12 +82,14 @@ fn packets_count_over_restarts_and_a_finished_capture_starts_again_when_the_requ
     let notice = captures.exited(&stem, &exit(true, 60), 1, disk, false, now.at);
     assert_eq!(reason(notice), Some(StopReason::Ended(EndedBy::Packets)));
     assert_eq!(captures.get(&stem).unwrap().lifecycle, Lifecycle::Finished(EndedBy::Packets));
+    captures.restore(stem.clone(), Capture { uncounted: 1, ..captures.get(&stem).unwrap().clone() });
     captures.admit(&stem, valid(200));
     let capture = captures.get(&stem).unwrap();
     assert_eq!(
         (capture.lifecycle, capture.first_started, capture.packets_left()),
         (Lifecycle::Active, None, Some(200))
     );
+    assert_eq!(capture.uncounted, 0);
     // The request says more packets just before tcpdump has all that it was started for.
     captures.starting(&stem, invocation(5, Some(100)), now);
     let notice = captures.exited(&stem, &exit(true, 100), 1, disk, false, now.at);

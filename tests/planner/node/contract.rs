@@ -478,6 +478,8 @@ impl Node {
             Lifecycle::Retained { since, .. } => {
                 assert_eq!(self.seen.fate(stem, capture.owner.as_ref()), Fate::PodGone, "retains {stem}");
                 assert!(capture.has_process() || capture.files > 0, "retains nothing of {stem}");
+                let is_needed = self.space.low && !capture.has_process() && !self.space_is_being_freed();
+                assert!(!is_needed, "retains {stem} although the disk is low");
                 let due_at = since.at + self.limits.keep_after_pod;
                 assert!(self.now < due_at, "{stem} is retained for too long");
                 return self.wakes_by(due_at);
@@ -558,7 +560,10 @@ impl Node {
     }
 
     fn space_is_being_freed(&self) -> bool {
-        self.captures.iter().any(|(_, capture)| capture.is_removing())
+        // Not of a tcpdump that does not end, and of files that cannot be removed.
+        let proceeds = |capture: &Capture| matches!(capture.lifecycle, Lifecycle::Removing { failures: 0, .. });
+        let is_stuck = |capture: &Capture| matches!(capture.process, Tcpdump::Killing { .. });
+        self.captures.iter().any(|(_, capture)| proceeds(capture) && !is_stuck(capture))
     }
 
     /// Whether this controller has nothing to say of a capture yet: it took it over as it was.
