@@ -42,7 +42,7 @@ use crate::{
 /// The longest time between two turns: keeps `alive` young, and the tcpdumps' pipes empty.
 const TURN_MAX: Duration = Duration::from_secs(10);
 
-/// The time between two looks at the disk while captures run, or wait for room on it.
+/// The time between two readings of the free space while captures run, or wait for space.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long after TERM the captures may take to end; KILL comes after 5 s.
@@ -69,7 +69,7 @@ struct Controller {
     node_addresses: NodeAddresses,
     compiler: Compiler,
     looked_at: Option<Instant>,
-    /// What the last plan was made of, which left nothing to do; and when time alone makes something due.
+    /// The revision of the last plan that left nothing to do, and the time at which a new plan is due even if nothing changes.
     settled: Option<(Revision, Option<Instant>)>,
     shutdown: Shutdown,
     outage_logged: bool,
@@ -84,7 +84,7 @@ enum Shutdown {
     Draining {
         since: Instant,
     },
-    /// A second signal came: nothing is waited for.
+    /// A second signal came: the process does not wait for the captures.
     Forced,
 }
 
@@ -101,7 +101,7 @@ impl Shutdown {
         }
     }
 
-    /// After so many signals.
+    /// The state after `signals` more signals.
     fn asked(self, signals: usize, now: Instant) -> Self {
         match self {
             Self::No if signals <= 1 => Self::Draining { since: now },
@@ -110,7 +110,7 @@ impl Shutdown {
     }
 }
 
-/// Runs the controller until it is asked to end. 0: it was, and all captures ended in good order; 1: not all did.
+/// Runs the controller until it is asked to end. The exit code is 0 if all captures then stopped cleanly, and 1 if not all did.
 ///
 /// # Errors
 /// If it cannot begin: what failed, and what to do about it.
@@ -177,7 +177,7 @@ pub async fn run(config: Config, client: Client) -> Result<ExitCode, String> {
 }
 
 impl Controller {
-    /// Takes over what an earlier process left: the captures that it remembered, and files that it did not.
+    /// Takes over what an earlier process left: the captures in its state file, and files that the state file does not mention.
     fn recall(&mut self) -> io::Result<()> {
         let entries = self.state.load().unwrap_or_else(|error| {
             log::warn!(
@@ -198,7 +198,7 @@ impl Controller {
         Ok(())
     }
 
-    /// Takes in what has ended, and does what is to be done. Returns when to look again at the latest.
+    /// Records what has happened, plans, and carries the plan out. Returns the latest time of the next turn.
     fn turn(&mut self) -> Instant {
         for (uid, exit) in self.tcpdumps.reap() {
             self.take_exit(&uid, &exit);
@@ -214,7 +214,7 @@ impl Controller {
         [wake_at, compiler_at, Some(stop_at)].into_iter().flatten().fold(turn_at, Instant::min)
     }
 
-    /// Not at each word of the API server: what was seen within the last second is as good.
+    /// Reads the free space, but not at each watch event: a value of the last second is good enough.
     fn look_at_disk(&mut self) {
         if self.looked_at.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
             return;
