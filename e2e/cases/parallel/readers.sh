@@ -49,11 +49,11 @@ get_and_follow_refuse_a_terminal_before_the_first_byte() {
     timeout 30 script --quiet --return --command "kubectl -n kube-system exec -it $CONTROLLER -- packet-capture $verb $NS/web >$TMP/$verb 2>$TMP/$verb.err" \
       /dev/null </dev/null >/dev/null || code=$?
     is "$code" 2
-    # The only line on the terminal is the error; there are no packets. `script` ends its input with ^D, which the terminal in the container
-    # may echo before or after the error.
-    sed 's/\^D\x08\x08//' "$TMP/$verb" >"$TMP/$verb.shown"
-    [[ $(grep --text . "$TMP/$verb.shown") == 'error: standard output is a terminal'* ]] || fail "$(cat -A "$TMP/$verb")" || return
-    is "$(grep --count --text . "$TMP/$verb.shown")" 1
+    # The only line on the terminal is the error; there are no packets. `script` ends its input with a control character, which the terminal
+    # in the container may echo before or after the error: as it is, or as ^ and a letter.
+    tr --delete '\000-\010\r' <"$TMP/$verb" | sed 's/\^[@A-Z]//g' >"$TMP/$verb.shown"
+    [[ $(<"$TMP/$verb.shown") == 'error: standard output is a terminal'* ]] || fail "$(cat -A "$TMP/$verb")" || return
+    (($(grep --count . "$TMP/$verb.shown") == 1)) || fail "$(cat -A "$TMP/$verb")" || return
   done
   nobody_reads follow web
 }
