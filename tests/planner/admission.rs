@@ -7,6 +7,7 @@ use packet_capture::core::{
     condition::State,
     limits::Limits,
     name::PodName,
+    refusal::Refusal,
     request::Target,
     world::{RECORDS_MAX, RECORDS_MAX_PER_NAMESPACE},
 };
@@ -230,6 +231,21 @@ fn a_running_capture_keeps_its_room_while_its_pod_has_no_address() {
     node.server.move_to(&pods[0], at("10.0.0.3"));
     node.listen();
     assert_eq!(started(&node), [3, 3]);
+}
+
+#[test]
+fn a_capture_whose_pod_must_not_be_captured_leaves_its_room_and_waits_when_it_may_be_again() {
+    let (mut node, pods) = asked(Limits { captures_max: 1, ..roomy() }, &["3", "2"]);
+    node.server.move_to(&pods[0], Target::Forbidden(Refusal::HostNetwork));
+    node.listen();
+    node.pass(Duration::from_secs(3));
+    assert_eq!(started(&node), [3, 2]);
+    node.server.move_to(&pods[0], at("10.0.0.1"));
+    node.listen();
+    node.pass(Duration::from_secs(3));
+    assert_eq!((started(&node), node.running()), (vec![3, 2], 1));
+    delete(&mut node, &pods[1]);
+    assert_eq!(started(&node), [3, 2, 3]);
 }
 
 #[test]
