@@ -365,10 +365,6 @@ impl Node {
         if valid.request.paused || (is_held && files <= capture.admitted_files()) {
             return true;
         }
-        let limits = &self.limits;
-        let fits = |used: Usage, captures_max: u16, budget_mb: u32| {
-            used.captures < captures_max.into() && used.mb + u64::from(files) <= budget_mb.into()
-        };
         let pending = |other: &Stem, before: &Capture| {
             let pod = self.desired.request_of(other)?;
             if earlier.contains(other) {
@@ -377,14 +373,29 @@ impl Node {
             let request = pod.pending()?;
             (before.sequence < capture.sequence && !request.request.paused).then_some(request.request.spec.files)
         };
-        let node = self.usage(|other, _| other != stem, pending);
+        self.fits(stem, files, |_| true, pending) && !self.lacks_disk(self.new_files(stem, files))
+    }
+
+    /// Whether so many files more of a capture are within the budgets of the node and of the namespace, with what those other captures
+    /// use of the node that this is true of.
+    fn fits(
+        &self,
+        stem: &Stem,
+        files: u16,
+        is_counted: impl Fn(&Capture) -> bool,
+        pending: impl Fn(&Stem, &Capture) -> Option<u16>,
+    ) -> bool {
+        let within = |used: Usage, captures_max: u16, budget_mb: u32| {
+            used.captures < captures_max.into() && used.mb + u64::from(files) <= budget_mb.into()
+        };
         let in_namespace = |other: &Stem, capture: &Capture| {
             other != stem && other.namespace() == stem.namespace() && Self::counts_for_namespace(capture)
         };
-        let namespace = self.usage(in_namespace, pending);
-        fits(node, limits.captures_max, limits.budget_mb)
-            && fits(namespace, limits.captures_max_per_namespace, limits.budget_mb_per_namespace)
-            && !self.lacks_disk(self.new_files(stem, files))
+        let node = self.usage(|other, capture| other != stem && is_counted(capture), &pending);
+        let namespace = self.usage(in_namespace, &pending);
+        let limits = &self.limits;
+        within(node, limits.captures_max, limits.budget_mb)
+            && within(namespace, limits.captures_max_per_namespace, limits.budget_mb_per_namespace)
     }
 
     /// Whether what the pod of a capture asks for would have room if the files of all retained captures were gone.
@@ -397,22 +408,12 @@ impl Node {
         }
         let capture = self.capture(stem);
         let Some(valid) = self.desired.request_of(stem).and_then(|pod| pod.valid.as_ref()) else { return false };
-        let files = u64::from(valid.request.spec.files);
-        let node = self.usage(|other, capture| other != stem && !is_retained(capture), |_, _| None);
-        let in_namespace = |other: &Stem, capture: &Capture| {
-            other != stem && other.namespace() == stem.namespace() && Self::counts_for_namespace(capture)
-        };
-        let namespace = self.usage(in_namespace, |_, _| None);
-        let limits = &self.limits;
+        let files = valid.request.spec.files;
         let is_held = capture.is_active() && capture.reservation == Reservation::Held;
-        let fits = (is_held && files <= capture.admitted_files().into())
-            || (node.captures < limits.captures_max.into()
-                && node.mb + files <= limits.budget_mb.into()
-                && namespace.captures < limits.captures_max_per_namespace.into()
-                && namespace.mb + files <= limits.budget_mb_per_namespace.into());
+        let fits = (is_held && files <= capture.admitted_files())
+            || self.fits(stem, files, |other| !is_retained(other), |_, _| None);
         let free_mb = self.space.disk.free_mb + retained_mb;
-        let needs_mb = self.new_files(stem, valid.request.spec.files);
-        fits && !self.space.low && free_mb >= super::LOW_WATERMARK_MB + needs_mb
+        fits && !self.space.low && free_mb >= super::LOW_WATERMARK_MB + self.new_files(stem, files)
     }
 
     /// What must hold whenever nothing is left to do.
