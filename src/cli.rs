@@ -1,7 +1,7 @@
 //! The command line: from arguments to a command, the --help texts, and the usage errors. Pure.
 
 use crate::{
-    core::name::{PodName, is_namespace, is_object_name},
+    core::name::{PodName, is_dns_label, is_object_name},
     text::status::Format,
 };
 
@@ -111,7 +111,7 @@ fn status(mut words: &[&str]) -> Result<Command, String> {
         words = match *words {
             [] => return Ok(Command::Status { namespace, format }),
             ["--help" | "-h", ..] => return Ok(Command::Say(STATUS)),
-            ["-n", name, ref rest @ ..] if is_namespace(name) => {
+            ["-n", name, ref rest @ ..] if is_dns_label(name) => {
                 namespace = Some(name.to_owned());
                 rest
             }
@@ -146,7 +146,7 @@ fn copy(words: &[&str], follow: bool, help: &'static str) -> Result<Command, Str
 
 fn pod_name(text: &str) -> Option<PodName> {
     let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
-    let is_pod = is_namespace(namespace) && is_object_name(name);
+    let is_pod = is_dns_label(namespace) && is_object_name(name);
     is_pod.then(|| PodName { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 

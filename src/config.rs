@@ -91,7 +91,7 @@ fn limits(env: &impl Fn(&str) -> Option<String>) -> Result<Limits, Error> {
     let duration_max = time("MAX_DURATION", default.duration_max.unwrap_or_default(), time_or_none, true)?;
     let host_network_namespaces = env("HOST_NETWORK_NAMESPACES").unwrap_or_default();
     let host_network_namespaces = host_network_namespaces.split([',', ' ']).filter(|name| !name.is_empty());
-    if !host_network_namespaces.clone().all(name::is_namespace) {
+    if !host_network_namespaces.clone().all(name::is_dns_label) {
         return Err(error("HOST_NETWORK_NAMESPACES", "a list of namespaces, separated by commas"));
     }
     let budget_mb = number("NODE_BUDGET_MB", default.budget_mb, "a number from 1 to 1000000", 1..=1_000_000)?;

@@ -116,6 +116,7 @@ pub mod core {
     pub mod observed_pod;
     pub mod plan;
     pub mod recall;
+    pub mod recorder;
     pub mod refusal;
     pub mod request;
     pub mod world;
@@ -124,6 +125,7 @@ pub mod core {
 /// Every sentence about a capture.
 pub mod text {
     pub mod format;
+    pub(crate) mod incident;
     pub mod notice;
     pub mod refusal;
     pub mod status;

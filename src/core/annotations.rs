@@ -1,9 +1,6 @@
 //! The annotations: their keys, and what their values ask for. Pure. Only the wording of Events names the keys, too.
 //!
-//! A further annotation of what tcpdump is given goes into `core/request.rs` (a field of the spec), `core/refusal.rs` and
-//! `text/refusal.rs` (why a value is refused), here, `process/tcpdump.rs` (the command line), `files/state_file/entry.rs` (the history);
-//! then the plugin, the generators in `tests/planner/asks.rs` and `fuzz/fuzz_targets/annotations.rs`, and the tables of README.md and
-//! docs/user.md.
+//! How to add one: docs/maintainers.md.
 //!
 //! Each value can be written in one way only. One annotation that cannot be read refuses the whole request: it may have been meant
 //! to narrow the capture, and a capture must not have more than the user asked for.
@@ -13,6 +10,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 use crate::core::{
     filter,
     limits::Limits,
+    recorder::StopOn,
     refusal::Refusal,
     request::{CaptureSpec, Parsed, Request},
 };
@@ -67,6 +65,7 @@ fn request(files: &str, annotations: &Annotations, limits: &Limits) -> Result<Re
     let mut request = Request {
         spec: CaptureSpec { files, filter: None, packets: None, snaplen: limits.snaplen_max },
         duration: limits.duration_max,
+        stop_on: StopOn::NOTHING,
         paused: false,
     };
     for (key, value) in annotations {
@@ -93,6 +92,9 @@ fn request(files: &str, annotations: &Annotations, limits: &Limits) -> Result<Re
                     number(value, min..=max).ok_or_else(|| Refusal::Snaplen { value: shown(value), min, max })?;
                 request.spec.snaplen = Some(limits.snaplen_max.map_or(snaplen, |max| snaplen.min(max)));
             }
+            "/stop-on" => {
+                request.stop_on = stop_on(value).ok_or_else(|| Refusal::StopOn { value: shown(value) })?;
+            }
             "/pause" if value == "true" => request.paused = true,
             "/pause" => return Err(Refusal::Pause { value: shown(value) }),
             _ => return Err(Refusal::UnknownKey { key: shown(key) }),
@@ -113,6 +115,22 @@ pub fn duration(text: &str) -> Option<Duration> {
     let units = [("s", 1), ("m", 60), ("h", 3600)];
     let (digits, seconds) = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))?;
     Some(Duration::from_secs(number(digits, 1..=u32::MAX)?.checked_mul(seconds)?.into()))
+}
+
+/// Incidents, in any order and each once.
+fn stop_on(text: &str) -> Option<StopOn> {
+    let mut stop_on = StopOn::NOTHING;
+    for word in text.split(',') {
+        let incident = match word {
+            "restart" => &mut stop_on.restart,
+            "unready" => &mut stop_on.unready,
+            _ => return None,
+        };
+        if std::mem::replace(incident, true) {
+            return None;
+        }
+    }
+    Some(stop_on)
 }
 
 fn shown(text: &str) -> String {
@@ -161,11 +179,25 @@ mod tests {
     fn each_annotation_sets_its_part_of_the_request() {
         let plain = CaptureSpec { files: 5, filter: None, packets: None, snaplen: None };
         let day = Some(Duration::from_secs(86_400));
-        assert_eq!(readable(&[]), Request { spec: plain.clone(), duration: day, paused: false });
+        assert_eq!(
+            readable(&[]),
+            Request { spec: plain.clone(), duration: day, stop_on: StopOn::NOTHING, paused: false }
+        );
         let spec = CaptureSpec { packets: Some(1_000_000_000), snaplen: Some(100), ..plain };
         let duration = Some(Duration::from_secs(300));
-        let all = [("/duration", "5m"), ("/packets", "1000000000"), ("/snaplen", "100"), ("/pause", "true")];
-        assert_eq!(readable(&all), Request { spec, duration, paused: true });
+        let all = [
+            ("/duration", "5m"),
+            ("/packets", "1000000000"),
+            ("/snaplen", "100"),
+            ("/stop-on", "restart"),
+            ("/pause", "true"),
+        ];
+        let stop_on = StopOn { restart: true, unready: false };
+        assert_eq!(readable(&all), Request { spec, duration, stop_on, paused: true });
+        assert_eq!(readable(&[("/stop-on", "unready")]).stop_on, StopOn { restart: false, unready: true });
+        for both in ["restart,unready", "unready,restart"] {
+            assert_eq!(readable(&[("/stop-on", both)]).stop_on, StopOn { restart: true, unready: true });
+        }
         assert_eq!(readable(&[("/filter", "tcp port 443")]).spec.filter.unwrap(), "tcp port 443");
         assert_eq!(readable(&[("/duration", "24h")]).duration, day);
         assert_eq!(readable(&[("/snaplen", "262144")]).spec.snaplen, Some(262_144));
@@ -183,6 +215,9 @@ mod tests {
         for value in "|0|64|99|262145|0100|-s".split('|') {
             let (min, max) = (SNAPLEN_MIN, SNAPLEN_MAX);
             assert_eq!(refusal(&[("/snaplen", value)]), Refusal::Snaplen { value: value.into(), min, max });
+        }
+        for value in "|crash|Restart|restart |restart, unready|restart,|,|restart,restart|restart;unready".split('|') {
+            assert_eq!(refusal(&[("/stop-on", value)]), Refusal::StopOn { value: value.into() });
         }
         for value in "|false|True|true |1|yes".split('|') {
             assert_eq!(refusal(&[("/pause", value)]), Refusal::Pause { value: value.into() });

@@ -40,6 +40,14 @@ pub fn apply(
             captures.admit(stem, valid);
             None
         }
+        Action::Learn(baseline) => {
+            captures.learned(stem, baseline);
+            None
+        }
+        Action::RecordIncident(incident) => {
+            captures.incident(stem, incident, now);
+            None
+        }
         Action::Finish(by) => captures.finish(stem, by, disk),
         Action::Retain => {
             captures.retain(stem, now);
@@ -109,6 +117,7 @@ mod tests {
         limits::Limits,
         name::{PodName, PodUid},
         observed_pod::ObservedPod,
+        recorder::PodStatus,
         request::{CaptureSpec, Invocation, Target},
     };
 
@@ -116,8 +125,8 @@ mod tests {
         let annotations = [(ANNOTATION.to_owned(), "5".to_owned())].into();
         let parsed = annotations::parse(&annotations, &Limits::default());
         let name = PodName { namespace: "default".into(), name: "web".into() };
-        let (target, claims) = (Target::NoAddress, Vec::new());
-        ObservedPod { uid: PodUid(uid.into()), name, created_s: 0, annotations, parsed, target, claims }
+        let (target, claims, status) = (Target::NoAddress, Vec::new(), PodStatus::default());
+        ObservedPod { uid: PodUid(uid.into()), name, created_s: 0, annotations, parsed, target, claims, status }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::core::{
     disk::Disk,
     name::{PodUid, Stem},
     notices::{Change, Conveys, Failure, FailureCause, Notice},
+    recorder::{Baseline, Incident, Recorder, SeenIncident},
     request::{Counts, Exit, Invocation},
 };
 
@@ -119,16 +120,32 @@ impl Captures {
         });
     }
 
-    /// There is room for what the pod asks. A paused request needs none. A finished capture starts as a new one.
+    /// There is room for what the pod asks. A paused request needs none. A finished capture starts as a new one. A flight recorder that is
+    /// to stop on the same incidents as before continues.
     pub fn admit(&mut self, stem: &Stem, valid: ValidRequest) {
         self.change(stem, |capture| {
             if let Lifecycle::Finished(_) = capture.lifecycle {
                 capture.lifecycle = Lifecycle::Active;
                 (capture.first_started, capture.counts, capture.uncounted) = (None, Counts::default(), 0);
+                capture.recorder = Recorder::Off;
             }
             capture.reservation = if valid.request.paused { Reservation::Released } else { Reservation::Held };
+            let before = capture.stop_on();
             capture.admitted = Some(valid);
+            if capture.stop_on() != before {
+                capture.recorder = Recorder::Off;
+            }
         });
+    }
+
+    /// The next status of the pod is to be compared with this.
+    pub fn learned(&mut self, stem: &Stem, baseline: Baseline) {
+        self.change(stem, |capture| capture.recorder = Recorder::Waiting(baseline));
+    }
+
+    /// There was an incident that the capture was to stop on.
+    pub fn incident(&mut self, stem: &Stem, incident: Incident, now: Moment) {
+        self.change(stem, |capture| capture.recorder = Recorder::Stopped(SeenIncident { incident, seen: now }));
     }
 
     /// The capture reached its own limit while there was no process.

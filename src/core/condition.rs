@@ -36,12 +36,14 @@ impl Condition {
 
 /// Which of its own limits a capture reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum EndedBy {
     /// It lasted as long as the request says.
     Duration,
     /// It has as many packets as the request says.
     Packets,
+    /// There was an incident that it was to stop on.
+    StopOn,
 }
 
 /// Why a capture has no tcpdump, or why its tcpdump is asked to end.

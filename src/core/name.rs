@@ -42,9 +42,9 @@ pub fn is_object_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
-/// Whether the API server takes `text` as the name of a namespace (RFC 1123: one label).
+/// Whether the API server takes `text` as the name of a namespace or a container (RFC 1123: one label).
 #[must_use]
-pub fn is_namespace(text: &str) -> bool {
+pub fn is_dns_label(text: &str) -> bool {
     text.len() <= 63 && is_label(text)
 }
 
@@ -81,7 +81,7 @@ impl Stem {
             Some((name, namespace)) => (name, namespace),
             None => (stem.strip_prefix(PREFIX)?, "default"),
         };
-        (is_object_name(name) && is_namespace(namespace)).then(|| (Self(stem.to_owned()), digits))
+        (is_object_name(name) && is_dns_label(namespace)).then(|| (Self(stem.to_owned()), digits))
     }
 
     /// The namespace of the pod whose stem this is.
@@ -173,9 +173,9 @@ mod tests {
             assert!(is_object_name(name), "{name}");
         }
         for name in ["", "-a", "a-", "A", "a_b", "a..b", ".a", "a.", "a.-b", "a/b", "ä", &"a".repeat(254)] {
-            assert!(!is_object_name(name) && !is_namespace(name), "{name}");
+            assert!(!is_object_name(name) && !is_dns_label(name), "{name}");
         }
-        assert!(is_namespace(&"n".repeat(63)) && !is_namespace(&"n".repeat(64)) && !is_namespace("a.b"));
+        assert!(is_dns_label(&"n".repeat(63)) && !is_dns_label(&"n".repeat(64)) && !is_dns_label("a.b"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::core::{
     condition::{Condition, StopReason},
     disk::Disk,
     name::{PodUid, Stem},
+    recorder::SeenIncident,
     request::{Counts, Exit, Invocation},
 };
 
@@ -105,7 +106,7 @@ pub enum Change {
 }
 
 /// What a capture has captured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// What the tcpdumps counted together.
     pub counts: Counts,
@@ -117,6 +118,8 @@ pub struct Summary {
     pub has_started: bool,
     /// How long the capture is to last, if the request limits that.
     pub duration: Option<Duration>,
+    /// The incident that the capture was to stop on, if there was one.
+    pub incident: Option<SeenIncident>,
 }
 
 /// A tcpdump that ended without being asked to by the controller, or could not be started.

@@ -6,6 +6,7 @@ use super::{
     annotations::{self, Annotations},
     limits::Limits,
     name::{PodName, PodUid, Stem},
+    recorder::{CONTAINERS_MAX, PodStatus, StopOn},
     refusal::Refusal,
     request::{Parsed, Target},
 };
@@ -31,6 +32,10 @@ pub struct PodFields {
     pub host_ips: Vec<String>,
     /// Whether the pod object has more addresses than `ips` and `host_ips` hold.
     pub too_many_addresses: bool,
+    /// What a flight recorder watches.
+    pub status: PodStatus,
+    /// Whether the pod object has more containers than `status` holds.
+    pub too_many_containers: bool,
 }
 
 /// A pod as last observed.
@@ -51,6 +56,8 @@ pub struct ObservedPod {
     /// The addresses that the pod reports as its own, whether it asks for a capture or not. Empty if the pod has finished or uses the
     /// node's network.
     pub claims: Vec<IpAddr>,
+    /// What a flight recorder watches; empty for a pod that asks for no capture.
+    pub status: PodStatus,
 }
 
 /// The most addresses that a pod can have: one of each family. A pod that reports more is refused, and the rest is not kept.
@@ -60,9 +67,15 @@ pub const ADDRESSES_MAX: usize = 2;
 #[must_use]
 pub fn observed(fields: PodFields, limits: &Limits) -> ObservedPod {
     let (target, claims) = (target(&fields, limits), claims(&fields));
-    let PodFields { uid, name, created_s, annotations, .. } = fields;
-    let parsed = annotations::parse(&annotations, limits);
-    ObservedPod { uid, name, created_s, annotations, parsed, target, claims }
+    let PodFields { uid, name, created_s, annotations, status, too_many_containers, .. } = fields;
+    let parsed = match annotations::parse(&annotations, limits) {
+        Parsed::Valid(request) if request.stop_on != StopOn::NOTHING && too_many_containers => {
+            Parsed::Invalid(Refusal::TooManyContainers { max: CONTAINERS_MAX })
+        }
+        parsed => parsed,
+    };
+    let status = if parsed == Parsed::None { PodStatus::default() } else { status };
+    ObservedPod { uid, name, created_s, annotations, parsed, target, claims, status }
 }
 
 fn host_ips(pod: &PodFields) -> Vec<IpAddr> {

@@ -21,6 +21,7 @@ use crate::core::{
     desired::PodRequest,
     eviction,
     name::{PodUid, Stem},
+    recorder::{Baseline, Incident, Observation, Recorder, StopOn},
     request::{Invocation, Parsed, Target},
     world::World,
 };
@@ -39,6 +40,10 @@ pub enum Action {
     Release,
     /// Carry out from now on what the pod asks, since there is room for it.
     Admit(ValidRequest),
+    /// Record what the pod's status is to be compared with from now on.
+    Learn(Baseline),
+    /// Record that there was an incident that the capture is to stop on.
+    RecordIncident(Incident),
     /// Record that a capture without a process reached its own limit.
     Finish(EndedBy),
     /// Record that the pod is gone, and keep the files for a time.
@@ -109,6 +114,20 @@ pub fn plan(world: &World) -> Plan {
     Plan { actions, wake_at: planner.wake_at, assessments }
 }
 
+/// What the status of its pod says to a capture that is to stop on an incident.
+fn recorded(capture: &Capture, pod: &PodRequest) -> Option<Action> {
+    let stop_on = Some(capture.stop_on()).filter(|stop_on| capture.is_active() && *stop_on != StopOn::NOTHING)?;
+    match &capture.recorder {
+        Recorder::Off => Some(Action::Learn(Baseline::of(stop_on, &pod.status))),
+        Recorder::Waiting(baseline) => match baseline.observe(&pod.status, stop_on) {
+            Observation::Nothing => None,
+            Observation::Learned(baseline) => Some(Action::Learn(baseline)),
+            Observation::Incident(incident) => Some(Action::RecordIncident(incident)),
+        },
+        Recorder::Stopped(_) => None,
+    }
+}
+
 struct Planner<'a> {
     world: &'a World<'a>,
     admissions: Admissions<'a>,
@@ -155,6 +174,10 @@ impl Planner<'_> {
         assessment: &Assessment,
     ) -> Option<Action> {
         if !self.world.stopping {
+            // Before a change is admitted: it may have come after the incident.
+            if let Some(action) = recorded(capture, pod) {
+                return Some(action);
+            }
             if let Some(Ok(valid)) = self.admissions.get(stem) {
                 return Some(Action::Admit((*valid).clone()));
             }
@@ -248,9 +271,7 @@ impl Planner<'_> {
             return Wanted::Stop(StopReason::Retained);
         }
         let target = pod.map(|pod| &pod.target);
-        if target != Some(&Target::Finished)
-            && let Some(by) = self.ended_by(capture)
-        {
+        if let Some(by) = self.ended_by(capture, target == Some(&Target::Finished)) {
             return Wanted::Stop(StopReason::Ended(by));
         }
         let ips = match target {
@@ -270,11 +291,22 @@ impl Planner<'_> {
         }
     }
 
-    fn ended_by(&mut self, capture: &Capture) -> Option<EndedBy> {
+    /// Which limit of its own a capture has reached. The first one counts.
+    fn ended_by(&mut self, capture: &Capture, pod_has_finished: bool) -> Option<EndedBy> {
+        let stopped_on = capture.incident().map(|seen| (seen.seen.at, EndedBy::StopOn));
+        if pod_has_finished {
+            // Another pod may get the address at any moment. That the pod has finished says more than any limit but this one.
+            let ended_by = capture.ended_by().or(stopped_on.map(|(_, by)| by));
+            return ended_by.filter(|by| *by == EndedBy::StopOn);
+        }
         let has_all_packets = capture.has_all_packets().then_some(EndedBy::Packets);
-        capture.ended_by().or(has_all_packets).or_else(|| {
-            capture.ends_at().is_some_and(|at| self.wait_until(at + END_GRACE)).then_some(EndedBy::Duration)
-        })
+        if let Some(by) = capture.ended_by().or(has_all_packets) {
+            return Some(by);
+        }
+        let is_over = capture.ends_at().map(|at| (at, EndedBy::Duration));
+        let (at, by) = is_over.into_iter().chain(stopped_on).min_by_key(|(at, _)| *at)?;
+        let is_late = by == EndedBy::StopOn && !capture.has_process();
+        self.wait_until(if is_late { at } else { at + END_GRACE }).then_some(by)
     }
 
     fn notify(&mut self, capture: &Capture, condition: &Option<Condition>) -> Option<Action> {

@@ -51,6 +51,16 @@ pub enum Refusal {
         /// The highest number.
         max: u32,
     },
+    /// The annotation `stop-on` does not name incidents.
+    StopOn {
+        /// The value of the annotation.
+        value: String,
+    },
+    /// The annotation `stop-on` is on a pod with more containers than can be watched.
+    TooManyContainers {
+        /// The highest number.
+        max: usize,
+    },
     /// The annotation `pause` is not `true`.
     Pause {
         /// The value of the annotation.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use crate::core::refusal::Refusal;
+use crate::core::{recorder::StopOn, refusal::Refusal};
 
 /// The options of tcpdump. When one changes, tcpdump is restarted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Request {
     pub spec: CaptureSpec,
     /// The time from its start after which the capture ends; whole seconds.
     pub duration: Option<Duration>,
+    /// The incidents that end the capture.
+    pub stop_on: StopOn,
     /// The capture is paused: no tcpdump runs.
     pub paused: bool,
 }

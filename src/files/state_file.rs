@@ -35,8 +35,8 @@ use crate::{
 const BYTES_MAX: u64 = (RECORDS_MAX as u64 + 1) * ENTRY_BYTES_MAX;
 
 /// The most that one entry takes: five filters of 512 bytes in its history, one in its annotations, a reason of 1 kB, names of 316
-/// bytes, and what names these.
-const ENTRY_BYTES_MAX: u64 = 6 << 10;
+/// bytes, 32 containers of 110 bytes each, and what names these.
+const ENTRY_BYTES_MAX: u64 = 10 << 10;
 
 /// The version of the format; one that is not known is not read.
 const VERSION: u32 = 2;

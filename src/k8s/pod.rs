@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use k8s_openapi::{
     NamespaceResourceScope,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+    jiff::Timestamp,
 };
 use kube::runtime::watcher::Event;
 use serde::{Deserialize, Deserializer};
@@ -19,8 +20,9 @@ use crate::core::{
     annotations,
     desired::WatchEvent,
     limits::Limits,
-    name::{PodName, PodUid},
+    name::{self, PodName, PodUid},
     observed_pod::{self, ObservedPod, PodFields},
+    recorder::{CONTAINERS_MAX, ContainerEnd, ContainerStatus, PodStatus, Readiness, Run},
 };
 
 /// The part of a pod that is read from the API server.
@@ -34,6 +36,9 @@ pub struct Pod {
     host_ips: Vec<String>,
     /// The pod has more addresses than were kept.
     too_many_addresses: bool,
+    status: PodStatus,
+    /// The pod has more containers than were kept.
+    too_many_containers: bool,
 }
 
 impl Pod {
@@ -56,6 +61,8 @@ impl Pod {
             ips: self.ips.clone(),
             host_ips: self.host_ips.clone(),
             too_many_addresses: self.too_many_addresses,
+            status: self.status.clone(),
+            too_many_containers: self.too_many_containers,
         })
     }
 
@@ -87,7 +94,20 @@ impl<'de> Deserialize<'de> for Pod {
         let read::Read { metadata, spec, status } = read::Read::deserialize(deserializer)?;
         let time = |text: String| Time::deserialize(Value::String(text)).ok();
         let too_many_addresses = status.pod_ips.too_many || status.host_ips.too_many;
-        let ips = |all: read::Addresses, one: read::AddressText| all.texts.into_iter().chain(one.0).collect();
+        let phase = status.phase.0.unwrap_or_default();
+        let (first, second) = (status.init_containers, status.containers);
+        let too_many_containers =
+            first.too_many || second.too_many || first.kept.len() + second.kept.len() > CONTAINERS_MAX;
+        let is_done = !second.kept.is_empty() && second.kept.iter().all(has_succeeded);
+        let pod_status = PodStatus {
+            containers: first.kept.into_iter().chain(second.kept).take(CONTAINERS_MAX).filter_map(container).collect(),
+            ready: status.conditions.ready.map(|ready| Readiness {
+                is_ready: ready.status.0.as_deref() == Some("True"),
+                since_s: seconds(ready.last_transition_time),
+            }),
+            ends_as_asked: is_done || phase == "Succeeded" || metadata.deletion_timestamp.0.is_some(),
+        };
+        let ips = |all: read::Addresses, one: read::ShortText| all.texts.into_iter().chain(one.0).collect();
         Ok(Self {
             metadata: ObjectMeta {
                 name: metadata.name.0,
@@ -100,12 +120,48 @@ impl<'de> Deserialize<'de> for Pod {
             },
             node: spec.node_name.0.unwrap_or_default(),
             host_network: spec.host_network.0,
-            phase: status.phase.0.unwrap_or_default(),
+            phase,
             ips: ips(status.pod_ips, status.pod_ip),
             host_ips: ips(status.host_ips, status.host_ip),
             too_many_addresses,
+            status: pod_status,
+            too_many_containers,
         })
     }
+}
+
+/// `None` for a container without a name that a container can have.
+fn container(container: read::Container) -> Option<ContainerStatus> {
+    let read::Container { name, restart_count, state, last_state } = container;
+    let end_before = last_state.terminated.0.map(end);
+    let (run, end_before) = match (state.running.0, state.terminated.0) {
+        (Some(running), _) => (Run::Running { started_s: seconds(running.started_at) }, end_before),
+        (None, Some(terminated)) => (Run::Ended(end(terminated)), end_before),
+        // A container that waits to be started again shows its last run as the one before.
+        (None, None) => (end_before.map_or(Run::NotStarted, Run::Ended), None),
+    };
+    Some(ContainerStatus {
+        name: name.0.filter(|name| name::is_dns_label(name))?,
+        restarts: restart_count.0.unwrap_or_default().try_into().unwrap_or_default(),
+        run,
+        end_before,
+    })
+}
+
+/// Whether a container ended with 0, and is not about to be started again.
+fn has_succeeded(container: &read::Container) -> bool {
+    let terminated = container.state.terminated.0.as_ref().filter(|_| container.state.running.0.is_none());
+    terminated.is_some_and(|terminated| terminated.exit_code.0 == Some(0))
+}
+
+fn end(end: read::Terminated) -> ContainerEnd {
+    let exit_code = end.exit_code.0.unwrap_or_default().try_into().unwrap_or(i32::MAX);
+    ContainerEnd { exit_code, reason: end.reason.0, at_s: seconds(end.finished_at) }
+}
+
+/// A time, in seconds since 1970.
+fn seconds(text: read::ShortText) -> Option<u64> {
+    text.0?.parse::<Timestamp>().ok()?.as_second().try_into().ok()
 }
 
 impl kube::Resource for Pod {

@@ -22,7 +22,7 @@ use crate::{
     },
     text::{
         format::{counted, number, quoted, time},
-        refusal,
+        incident, refusal,
     },
 };
 
@@ -123,9 +123,11 @@ fn narrowed(admitted: Option<&ValidRequest>) -> String {
 fn ends(admitted: Option<&ValidRequest>, packets_left: Option<u32>) -> String {
     let packets =
         packets_left.map(|left| format!("after {}", counted(left.into(), "copy of a packet", "copies of packets")));
-    let duration = admitted.and_then(|valid| valid.request.duration);
+    let request = admitted.map(|valid| &valid.request);
+    let duration = request.and_then(|request| request.duration);
     let time = duration.map(|duration| format!("{} after its start", time(duration)));
-    let ends: Vec<String> = packets.into_iter().chain(time).collect();
+    let incidents = request.into_iter().flat_map(|request| incident::awaited(request.stop_on));
+    let ends: Vec<String> = packets.into_iter().chain(time).chain(incidents.map(str::to_owned)).collect();
     if ends.is_empty() { String::new() } else { format!("; ends {}", ends.join(" or ")) }
 }
 
@@ -194,9 +196,11 @@ fn ended(by: EndedBy, summary: &Summary) -> String {
             None => "the duration is over".to_owned(),
         },
         EndedBy::Packets => "all requested copies of packets are captured".to_owned(),
+        EndedBy::StopOn => summary.incident.as_ref().map_or("the incident occurred".to_owned(), incident::seen),
     };
+    let ring = if by == EndedBy::StopOn { format!(", the last {} MB of copies", summary.files) } else { String::new() };
     format!(
-        "{because}; {}; kept: {}; the files stay until the annotation or the pod is gone; a change of the annotations starts a new \
+        "{because}; {}; kept: {}{ring}; the files stay until the annotation or the pod is gone; a change of the annotations starts a new \
          capture",
         packets(summary),
         files_counted(summary.files)
@@ -316,6 +320,7 @@ mod tests {
     use super::*;
     use crate::core::{
         name::{PodName, Stem},
+        recorder::StopOn,
         refusal::Refusal,
         request::{CaptureSpec, Request},
     };
@@ -329,7 +334,9 @@ mod tests {
             snaplen: Some(262_144),
         };
         let ips = vec!["2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(); 2];
-        let request = Request { spec: spec.clone(), duration: Some(Duration::from_secs(86_399)), paused: false };
+        let duration = Some(Duration::from_secs(86_399));
+        let stop_on = StopOn { restart: true, unready: true };
+        let request = Request { spec: spec.clone(), duration, stop_on, paused: false };
         let stem = Stem::of(&PodName { namespace: "n".repeat(12), name: "p".repeat(50) });
         let path = Path::new("/captures").join(stem.base());
         let change = Change::Started {
@@ -342,7 +349,9 @@ mod tests {
         let (_, text) = event(&change, Location { node: &"n".repeat(40), path: &path });
         let explained = text.find(&format!("; {COPIES}")).unwrap();
         assert!(
-            text[..explained].ends_with("; ends after 1000000000 copies of packets or 86399s after its start"),
+            text[..explained].ends_with(
+                "; ends after 1000000000 copies of packets or 86399s after its start or on restart or on unready"
+            ),
             "{text}"
         );
         assert!(explained < 1024, "{explained}: {text}");

@@ -82,6 +82,10 @@ pub(super) fn refused(refusal: &Refusal) -> String {
             );
             not("/snaplen", value, &what)
         }
+        Refusal::StopOn { value } => not("/stop-on", value, "\"restart\", \"unready\" or \"restart,unready\""),
+        Refusal::TooManyContainers { max } => {
+            format!("annotation {ANNOTATION}/stop-on cannot be used: the pod has more than {max} containers; remove the annotation")
+        }
         Refusal::Pause { value } => not("/pause", value, "\"true\"; to capture, remove the annotation"),
         Refusal::Filter(FilterFault { word, problem, .. }) if word.is_empty() => {
             format!("annotation {ANNOTATION}/filter cannot be used: the filter {problem}")

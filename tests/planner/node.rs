@@ -369,7 +369,13 @@ impl Node {
                 self.declined.push(stem.pod());
                 None
             }
-            Action::Release | Action::Admit(_) | Action::Finish(_) | Action::Retain | Action::Notify(_) => None,
+            Action::Release
+            | Action::Admit(_)
+            | Action::Learn(_)
+            | Action::RecordIncident(_)
+            | Action::Finish(_)
+            | Action::Retain
+            | Action::Notify(_) => None,
         };
         notice.into_iter().for_each(|notice| self.publish(&notice));
     }

@@ -8,6 +8,7 @@ use packet_capture::core::{
     limits::Limits,
     name::{PodName, PodUid},
     observed_pod::ObservedPod,
+    recorder::PodStatus,
     request::Target,
 };
 
@@ -159,6 +160,15 @@ impl Server {
         let Pod { uid, created_s, annotations, target } = self.pods[name].clone();
         let parsed = parse(&annotations, &self.limits);
         // Two may well report the same address: who of them has it is for a test of its own (`addresses`).
-        ObservedPod { uid, name: name.clone(), created_s, annotations, parsed, target, claims: Vec::new() }
+        ObservedPod {
+            uid,
+            name: name.clone(),
+            created_s,
+            annotations,
+            parsed,
+            target,
+            claims: Vec::new(),
+            status: PodStatus::default(),
+        }
     }
 }

@@ -44,6 +44,8 @@ impl Controller {
             | Action::Decline(..)
             | Action::Release
             | Action::Admit(_)
+            | Action::Learn(_)
+            | Action::RecordIncident(_)
             | Action::Finish(_)
             | Action::Retain
             | Action::MarkForRemoval

@@ -10,6 +10,7 @@ use crate::core::{
     disk::Disk,
     name::PodUid,
     notices::{Failure, Summary},
+    recorder::{Recorder, SeenIncident, StopOn},
     refusal::Shortage,
     request::{CaptureSpec, Counts, Invocation},
 };
@@ -152,6 +153,8 @@ pub struct Capture {
     pub lifecycle: Lifecycle,
     /// Where its tcpdump is.
     pub process: Process,
+    /// Its flight recorder.
+    pub recorder: Recorder,
     /// The last start of tcpdump by this process.
     pub last_start: Option<Start>,
     /// When the first tcpdump was started for what is carried out, by this process or an earlier one.
@@ -284,6 +287,7 @@ impl Capture {
             files: self.files,
             has_started: self.first_started.is_some(),
             duration: self.admitted.as_ref().and_then(|admitted| admitted.request.duration),
+            incident: self.incident().cloned(),
         }
     }
 
@@ -321,6 +325,22 @@ impl Capture {
     pub fn reached_packet_limit(&self) -> bool {
         let packets = self.last_start.as_ref().and_then(|start| start.invocation.spec.packets);
         packets.is_some_and(|packets| self.counts.captured >= packets.into())
+    }
+
+    /// What the admitted request is to stop on. A paused capture waits for no incident: its ring would not show what led to it.
+    #[must_use]
+    pub fn stop_on(&self) -> StopOn {
+        let request = self.admitted.as_ref().map(|admitted| &admitted.request);
+        request.filter(|request| !request.paused).map_or(StopOn::NOTHING, |request| request.stop_on)
+    }
+
+    /// The incident that it was to stop on, if there was one.
+    #[must_use]
+    pub fn incident(&self) -> Option<&SeenIncident> {
+        match &self.recorder {
+            Recorder::Stopped(seen) => Some(seen),
+            Recorder::Off | Recorder::Waiting(_) => None,
+        }
     }
 
     /// When it has lasted as long as the request says.

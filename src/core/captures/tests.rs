@@ -2,6 +2,7 @@ use super::*;
 use crate::core::{
     annotations::Annotations,
     name::PodName,
+    recorder::StopOn,
     request::{CaptureSpec, Request},
 };
 
@@ -68,7 +69,12 @@ fn a_process_that_does_not_die_is_reported_after_30_s_and_then_ever_more_rarely(
 fn packets_count_over_restarts_and_a_finished_capture_starts_again_when_the_request_changes() {
     let (mut captures, stem) = opened();
     let valid = |packets| {
-        let request = Request { spec: invocation(5, Some(packets)).spec, duration: None, paused: false };
+        let request = Request {
+            spec: invocation(5, Some(packets)).spec,
+            duration: None,
+            stop_on: StopOn::NOTHING,
+            paused: false,
+        };
         ValidRequest { annotations: Annotations::new(), request }
     };
     let (now, disk) = (Moment { at: Instant::now(), unix_s: 7 }, Disk::default());

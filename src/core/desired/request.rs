@@ -8,6 +8,7 @@ use crate::core::{
     condition::Condition,
     name::PodUid,
     observed_pod::ObservedPod,
+    recorder::PodStatus,
     refusal::Refusal,
     request::{Parsed, Target},
 };
@@ -27,6 +28,8 @@ pub struct PodRequest {
     pub target: Target,
     /// Where the pod could be captured if all addresses that it reports were its own.
     pub(super) reported_target: Target,
+    /// What a flight recorder watches.
+    pub status: PodStatus,
     /// Since when the pod has had no address.
     pub no_address_since: Option<Instant>,
     /// Whether this process saw the pod before it finished, or saw it finish. The owner of any other finished pod was notified by an
@@ -66,6 +69,7 @@ impl PodRequest {
             valid: known.map_or(recalled, |pod| pod.valid.as_ref()).cloned(),
             target: observed.target.clone(),
             reported_target: observed.target.clone(),
+            status: observed.status.clone(),
             no_address_since: match observed.target {
                 Target::NoAddress => Some(known.and_then(|pod| pod.no_address_since).unwrap_or(now)),
                 Target::At(_) | Target::Forbidden(_) | Target::Finished => None,

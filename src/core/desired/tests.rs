@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::core::{annotations::ANNOTATION, name::PodName, refusal::Refusal, request::Target};
+use crate::core::{annotations::ANNOTATION, name::PodName, recorder::PodStatus, refusal::Refusal, request::Target};
 
 pub fn observed(name: &str, uid: &str, value: Option<&str>) -> ObservedPod {
     let annotations: Annotations = value.map(|value| (ANNOTATION.to_owned(), value.to_owned())).into_iter().collect();
@@ -15,6 +15,7 @@ pub fn observed(name: &str, uid: &str, value: Option<&str>) -> ObservedPod {
         annotations,
         target: Target::NoAddress,
         claims: Vec::new(),
+        status: PodStatus::default(),
     }
 }
 

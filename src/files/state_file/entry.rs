@@ -11,6 +11,7 @@ use crate::core::{
     condition::{EndedBy, State},
     name::{PodName, PodUid, Stem},
     recall::Remembered,
+    recorder::{Baseline, ContainerEnd, Incident, Recorder, SeenIncident},
     request::{CaptureSpec, Counts, Invocation},
 };
 
@@ -50,6 +51,12 @@ pub struct Entry {
     /// The limit of its own that it reached.
     #[serde(default, rename = "ended", skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<EndedBy>,
+    /// The incident that it was to stop on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentRecord>,
+    /// What the pod's status is compared with, to see an incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorder: Option<Baseline>,
     /// Since when its pod is gone.
     #[serde(default, rename = "retired", skip_serializing_if = "Option::is_none")]
     pub retained_since: Option<Time>,
@@ -87,6 +94,64 @@ pub struct HistoryRecord {
     pub snaplen: Option<u32>,
 }
 
+/// An incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentRecord {
+    #[serde(flatten)]
+    what: IncidentKind,
+    /// When the pod's status changed, as the kubelet says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<Time>,
+    /// When the controller saw it.
+    seen: Time,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum IncidentKind {
+    Restart {
+        container: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// How many more containers had an incident at the same time.
+        #[serde(default)]
+        others: usize,
+    },
+    Unready,
+}
+
+impl IncidentRecord {
+    fn of(seen: &SeenIncident) -> Self {
+        let SeenIncident { incident, seen } = seen.clone();
+        let (what, at_s) = match incident {
+            Incident::Restart { container, end: None, others } => {
+                (IncidentKind::Restart { container, exit_code: None, reason: None, others }, None)
+            }
+            Incident::Restart { container, end: Some(ContainerEnd { exit_code, reason, at_s }), others } => {
+                (IncidentKind::Restart { container, exit_code: Some(exit_code), reason, others }, at_s)
+            }
+            Incident::Unready { since_s } => (IncidentKind::Unready, since_s),
+        };
+        let seen = time(seen.unix_s).unwrap_or(Time(Timestamp::UNIX_EPOCH));
+        Self { what, at: at_s.and_then(time), seen }
+    }
+
+    fn seen(&self, now: Moment) -> SeenIncident {
+        let Self { what, at, seen } = self.clone();
+        let at_s = at.as_ref().map(seconds);
+        let incident = match what {
+            IncidentKind::Restart { container, exit_code, reason, others } => {
+                let end = exit_code.map(|exit_code| ContainerEnd { exit_code, reason, at_s });
+                Incident::Restart { container, end, others }
+            }
+            IncidentKind::Unready => Incident::Unready { since_s: at_s },
+        };
+        SeenIncident { incident, seen: now.recall(seconds(&seen)) }
+    }
+}
+
 impl HistoryRecord {
     fn of(past: &HistoryEntry) -> Self {
         let Invocation { spec, ips } = &past.invocation;
@@ -112,6 +177,10 @@ impl Entry {
     pub(super) fn of(stem: &Stem, capture: &Capture, (state, reason): (State, Option<String>)) -> Option<Self> {
         let PodName { namespace, name } = stem.pod();
         let owner = capture.owner.as_ref()?;
+        let recorder = match &capture.recorder {
+            Recorder::Waiting(baseline) => Some(baseline.clone()),
+            Recorder::Off | Recorder::Stopped(_) => None,
+        };
         let reason = reason.map(|mut reason| {
             reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
             reason
@@ -128,6 +197,8 @@ impl Entry {
             history: capture.history.iter().map(HistoryRecord::of).collect(),
             first_started: capture.first_started.and_then(|moment| time(moment.unix_s)),
             ended_by: capture.ended_by(),
+            incident: capture.incident().map(IncidentRecord::of),
+            recorder,
             retained_since: capture.left_over_since().and_then(|moment| time(moment.unix_s)),
             captured: capture.counts.captured,
             dropped: capture.counts.dropped,
@@ -159,8 +230,14 @@ impl Entry {
             (false, None, Some(by)) => Lifecycle::Finished(by),
             (false, None, None) => Lifecycle::Active,
         };
+        let recorder = match (&self.incident, &self.recorder) {
+            (Some(incident), _) => Recorder::Stopped(incident.seen(now)),
+            (None, Some(baseline)) => Recorder::Waiting(baseline.clone()),
+            (None, None) => Recorder::Off,
+        };
         let capture = Capture {
             owner: Some(PodUid(self.uid.clone())),
+            recorder,
             sequence: self.sequence,
             lifecycle,
             history: self.history.iter().map(HistoryRecord::past).collect(),

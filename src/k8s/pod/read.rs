@@ -11,13 +11,14 @@ use serde::{
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::core::annotations;
+use crate::core::{annotations, recorder::CONTAINERS_MAX};
 
 /// Addresses that are kept of a list. The API server accepts one of each family.
 pub(super) const ADDRESSES_MAX: usize = 8;
 
-/// How much of an address is kept, in characters: more than the longest address has (45), so a cut text is no valid address.
-const ADDRESS_CHARS_MAX: usize = 64;
+/// How much of a short text is kept, in characters: more than the longest address (45), time (35) or name of a container (63) has, so a cut
+/// text is none of these.
+const SHORT_CHARS_MAX: usize = 64;
 
 /// Annotations of ours that are kept: more than there are keys. If a pod has more, at least one of the kept annotations is unknown. The
 /// first unknown one is kept and is what the pod is refused for, because annotations are checked in the same order.
@@ -41,6 +42,7 @@ pub(super) struct Metadata {
     pub uid: Text,
     pub resource_version: Text,
     pub creation_timestamp: Text,
+    pub deletion_timestamp: ShortText,
     pub annotations: Annotations,
 }
 
@@ -53,11 +55,69 @@ pub(super) struct Spec {
 #[derive(Default)]
 pub(super) struct Status {
     pub phase: Text,
-    pub pod_ip: AddressText,
+    pub pod_ip: ShortText,
     pub pod_ips: Addresses,
-    pub host_ip: AddressText,
+    pub host_ip: ShortText,
     pub host_ips: Addresses,
+    pub conditions: Conditions,
+    pub init_containers: Containers,
+    pub containers: Containers,
 }
+
+/// The condition `Ready`, of all conditions.
+#[derive(Default)]
+pub(super) struct Conditions {
+    pub ready: Option<Condition>,
+}
+
+#[derive(Default)]
+pub(super) struct Condition {
+    kind: ShortText,
+    pub status: ShortText,
+    pub last_transition_time: ShortText,
+}
+
+/// The containers of a list.
+#[derive(Default)]
+pub(super) struct Containers {
+    pub kept: Vec<Container>,
+    /// The list has more containers than were kept.
+    pub too_many: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Container {
+    pub name: ShortText,
+    pub restart_count: Number,
+    pub state: ContainerState,
+    pub last_state: ContainerState,
+}
+
+#[derive(Default)]
+pub(super) struct ContainerState {
+    pub running: Present<Running>,
+    pub terminated: Present<Terminated>,
+}
+
+#[derive(Default)]
+pub(super) struct Running {
+    pub started_at: ShortText,
+}
+
+#[derive(Default)]
+pub(super) struct Terminated {
+    pub exit_code: Number,
+    pub reason: ShortText,
+    pub finished_at: ShortText,
+}
+
+/// An object, if there is one.
+#[derive(Default)]
+pub(super) struct Present<T>(pub Option<T>);
+
+/// A whole number.
+#[derive(Default)]
+pub(super) struct Number(pub Option<i64>);
 
 /// A text that is not empty.
 #[derive(Default)]
@@ -74,14 +134,14 @@ pub(super) struct Annotations(pub BTreeMap<String, String>);
 #[derive(Default)]
 struct Value(String);
 
-/// The text of an address. Absent if it is empty.
+/// A text that is not empty, cut if it is long.
 #[derive(Default)]
-pub(super) struct AddressText(pub Option<String>);
+pub(super) struct ShortText(pub Option<String>);
 
 /// An entry of a list of addresses.
 #[derive(Default)]
 struct Address {
-    ip: AddressText,
+    ip: ShortText,
 }
 
 /// The addresses of a list.
@@ -104,6 +164,7 @@ impl<'de> Deserialize<'de> for Read {
 trait Shape: Default {
     fn text(&mut self, _text: &str) {}
     fn flag(&mut self, _flag: bool) {}
+    fn number(&mut self, _number: i64) {}
     fn object<'de, A: MapAccess<'de>>(&mut self, mut map: A) -> Result<(), A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(())
@@ -134,10 +195,12 @@ impl<'de, T: Shape> Visitor<'de> for Seed<'_, T> {
         self.0.flag(flag);
         Ok(())
     }
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+    fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
+        self.0.number(number);
         Ok(())
     }
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
+        self.0.number(number.try_into().unwrap_or(i64::MAX));
         Ok(())
     }
     fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
@@ -232,6 +295,7 @@ object!(Metadata {
     "uid" => uid,
     "resourceVersion" => resource_version,
     "creationTimestamp" => creation_timestamp,
+    "deletionTimestamp" => deletion_timestamp,
     "annotations" => annotations,
 });
 object!(Spec { "nodeName" => node_name, "hostNetwork" => host_network });
@@ -241,8 +305,28 @@ object!(Status {
     "podIPs" => pod_ips,
     "hostIP" => host_ip,
     "hostIPs" => host_ips,
+    "conditions" => conditions,
+    "initContainerStatuses" => init_containers,
+    "containerStatuses" => containers,
 });
 object!(Address { "ip" => ip });
+object!(Condition { "type" => kind, "status" => status, "lastTransitionTime" => last_transition_time });
+object!(Container { "name" => name, "restartCount" => restart_count, "state" => state, "lastState" => last_state });
+object!(ContainerState { "running" => running, "terminated" => terminated });
+object!(Running { "startedAt" => started_at });
+object!(Terminated { "exitCode" => exit_code, "reason" => reason, "finishedAt" => finished_at });
+
+impl<T: Shape> Shape for Present<T> {
+    fn object<'de, A: MapAccess<'de>>(&mut self, map: A) -> Result<(), A::Error> {
+        self.0.insert(T::default()).object(map)
+    }
+}
+
+impl Shape for Number {
+    fn number(&mut self, number: i64) {
+        self.0 = Some(number);
+    }
+}
 
 impl Shape for Text {
     fn text(&mut self, text: &str) {
@@ -256,9 +340,9 @@ impl Shape for Flag {
     }
 }
 
-impl Shape for AddressText {
+impl Shape for ShortText {
     fn text(&mut self, text: &str) {
-        self.0 = Some(text.chars().take(ADDRESS_CHARS_MAX).collect()).filter(|text: &String| !text.is_empty());
+        self.0 = Some(text.chars().take(SHORT_CHARS_MAX).collect()).filter(|text: &String| !text.is_empty());
     }
 }
 
@@ -293,6 +377,34 @@ impl Shape for Addresses {
             let Some(ip) = std::mem::take(&mut address).ip.0 else { continue };
             if self.texts.len() < ADDRESSES_MAX {
                 self.texts.push(ip);
+            } else {
+                self.too_many = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shape for Conditions {
+    fn array<'de, A: SeqAccess<'de>>(&mut self, mut seq: A) -> Result<(), A::Error> {
+        let mut condition = Condition::default();
+        while seq.next_element_seed(Seed(&mut condition))?.is_some() {
+            let condition = std::mem::take(&mut condition);
+            if condition.kind.0.as_deref() == Some("Ready") {
+                self.ready = Some(condition);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shape for Containers {
+    fn array<'de, A: SeqAccess<'de>>(&mut self, mut seq: A) -> Result<(), A::Error> {
+        let mut container = Container::default();
+        while seq.next_element_seed(Seed(&mut container))?.is_some() {
+            let container = std::mem::take(&mut container);
+            if self.kept.len() < CONTAINERS_MAX {
+                self.kept.push(container);
             } else {
                 self.too_many = true;
             }

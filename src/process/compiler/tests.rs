@@ -7,6 +7,7 @@ use crate::{
     core::{
         annotations::{Annotations, ValidRequest},
         name::{PodName, PodUid, Stem},
+        recorder::StopOn,
         request::{CaptureSpec, Request},
     },
     test_lock,
@@ -20,7 +21,7 @@ fn job() -> FilterJob {
         uid: PodUid("uid".into()),
         valid: ValidRequest {
             annotations: Annotations::new(),
-            request: Request { spec, duration: None, paused: false },
+            request: Request { spec, duration: None, stop_on: StopOn::NOTHING, paused: false },
         },
         ips: vec!["10.0.0.1".parse().unwrap()],
     }

@@ -49,7 +49,7 @@ fn a_state_file_of_a_version_to_come_is_replaced() {
 #[test]
 fn a_state_file_without_end_is_replaced() {
     let node = Node::new();
-    let captures = vec![entry("default", "web"); 100_000];
+    let captures = vec![entry("default", "web"); 200_000];
     node.leave(".state.json", &json!({"version": 2, "captures": captures}).to_string());
     adopts(&node);
 }

@@ -78,6 +78,9 @@ impl Node {
                 capture.ends_at().is_some_and(|at| self.now >= at + END_GRACE)
                     || capture.ended_by() == Some(EndedBy::Duration)
             }
+            StopReason::Ended(EndedBy::StopOn) => {
+                self.incident_is_due(stem) || capture.ended_by() == Some(EndedBy::StopOn)
+            }
             StopReason::Moved => wanted.is_some_and(|wanted| running.is_some_and(|run| run.ips != wanted.ips)),
             StopReason::Changed => wanted.is_some_and(|wanted| running.is_some_and(|run| run.spec != wanted.spec)),
         }
@@ -89,9 +92,18 @@ impl Node {
         let Some(Target::At(ips)) = self.target(stem) else { return None };
         let admitted = &capture.admitted.as_ref()?.request;
         let is_over = capture.has_all_packets() || capture.ends_at().is_some_and(|at| self.now >= at + END_GRACE);
+        let is_over = is_over || self.incident_is_due(stem);
         let is_kept_back = self.stopping || self.space.low || self.is_stale();
         let may_run = capture.reservation == Reservation::Held && !admitted.paused && !is_over && !is_kept_back;
         may_run.then(|| Invocation { spec: admitted.spec.clone(), ips: ips.clone() })
+    }
+
+    /// Whether a capture ends now because of an incident: what is under way in the kernel has arrived, or is not awaited.
+    fn incident_is_due(&self, stem: &Stem) -> bool {
+        let capture = self.capture(stem);
+        let is_awaited = self.process_of(stem).is_some() && self.target(stem) != Some(&Target::Finished);
+        let grace = if is_awaited { END_GRACE } else { Duration::ZERO };
+        capture.incident().is_some_and(|seen| self.now >= seen.seen.at + grace)
     }
 
     /// How many files more a start would bring, over those that are there or were reckoned with.
@@ -136,6 +148,9 @@ impl Node {
                 assert!(!self.stopping && !capture.is_removing() && capture.retained_since().is_none(), "{stem}");
                 let uid = &self.own(stem).expect("admits what nobody asks for").uid;
                 assert!(self.requested[uid].contains(&valid.request), "admits what {stem} never asked for");
+            }
+            Action::Learn(_) | Action::RecordIncident(_) => {
+                assert!(self.capture(stem).is_active() && self.own(stem).is_some() && !self.stopping, "{stem}");
             }
             Action::Finish(by) => {
                 assert!(process.is_none() && self.capture(stem).is_active(), "finishes {stem} out of time");

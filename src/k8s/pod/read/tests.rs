@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, net::IpAddr, path::Path, process::Command};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,6 +11,8 @@ use crate::{
     core::{
         annotations::{self, ANNOTATION},
         limits::Limits,
+        name::is_dns_label,
+        recorder::{CONTAINERS_MAX, ContainerEnd, ContainerStatus, PodStatus, Readiness, Run},
         refusal::Refusal,
         request::{Parsed, Target},
     },
@@ -37,7 +39,27 @@ fn whole(json: &Value) -> Pod {
     let ours: BTreeMap<_, _> = ours.map(|(key, value)| (key.clone(), cut(value).unwrap_or_default())).collect();
     let (ips, ips_too_many) = addresses("/status/podIP", "/status/podIPs");
     let (host_ips, host_ips_too_many) = addresses("/status/hostIP", "/status/hostIPs");
+    let all = |path: &str| json.pointer(path).and_then(Value::as_array).into_iter().flatten();
+    let containers = || all("/status/initContainerStatuses").chain(all("/status/containerStatuses"));
+    let phase = text("/status/phase").unwrap_or_default();
+    let ready = all("/status/conditions").rfind(|condition| condition["type"] == "Ready");
+    let mains = || all("/status/containerStatuses").take(CONTAINERS_MAX);
+    let has_succeeded = |json: &Value| {
+        let terminated = &json["state"]["terminated"];
+        !json["state"]["running"].is_object() && terminated.is_object() && terminated["exitCode"] == 0
+    };
+    let is_done = mains().count() > 0 && mains().all(has_succeeded);
+    let status = PodStatus {
+        containers: containers().take(CONTAINERS_MAX).filter_map(whole_container).collect(),
+        ready: ready.map(|ready| Readiness {
+            is_ready: ready["status"] == "True",
+            since_s: whole_time(&ready["lastTransitionTime"]),
+        }),
+        ends_as_asked: is_done || phase == "Succeeded" || text("/metadata/deletionTimestamp").is_some(),
+    };
     Pod {
+        status,
+        too_many_containers: containers().count() > CONTAINERS_MAX,
         metadata: ObjectMeta {
             name: text("/metadata/name").map(str::to_owned),
             namespace: text("/metadata/namespace").map(str::to_owned),
@@ -51,11 +73,39 @@ fn whole(json: &Value) -> Pod {
         },
         node: text("/spec/nodeName").unwrap_or_default().to_owned(),
         host_network: json.pointer("/spec/hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
-        phase: text("/status/phase").unwrap_or_default().to_owned(),
+        phase: phase.to_owned(),
         ips,
         host_ips,
         too_many_addresses: ips_too_many || host_ips_too_many,
     }
+}
+
+fn whole_container(json: &Value) -> Option<ContainerStatus> {
+    let end = |json: &Value| {
+        json.as_object()?;
+        let exit_code = json["exitCode"].as_i64().or(json["exitCode"].as_u64().map(|_| i64::MAX)).unwrap_or_default();
+        let reason = json["reason"].as_str().map(|text| text.chars().take(64).collect::<String>());
+        Some(ContainerEnd {
+            exit_code: i32::try_from(exit_code).unwrap_or(i32::MAX),
+            reason: reason.filter(|text| !text.is_empty()),
+            at_s: whole_time(&json["finishedAt"]),
+        })
+    };
+    let (state, last) = (&json["state"], end(&json["lastState"]["terminated"]));
+    let (run, end_before) = if state["running"].is_object() {
+        (Run::Running { started_s: whole_time(&state["running"]["startedAt"]) }, last)
+    } else if let Some(end) = end(&state["terminated"]) {
+        (Run::Ended(end), last)
+    } else {
+        (last.map_or(Run::NotStarted, Run::Ended), None)
+    };
+    let name = json["name"].as_str().filter(|name| is_dns_label(name))?.to_owned();
+    let restarts = json["restartCount"].as_u64().and_then(|restarts| restarts.try_into().ok()).unwrap_or_default();
+    Some(ContainerStatus { name, restarts, run, end_before })
+}
+
+fn whole_time(json: &Value) -> Option<u64> {
+    json.as_str()?.parse::<Timestamp>().ok()?.as_second().try_into().ok()
 }
 
 fn both_read_the_same(text: &str) -> Pod {
@@ -82,6 +132,8 @@ const KEYS: [&[&str]; 4] = [
         "uid",
         "resourceVersion",
         "creationTimestamp",
+        "deletionTimestamp",
+        "annotations",
         "annotations",
         "annotations",
         "nodeName",
@@ -92,12 +144,15 @@ const KEYS: [&[&str]; 4] = [
         "podIPs",
         "hostIP",
         "hostIPs",
+        "conditions",
+        "containerStatuses",
+        "initContainerStatuses",
         "ip",
     ],
     &["tcpdump.antrea.io", "tcpdump.antrea.io/\\u0066ilter", "tcpdump.antrea.io/x", "tcpdump.antrea.iox", "ip"],
     &["ip", "ip", "name"],
 ];
-const VALUES: [&str; 16] = [
+const VALUES: [&str; 19] = [
     "null",
     "true",
     "false",
@@ -110,11 +165,37 @@ const VALUES: [&str; 16] = [
     r#""fd00::1""#,
     r#""5""#,
     r#""5""#,
+    r#""Ready""#,
+    r#""True""#,
+    "137",
     r#""2026-01-02T03:04:05Z""#,
     r#""\u003c\n\ud83d\ude00""#,
     "[]",
     "{}",
 ];
+
+/// A list of conditions or containers, whose values are of any kind.
+fn statuses(state: &mut u64, of_containers: bool) -> String {
+    let value = |state: &mut u64| VALUES[random(state, VALUES.len())].to_owned();
+    let run = |state: &mut u64| {
+        let key = ["running", "terminated", "terminated", "waiting"][random(state, 4)];
+        let [started, code, why, finished] = [(); 4].map(|()| value(state));
+        let run = format!(r#"{{"startedAt":{started},"exitCode":{code},"reason":{why},"finishedAt":{finished}}}"#);
+        if random(state, 9) == 0 { value(state) } else { format!("{{\"{key}\":{run}}}") }
+    };
+    let condition = |state: &mut u64| {
+        let kind = if random(state, 2) == 0 { "\"Ready\"".to_owned() } else { value(state) };
+        let [status, time] = [(); 2].map(|()| value(state));
+        format!(r#"{{"type":{kind},"status":{status},"lastTransitionTime":{time}}}"#)
+    };
+    let container = |state: &mut u64| {
+        let ([name, count], [now, last]) = ([(); 2].map(|()| value(state)), [(); 2].map(|()| run(state)));
+        format!(r#"{{"name":{name},"restartCount":{count},"state":{now},"lastState":{last}}}"#)
+    };
+    let most = if random(state, 40) == 0 { 2 * CONTAINERS_MAX } else { 4 };
+    let all = (0..random(state, most)).map(|_| if of_containers { container(state) } else { condition(state) });
+    format!("[{}]", all.collect::<Vec<_>>().join(","))
+}
 
 /// Random JSON with these keys, in any number and of any shape.
 fn json(state: &mut u64, level: usize) -> String {
@@ -126,7 +207,11 @@ fn json(state: &mut u64, level: usize) -> String {
             (2, 0) => format!("{ANNOTATION}/{}", random(state, 99)),
             _ => keys[random(state, keys.len())].to_owned(),
         };
-        let value = json(state, level + 1);
+        let value = match &*key {
+            "containerStatuses" | "initContainerStatuses" if random(state, 2) == 0 => statuses(state, true),
+            "conditions" if random(state, 2) == 0 => statuses(state, false),
+            _ => json(state, level + 1),
+        };
         if object { format!("\"{key}\":{value}") } else { value }
     };
     let mut entries = |object| (0..count).map(|_| entry(object)).collect::<Vec<_>>().join(",");
@@ -154,13 +239,15 @@ fn corpus() -> Vec<String> {
 
 #[test]
 fn the_streaming_reader_of_a_pod_reads_what_a_whole_parse_finds() {
-    let (mut state, mut asking, mut placed) = (0x9E37_79B9_7F4A_7C15, 0, 0);
+    let (mut state, mut asking, mut placed, mut ended, mut ready) = (0x9E37_79B9_7F4A_7C15, 0, 0, 0, 0);
     for _ in 0..TEXTS {
         let pod = both_read_the_same(&json(&mut state, 0));
         asking += u32::from(pod.asks());
         placed += u32::from(!pod.ips.is_empty());
+        ended += u32::from(pod.status.containers.iter().any(|container| matches!(container.run, Run::Ended(_))));
+        ready += u32::from(pod.status.ready.is_some());
     }
-    assert!(asking > 9 && placed > 9, "{asking}, {placed}");
+    assert!(asking > 9 && placed > 9 && ended > 9 && ready > 9, "{asking}, {placed}, {ended}, {ready}");
     let texts = corpus().into_iter().filter(|text| serde_json::from_str::<Value>(text).is_ok());
     assert!(texts.inspect(|text| drop(both_read_the_same(text))).count() > 9);
 }
@@ -209,6 +296,33 @@ fn more_addresses_than_a_pod_can_have_are_refused_and_not_kept() {
     assert!(matches!(target(&text("podIPs", 8)), Target::At(_)));
     let long = pod("", "", &format!("\"podIPs\": [{{\"ip\": \"10.0.0.1{}\"}}],", "0".repeat(100_000)));
     assert!(matches!(target(&long), Target::Forbidden(Refusal::ForeignAddress { address, .. }) if address.len() == 64));
+}
+
+#[test]
+fn more_containers_than_are_watched_are_not_kept_and_refuse_only_what_watches_them() {
+    let container = |name: &str| format!(r#"{{"name": "{name}", "restartCount": 1}}"#);
+    let read = |count: usize, annotations: &str| {
+        let [containers, init] = [count - count / 3, count / 3].map(|count| vec![container("app"); count].join(","));
+        let text = format!(
+            r#"{{"metadata": {{"name": "web", "uid": "u1", "annotations": {{"{ANNOTATION}": "5"{annotations}}}}},
+            "status": {{"initContainerStatuses": [{init}], "containerStatuses": [{containers}]}}}}"#
+        );
+        observed(&serde_json::from_str(&text).unwrap(), &Limits::default()).unwrap()
+    };
+    let stop_on = format!(r#", "{ANNOTATION}/stop-on": "restart""#);
+    for count in [CONTAINERS_MAX + 1, 3 * CONTAINERS_MAX, 20_000] {
+        assert!(matches!(read(count, "").parsed, Parsed::Valid(_)));
+        let refused = read(count, &stop_on);
+        assert_eq!(refused.parsed, Parsed::Invalid(Refusal::TooManyContainers { max: CONTAINERS_MAX }));
+        assert_eq!(refused.status.containers.len(), CONTAINERS_MAX);
+    }
+    let all = read(CONTAINERS_MAX, &stop_on);
+    assert!(matches!(all.parsed, Parsed::Valid(_)) && all.status.containers.len() == CONTAINERS_MAX);
+    for name in ["", "App", "../x", "a b", &"a".repeat(64), "\\u001b[31m"] {
+        let text = pod("", "", &format!(r#""containerStatuses": [{}],"#, container(name)));
+        let read: Pod = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.status.containers, [], "{name}");
+    }
 }
 
 #[test]
