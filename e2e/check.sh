@@ -4,6 +4,8 @@ set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --check
 cargo clippy --locked --all-targets -- --deny warnings
+# The fuzz targets follow the code. libFuzzer itself is not needed for that, nor a C++ compiler to build it.
+CUSTOM_LIBFUZZER_PATH=/usr/lib/libFuzzer.a cargo check --locked --quiet --manifest-path fuzz/Cargo.toml --target-dir target
 RUSTDOCFLAGS='--deny warnings' cargo doc --locked --no-deps --quiet
 # Checks the licences and sources of the dependencies. A check of advisories needs a database that is not available everywhere.
 if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; fi

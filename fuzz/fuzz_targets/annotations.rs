@@ -9,11 +9,12 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use packet_capture::core::{annotations::{ANNOTATION, Annotations, PACKETS_MAX, SNAPLEN_MAX, SNAPLEN_MIN, parse, is_ours}, request::{Parsed, CaptureSpec, Request}, filter, limits::Limits};
+use packet_capture::core::{annotations::{ANNOTATION, Annotations, PACKETS_MAX, SNAPLEN_MAX, SNAPLEN_MIN, parse, is_ours}, recorder::StopOn, request::{Parsed, CaptureSpec, Request}, filter, limits::Limits};
 
-const KEYS: [&str; 12] =
-    ["", "/filter", "/duration", "/packets", "/snaplen", "/pause", "", "/fliter", "/", "x", "/Pause", "/filter/"];
-const VALUES: [&str; 16] = [
+const KEYS: [&str; 13] = [
+    "", "/filter", "/duration", "/packets", "/snaplen", "/stop-on", "/pause", "", "/fliter", "/", "x", "/Pause", "/filter/",
+];
+const VALUES: [&str; 18] = [
     "5",
     "100",
     "1000",
@@ -30,6 +31,8 @@ const VALUES: [&str; 16] = [
     "true",
     "udp",
     "port 80",
+    "restart",
+    "restart,unready",
 ];
 
 fuzz_target!(|input: &[u8]| {
@@ -44,14 +47,14 @@ fuzz_target!(|input: &[u8]| {
         .filter_map(|annotation| annotation.split_first())
         .map(|(&key, value)| {
             let known = value.len() == 1 && value[0] >= 0x80;
-            let value = if known { VALUES[usize::from(value[0]) % 16].into() } else { String::from_utf8_lossy(value) };
+            let value = if known { VALUES[usize::from(value[0]) % VALUES.len()].into() } else { String::from_utf8_lossy(value) };
             (format!("{ANNOTATION}{}", KEYS[usize::from(key) % KEYS.len()]), value.into_owned())
         })
         // As the pod's are read, and the state file's: other people's are never seen.
         .filter(|(key, _)| is_ours(key))
         .collect();
     let asked_for = parse(&annotations, &limits);
-    assert_eq!(asked_for, asked(&annotations, &limits), "not the same when asked twice");
+    assert_eq!(asked_for, parse(&annotations, &limits), "not the same when asked twice");
     match (&asked_for, annotations.contains_key(ANNOTATION), expected(&annotations, &limits)) {
         (Parsed::None, false, _) => (),
         (Parsed::Valid(request), true, Some(expected)) => assert_eq!(*request, expected, "{annotations:?}"),
@@ -64,6 +67,7 @@ fn expected(annotations: &Annotations, limits: &Limits) -> Option<Request> {
     let mut request = Request {
         spec: CaptureSpec { files: 0, filter: None, packets: None, snaplen: limits.snaplen_max },
         duration: limits.duration_max,
+        stop_on: StopOn::NOTHING,
         paused: false,
     };
     for (key, value) in annotations {
@@ -82,6 +86,12 @@ fn expected(annotations: &Annotations, limits: &Limits) -> Option<Request> {
                 })?;
                 let fits = seconds <= limits.duration_max.map_or(u32::MAX.into(), |max| max.as_secs());
                 request.duration = fits.then(|| Some(Duration::from_secs(seconds)))?;
+            }
+            "/stop-on" => {
+                let words = ["restart", "unready"];
+                let spellings = ["restart", "unready", "restart,unready", "unready,restart"];
+                let [restart, unready] = words.map(|word| value.contains(word));
+                request.stop_on = spellings.contains(&value.as_str()).then_some(StopOn { restart, unready })?;
             }
             "/pause" => request.paused = (value == "true").then_some(true)?,
             _ => return None,

@@ -4,10 +4,10 @@
 
 #![no_main]
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use libfuzzer_sys::fuzz_target;
-use packet_capture::{core::{annotations::{ANNOTATION, parse}, request::Target, name::Stem, limits::Limits}, k8s::pod::{Pod, observed}};
+use packet_capture::{core::{annotations::{ANNOTATION, parse}, limits::Limits, name::{Stem, is_dns_label}, recorder::{Baseline, CONTAINERS_MAX, Observation, StopOn}, refusal::Refusal, request::{Parsed, Target}}, k8s::pod::{Pod, observed}};
 use serde_json::{Value, json};
 
 const TRUSTED: &str = "trusted";
@@ -65,10 +65,21 @@ fuzz_target!(|input: &[u8]| {
     let Some(look) = look else { return };
     let namespace = text("/metadata/namespace").unwrap_or("default");
     assert_eq!(
-        (Some(look.pod.name.as_str()), look.pod.namespace.as_str(), Some(look.uid.0.as_str())),
+        (Some(look.name.name.as_str()), look.name.namespace.as_str(), Some(look.uid.0.as_str())),
         (name, namespace, uid)
     );
-    assert_eq!(look.parsed, parse(&look.annotations, &limits));
+    let asked = parse(&look.annotations, &limits);
+    let is_too_large = look.parsed == Parsed::Invalid(Refusal::TooManyContainers { max: CONTAINERS_MAX });
+    assert!(look.parsed == asked || (is_too_large && matches!(asked, Parsed::Valid(_))), "{json}");
+    assert!(look.status.containers.len() <= CONTAINERS_MAX);
+    assert!(look.status.containers.iter().all(|container| is_dns_label(&container.name)), "{json}");
+    for stop_on in [(true, false), (false, true), (true, true)].map(|(restart, unready)| StopOn { restart, unready }) {
+        let names: BTreeSet<_> = look.status.containers.iter().map(|container| &container.name).collect();
+        let again = Baseline::of(stop_on, &look.status).observe(&look.status, stop_on);
+        // A status that names a container twice is no status of a pod.
+        let is_odd = names.len() < look.status.containers.len();
+        assert!(is_odd || again == Observation::Nothing, "a status is an incident to itself: {json}");
+    }
     for (key, value) in &look.annotations {
         let there = json.pointer("/metadata/annotations").and_then(|all| all.get(key));
         // A value that is longer than any that can be read is cut.
@@ -81,7 +92,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(!on_host || namespace == TRUSTED, "{json}");
     assert!(!matches!(text("/status/phase"), Some("Succeeded" | "Failed")), "{json}");
     assert!(
-        Stem::of(&look.pod).fits() && !ips.is_empty() && ips.is_sorted() && ips.windows(2).all(|two| two[0] != two[1])
+        Stem::of(&look.name).fits() && !ips.is_empty() && ips.is_sorted() && ips.windows(2).all(|two| two[0] != two[1])
     );
     let all = |one: &str, all: &str| {
         let all = json.pointer(all).and_then(Value::as_array).into_iter().flatten().filter_map(|ip| ip.get("ip"));
@@ -140,9 +151,27 @@ fn pod_of(choices: &[u8]) -> Value {
     let on_host = [json!(false), json!(true), json!("true"), json!(null)][next() % 4].clone();
     let mut annotations = json!({});
     for _ in 0..next() % 4 {
-        let key = ["", "/filter", "/duration", "/pause", "x", "/x"][next() % 6];
-        annotations[format!("{ANNOTATION}{key}")] = one_of(&["5", "udp", "30s", "true", "0", "port http"], &mut next);
+        let key = ["", "/filter", "/duration", "/stop-on", "/pause", "x", "/x"][next() % 7];
+        let values = ["5", "udp", "30s", "restart", "true", "0", "port http"];
+        annotations[format!("{ANNOTATION}{key}")] = one_of(&values, &mut next);
     }
+    let time = |next: &mut dyn FnMut() -> usize| one_of(&["2026-01-01T00:00:00Z", "", "x", "2026-01-01T00:00:00.5+02:00"], next);
+    for list in ["containerStatuses", "initContainerStatuses"] {
+        let run = |next: &mut dyn FnMut() -> usize| match next() % 4 {
+            0 => json!({"running": {"startedAt": time(next)}}),
+            1 => json!({"terminated": {"exitCode": next() % 3, "reason": one_of(&["OOMKilled", "", "a b"], next), "finishedAt": time(next)}}),
+            2 => json!({"waiting": {}}),
+            _ => one_of(&["running"], next),
+        };
+        let count = match next() {
+            count @ 250.. => count - 220,
+            count => count % 4,
+        };
+        let container = |_| json!({"name": one_of(&["app", "side", "App", ""], &mut next), "restartCount": next() % 3, "state": run(&mut next), "lastState": run(&mut next)});
+        let containers: Vec<_> = (0..count).map(container).collect();
+        status[list] = json!(containers);
+    }
+    status["conditions"] = json!([{"type": one_of(&["Ready", "ready"], &mut next), "status": one_of(&["True", "False", "Unknown"], &mut next), "lastTransitionTime": time(&mut next)}]);
     let created = one_of(&["2026-01-01T00:00:00Z", "x", "-9999-01-01T00:00:00Z"], &mut next);
     let metadata = json!({"name": name, "namespace": namespace, "uid": uid, "annotations": annotations, "creationTimestamp": created});
     match next() {

@@ -145,6 +145,7 @@ mod tests {
     use std::time::Instant;
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::core::{
@@ -157,6 +158,10 @@ mod tests {
         name::{PodName, PodUid, Stem},
         plan::Wanted,
         recall::recall,
+        recorder::{
+            Baseline, CONTAINERS_MAX, ContainerEnd, ContainerStatus, Incident, PodStatus, Readiness, Recorder, Run,
+            StopOn,
+        },
         refusal::Refusal,
         request::{CaptureSpec, Counts, Invocation, Parsed},
     };
@@ -248,6 +253,49 @@ mod tests {
     }
 
     #[test]
+    fn the_next_process_knows_what_a_flight_recorder_waits_for_and_what_it_saw() {
+        let (dir, now) = (dir("recorder"), Moment { at: Instant::now(), unix_s: 1_800_000_000 });
+        let (mut captures, mut file) = (Captures::default(), StateFile::at(&dir));
+        let stem = Stem::of(&PodName { namespace: "default".into(), name: "web".into() });
+        captures.open(&stem, PodUid("1".into()));
+        let run = Run::Running { started_s: Some(1_799_999_000) };
+        let app = ContainerStatus { name: "app".into(), restarts: 3, run, end_before: None };
+        let ready = Some(Readiness { is_ready: true, since_s: Some(1_799_999_001) });
+        let status = PodStatus { containers: vec![app], ready, ends_as_asked: false };
+        captures.learned(&stem, Baseline::of(StopOn { restart: true, unready: true }, &status));
+        let mut written = |captures: &Captures| {
+            file.save(captures, &BTreeMap::new(), describe).unwrap();
+            let entries = StateFile::at(&dir).load().unwrap().unwrap();
+            assert_eq!(entries[0].remembered(now).capture.recorder, captures.get(&stem).unwrap().recorder);
+            let json = serde_json::to_value(&entries[0]).unwrap();
+            (json["recorder"].clone(), json["incident"].clone())
+        };
+        let recorder = json!({
+            "containers": {"app": {"ends": 3, "started": 1_799_999_000}},
+            "ready": {"ready": true, "since": 1_799_999_001},
+        });
+        assert_eq!(written(&captures), (recorder, Value::Null));
+        let end = ContainerEnd { exit_code: -1, reason: Some("Error".into()), at_s: Some(1_799_999_998) };
+        let (at, seen) = ("2027-01-15T07:59:58Z", "2027-01-15T08:00:00Z");
+        for (incident, json) in [
+            (
+                Incident::Restart { container: "app".into(), end: Some(end), others: 2 },
+                json!({"kind": "restart", "container": "app", "exit_code": -1, "reason": "Error", "others": 2, "at": at, "seen": seen}),
+            ),
+            (
+                Incident::Restart { container: "app".into(), end: None, others: 0 },
+                json!({"kind": "restart", "container": "app", "others": 0, "seen": seen}),
+            ),
+            (Incident::Unready { since_s: Some(1_799_999_998) }, json!({"kind": "unready", "at": at, "seen": seen})),
+            (Incident::Unready { since_s: None }, json!({"kind": "unready", "seen": seen})),
+        ] {
+            captures.incident(&stem, incident, now);
+            assert_eq!(written(&captures), (Value::Null, json));
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
     fn a_state_file_that_is_damaged_is_not_read_and_no_path_is_taken_from_it() {
         let dir = dir("bad");
         let (file, path) = (StateFile::at(&dir), dir.join(".state.json"));
@@ -284,7 +332,7 @@ mod tests {
         let filter = "(tcp port 443)or".repeat(32);
         let values =
             [("", "1000"), ("/filter", &filter[..510]), ("/duration", "4294967295s"), ("/packets", "1000000000")];
-        let more = [("/snaplen", "262144"), ("/pause", "true")];
+        let more = [("/snaplen", "262144"), ("/stop-on", "restart,unready"), ("/pause", "true")];
         let annotations: Annotations = values
             .iter()
             .chain(&more)
@@ -301,6 +349,16 @@ mod tests {
             capture.remember(&Invocation { spec, ips: ips.into() }, now);
         }
         capture.admitted = Some(ValidRequest { annotations, request });
+        let container = |number| ContainerStatus {
+            name: format!("{number:0>63}"),
+            restarts: u32::MAX,
+            run: Run::Running { started_s: Some(now.unix_s) },
+            end_before: None,
+        };
+        let ready = Some(Readiness { is_ready: false, since_s: Some(now.unix_s) });
+        let containers = (0..CONTAINERS_MAX).map(container).collect();
+        let status = PodStatus { containers, ready, ends_as_asked: false };
+        capture.recorder = Recorder::Waiting(Baseline::of(StopOn { restart: true, unready: true }, &status));
         capture.counts = Counts { captured: u64::MAX, dropped: u64::MAX };
         (capture.first_started, capture.uncounted) = (Some(now), u32::MAX);
         capture.lifecycle = Lifecycle::Retained { since: now, ended_by: Some(EndedBy::Duration) };

@@ -61,3 +61,54 @@ fn utc(unix_s: u64) -> String {
     let time = i64::try_from(unix_s).ok().and_then(|unix_s| Timestamp::from_second(unix_s).ok());
     time.map_or("an unknown time".to_owned(), |time| time.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::core::captures::Moment;
+
+    fn said(incident: Incident) -> String {
+        let seen = Moment { at: Instant::now(), unix_s: 1_800_000_001 };
+        let said = super::seen(&SeenIncident { incident, seen });
+        said.strip_suffix("; seen at 2027-01-15T08:00:01Z").unwrap().to_owned()
+    }
+
+    fn of_container(container: &str, end: Option<(i32, Option<&str>, Option<u64>)>, others: usize) -> String {
+        let end =
+            end.map(|(exit_code, reason, at_s)| ContainerEnd { exit_code, reason: reason.map(str::to_owned), at_s });
+        said(Incident::Restart { container: container.to_owned(), end, others })
+    }
+
+    #[test]
+    fn an_incident_says_which_container_ended_how_and_when() {
+        let at = Some(1_800_000_000);
+        assert_eq!(
+            of_container("app", Some((137, Some("OOMKilled"), at)), 0),
+            "container app of this pod ended with 137 (OOMKilled) at 2027-01-15T08:00:00Z"
+        );
+        assert_eq!(
+            of_container("app", Some((0, Some("Completed"), at)), 1),
+            "container app of this pod ended with 0 (Completed) at 2027-01-15T08:00:00Z and was started again, and 1 more container \
+             restarted or failed"
+        );
+        assert_eq!(of_container("app", Some((1, None, None)), 0), "container app of this pod ended with 1");
+        assert_eq!(
+            of_container("app", None, 2),
+            "container app of this pod was started again, and 2 more containers restarted or failed"
+        );
+        let since_s = at;
+        assert_eq!(said(Incident::Unready { since_s }), "this pod is no longer Ready since 2027-01-15T08:00:00Z");
+        assert_eq!(said(Incident::Unready { since_s: None }), "this pod was not Ready for a time");
+    }
+
+    #[test]
+    fn what_a_user_wrote_into_a_status_or_a_state_file_cannot_imitate_our_text() {
+        let hostile = of_container("a of this pod", Some((1, Some("x) at \u{1b}[31m"), Some(u64::MAX))), 0);
+        assert_eq!(
+            hostile,
+            r#"container "a of this pod" of this pod ended with 1 ("x) at \u{1b}[31m") at an unknown time"#
+        );
+    }
+}

@@ -109,10 +109,11 @@ fn started(invocation: &Invocation, admitted: Option<&ValidRequest>, location: L
     text
 }
 
-/// Which annotations narrow the capture. The owner must notice an annotation that an earlier capture left behind.
+/// Which annotations narrow the capture, in what it shows or for how long. The owner must notice an annotation that an earlier capture left behind.
 fn narrowed(admitted: Option<&ValidRequest>) -> String {
     let annotations = admitted.into_iter().flat_map(|valid| valid.annotations.keys());
-    let keys: Vec<&str> = annotations.filter_map(|key| key.strip_prefix(ANNOTATION)?.strip_prefix('/')).collect();
+    let keys = annotations.filter_map(|key| key.strip_prefix(ANNOTATION)?.strip_prefix('/'));
+    let keys: Vec<&str> = keys.filter(|key| *key != "stop-on").collect();
     match keys[..] {
         [] => String::new(),
         [key] => format!(" (narrowed by annotation {key})"),
@@ -149,7 +150,9 @@ pub(super) fn stopped(reason: StopReason, summary: &Summary, disk: Disk) -> (Rea
         | StopReason::Shutdown => Reason::Stopped,
     };
     let (because, next) = halted(reason);
-    (event_reason, format!("{because}; {}; kept: {}; {next}", packets(summary), files_counted(summary.files)))
+    let incident = summary.incident.as_ref().map(|seen| format!(" (before that: {})", incident::seen(seen)));
+    let incident = incident.unwrap_or_default();
+    (event_reason, format!("{because}{incident}; {}; kept: {}; {next}", packets(summary), files_counted(summary.files)))
 }
 
 /// Why no tcpdump runs, and what comes next.

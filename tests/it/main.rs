@@ -23,6 +23,7 @@ mod controller {
     mod restart;
     mod shutdown;
     mod state_file;
+    mod stop_on;
 }
 
 /// `status`, `get` and `follow`.

@@ -84,10 +84,16 @@ impl Pod {
         self.set("/status/phase", json!(phase))
     }
 
-    /// Makes the pod as large as its owner can make it.
-    pub fn with_bulk(mut self) -> Self {
+    /// Makes the pod as large as its owner can make it, by the bulk in this field.
+    pub fn with_bulk(self, path: &str) -> Self {
         // Without quotes the placeholder is the text of a JSON string.
-        self.0["spec"]["imagePullSecrets"] = json!(BULK.trim_matches('"'));
+        self.add(path, json!(BULK.trim_matches('"')))
+    }
+
+    /// Adds a field to an object.
+    pub fn add(mut self, path: &str, value: Value) -> Self {
+        let (object, field) = path.rsplit_once('/').expect(path);
+        self.0.pointer_mut(object).expect(path)[field] = value;
         self
     }
 
