@@ -148,13 +148,17 @@ fn status_lets_hostile_text_neither_steer_a_terminal_nor_make_a_column() {
 
 /// Waits until a pod has a state, and returns the reason; nothing is warned of.
 fn until_state(node: &Node, pod: &str, state: &str) -> String {
-    let last = |cells: &[&str]| cells.last().unwrap_or(&"").to_string();
     until(&format!("{pod} {state}"), || {
         let (code, out, error) = node.run(&["status"]);
         assert!(code == 0 && error.is_empty(), "{error}");
-        let line = cells(&out).into_iter().find(|cells| cells[1] == pod)?;
-        (line[2] == state).then(|| last(&line))
+        let cells = cells(&out).into_iter().find(|cells| cells[1] == pod)?;
+        (cells[2] == state).then(|| cells.last().unwrap_or(&"").to_string())
     })
+}
+
+/// Waits until a pod has a state and a reason for it, and returns the reason. A capture that was only just opened has none.
+fn until_reason(node: &Node, pod: &str, state: &str) -> String {
+    until("the reason", || Some(until_state(node, pod, state)).filter(|reason| reason != "-"))
 }
 
 #[test]
@@ -164,20 +168,20 @@ fn status_shows_each_state_with_its_reason_while_the_controller_runs() {
     node.api.put(&web());
     assert_eq!(until_state(&node, "web", "capturing"), "-");
     node.api.put(&web().with("pause", "true"));
-    assert_ne!(until_state(&node, "web", "paused"), "-");
+    until_reason(&node, "web", "paused");
     node.api.put(&pod("none").asks("none"));
-    let reason = until_state(&node, "none", "refused");
+    let reason = until_reason(&node, "none", "refused");
     assert!(reason.contains("tcpdump.antrea.io=\"none\""), "{reason}");
     node.api.put(&pod("early").asks("5").at(&[]));
-    assert_ne!(until_state(&node, "early", "waiting"), "-");
+    until_reason(&node, "early", "waiting");
     node.tcpdump_is("bad", "crash");
     node.api.put(&pod("bad").asks("5"));
-    let reason = until_state(&node, "bad", "failed");
+    let reason = until_reason(&node, "bad", "failed");
     assert!(reason.contains("eth9: No such device exists"), "{reason}");
     node.api.put(&pod("batch").asks("5"));
     until_state(&node, "batch", "capturing");
     node.api.put(&pod("batch").asks("5").in_phase("Succeeded"));
-    assert_ne!(until_state(&node, "batch", "finished"), "-");
+    until_reason(&node, "batch", "finished");
     // What is not there any more is not shown.
     node.api.put(&pod("batch"));
     until("the end of batch", || (!shown(&node, &[]).contains("batch")).then_some(()));
