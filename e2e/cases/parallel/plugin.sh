@@ -7,11 +7,11 @@ keys() { kubectl -n "$NS" get pod "$1" -o 'go-template={{range $key, $value := .
 plugin_start_stop_and_delete_change_exactly_the_annotations() {
   local asked=tcpdump.antrea.io
   pods web
-  plugin start web --files 7 --filter 'tcp port 7001' --duration=5m --packets 1000 --snaplen 128 >"$TMP/said"
+  plugin start web --files 7 --filter 'tcp port 7001' --duration=5m --packets 1000 --snaplen 128 --stop-on restart >"$TMP/said"
   capturing web 7
-  [[ $(<"$TMP/said") == "web: CaptureStarted: tcpdump captures ($(hosts web)) and (tcp port 7001) into "*' 5m after its start; '* ]]
+  [[ $(<"$TMP/said") == "web: CaptureStarted: tcpdump captures ($(hosts web)) and (tcp port 7001) into "*' 5m after its start or '* ]]
   is "$(starts web)" 1 # all annotations are set in one patch
-  is "$(keys web)" "$asked=7"$'\n'"$asked/duration=5m"$'\n'"$asked/filter=tcp port 7001"$'\n'"$asked/packets=1000"$'\n'"$asked/snaplen=128"
+  is "$(keys web)" "$asked=7"$'\n'"$asked/duration=5m"$'\n'"$asked/filter=tcp port 7001"$'\n'"$asked/packets=1000"$'\n'"$asked/snaplen=128"$'\n'"$asked/stop-on=restart"
 
   plugin start web --files 3 >"$TMP/said" # annotations that are not given again are removed
   is "$(keys web)" "$asked=3"
