@@ -127,7 +127,6 @@ pub mod core {
 /// Every sentence about a capture.
 pub mod text {
     pub mod format;
-    pub(crate) mod incident;
     pub mod notice;
     pub mod refusal;
     pub mod status;

@@ -117,9 +117,10 @@ pub fn plan(world: &World) -> Plan {
 /// What the status of its pod says to a capture that is to stop on an incident.
 fn recorded(capture: &Capture, pod: &PodRequest) -> Option<Action> {
     let stop_on = Some(capture.stop_on()).filter(|stop_on| capture.is_active() && *stop_on != StopOn::NOTHING)?;
+    let status = pod.status.as_ref()?;
     match &capture.recorder {
-        Recorder::Off => Some(Action::Learn(Baseline::of(stop_on, &pod.status))),
-        Recorder::Waiting(baseline) => match baseline.observe(&pod.status, stop_on) {
+        Recorder::Off => Some(Action::Learn(Baseline::of(stop_on, status))),
+        Recorder::Waiting(baseline) => match baseline.observe(status, stop_on) {
             Observation::Nothing => None,
             Observation::Learned(baseline) => Some(Action::Learn(baseline)),
             Observation::Incident(incident) => Some(Action::RecordIncident(incident)),

@@ -5,6 +5,7 @@
 //! A *packet* is what the pod sends or receives. A *copy* is a packet as tcpdump sees it on one interface. tcpdump counts and keeps
 //! copies; `get` shows one copy of each packet.
 
+mod incident;
 mod reason;
 
 use std::{fmt::Write, path::Path, time::Duration};
@@ -22,7 +23,7 @@ use crate::{
     },
     text::{
         format::{counted, number, quoted, time},
-        incident, refusal,
+        refusal,
     },
 };
 
@@ -201,7 +202,8 @@ fn ended(by: EndedBy, summary: &Summary) -> String {
         EndedBy::Packets => "all requested copies of packets are captured".to_owned(),
         EndedBy::StopOn => summary.incident.as_ref().map_or("the incident occurred".to_owned(), incident::seen),
     };
-    let ring = if by == EndedBy::StopOn { format!(", the last {} MB of copies", summary.files) } else { String::new() };
+    let ring =
+        if by == EndedBy::StopOn { format!(", up to the last {} MB of copies", summary.files) } else { String::new() };
     format!(
         "{because}; {}; kept: {}{ring}; the files stay until the annotation or the pod is gone; a change of the annotations starts a new \
          capture",

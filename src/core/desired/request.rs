@@ -8,7 +8,7 @@ use crate::core::{
     condition::Condition,
     name::PodUid,
     observed_pod::ObservedPod,
-    recorder::PodStatus,
+    recorder::{PodStatus, StopOn},
     refusal::Refusal,
     request::{Parsed, Target},
 };
@@ -28,8 +28,8 @@ pub struct PodRequest {
     pub target: Target,
     /// Where the pod could be captured if all addresses that it reports were its own.
     pub(super) reported_target: Target,
-    /// What a flight recorder watches.
-    pub status: PodStatus,
+    /// What a flight recorder watches; `None` if the pod has never asked for one.
+    pub status: Option<PodStatus>,
     /// Since when the pod has had no address.
     pub no_address_since: Option<Instant>,
     /// Whether this process saw the pod before it finished, or saw it finish. The owner of any other finished pod was notified by an
@@ -69,7 +69,7 @@ impl PodRequest {
             valid: known.map_or(recalled, |pod| pod.valid.as_ref()).cloned(),
             target: observed.target.clone(),
             reported_target: observed.target.clone(),
-            status: observed.status.clone(),
+            status: None,
             no_address_since: match observed.target {
                 Target::NoAddress => Some(known.and_then(|pod| pod.no_address_since).unwrap_or(now)),
                 Target::At(_) | Target::Forbidden(_) | Target::Finished => None,
@@ -85,6 +85,12 @@ impl PodRequest {
             Parsed::Valid(request) => {
                 pod.ask(ValidRequest { annotations: observed.annotations.clone(), request: request.clone() }, now);
             }
+        }
+        // What is admitted may be older than both.
+        let was_watched = known.is_some_and(|pod| pod.status.is_some());
+        let records = |valid: &ValidRequest| valid.request.stop_on != StopOn::NOTHING;
+        if was_watched || pod.valid.iter().chain(pod.pending()).any(records) {
+            pod.status = Some(observed.status.clone());
         }
         Some(pod)
     }

@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use super::*;
-use crate::core::{annotations::ANNOTATION, name::PodName, recorder::PodStatus, refusal::Refusal, request::Target};
+use crate::core::{
+    annotations::ANNOTATION,
+    name::PodName,
+    recorder::{PodStatus, Readiness},
+    refusal::Refusal,
+    request::Target,
+};
 
 pub fn observed(name: &str, uid: &str, value: Option<&str>) -> ObservedPod {
     let annotations: Annotations = value.map(|value| (ANNOTATION.to_owned(), value.to_owned())).into_iter().collect();
@@ -134,4 +140,26 @@ fn an_unannotated_pod_is_told_from_one_that_is_gone() {
     assert!(desired.is_unannotated(&PodUid("1".into())));
     observe(&mut desired, [WatchEvent::Deleted(observed("a", "1", None))]);
     assert!(!desired.is_unannotated(&PodUid("1".into())));
+}
+
+#[test]
+fn the_status_of_a_pod_matters_only_if_the_pod_has_asked_for_a_flight_recorder() {
+    let (mut desired, mut pod) = (after(list([])), observed("web", "1", Some("5")));
+    let mut observe_status = |stop_on: bool, since_s: u64| {
+        let key = format!("{ANNOTATION}/stop-on");
+        pod.annotations.remove(&key);
+        if stop_on {
+            pod.annotations.insert(key, "unready".to_owned());
+        }
+        pod.parsed = annotations::parse(&pod.annotations, &Limits::default());
+        pod.status.ready = Some(Readiness { is_ready: true, since_s: Some(since_s) });
+        let changes = desired.changes();
+        observe(&mut desired, [WatchEvent::Applied(pod.clone())]);
+        desired.changes() != changes
+    };
+    assert!(observe_status(false, 1));
+    assert!(!observe_status(false, 2));
+    assert!(observe_status(true, 2) && observe_status(true, 3) && !observe_status(true, 3));
+    // What is carried out may still be the request that asked for it.
+    assert!(observe_status(false, 3) && observe_status(false, 4));
 }

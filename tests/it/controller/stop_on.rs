@@ -54,7 +54,10 @@ fn a_container_that_fails_ends_the_capture_a_second_later_for_good_until_the_ann
     let message = node.until_event("web", "CaptureFinished");
     assert!(killed_at.elapsed() >= Duration::from_secs(1) && !lives(tcpdump.pid));
     let why = format!("container app of this pod ended with 137 (OOMKilled) at {ENDED}; seen at 2");
-    assert!(message.starts_with(&why) && message.contains("; kept: 1 file, the last 1 MB of copies; "), "{message}");
+    assert!(
+        message.starts_with(&why) && message.contains("; kept: 1 file, up to the last 1 MB of copies; "),
+        "{message}"
+    );
     node.api.put(&started_again(recorded()));
     node.until_heard(&controller);
     let entry = &node.state()["web"];
