@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# The other annotations: filter, duration, packets, snaplen, pause.
+# The other annotations: filter, duration, packets, snaplen, pause. stop_on.sh has the cases of stop-on.
 
 a_filter_is_the_last_argument_and_only_its_packets_are_captured() {
   local filter='tcp port 7001 or tcp port 7002' pid
@@ -107,7 +107,7 @@ an_invalid_optional_value_refuses_all_and_the_capture_continues() {
   annotate running 5
   within 20 capturing running 5
   pid=$(pid_of running)
-  for wrong in 'filter=port 80) or (port 443' duration=1d packets=0 snaplen=99 pause=yes fliter=udp; do
+  for wrong in 'filter=port 80) or (port 443' duration=1d packets=0 snaplen=99 pause=yes stop-on=crash fliter=udp; do
     kubectl -n "$NS" annotate pod running new --overwrite "$key$wrong" ${last:+"$key$last-"} >/dev/null
     ((refused > 0)) || annotate new 5
     within 20 refusals_are $((refused += 2))
@@ -119,6 +119,7 @@ an_invalid_optional_value_refuses_all_and_the_capture_continues() {
     has_event "$pod" CaptureRefused 'tcpdump.antrea.io/packets="0"' 'from 1 to'
     has_event "$pod" CaptureRefused 'tcpdump.antrea.io/snaplen="99"' 'from 100 to'
     has_event "$pod" CaptureRefused 'tcpdump.antrea.io/pause="yes"' '"true"'
+    has_event "$pod" CaptureRefused 'tcpdump.antrea.io/stop-on="crash"' 'is not "restart", "unready" or "restart,unready"'
     has_event "$pod" CaptureRefused '"tcpdump.antrea.io/fliter"'
   done
   same_tcpdump running "$pid"
