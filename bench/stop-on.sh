@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Measures how late a capture with the annotation stop-on ends: the time from a crash until the last packet in the ring.
+# Measures how late the report of a crash comes for a capture with the annotation stop-on, and what the ring then has.
 # usage: [CLUSTER=NAME] [SKIP_BUILD=1] stop-on.sh [CRASHES]
 #
-# The crashes are real, on the Kind cluster of e2e/cluster.sh: a container writes the time, and exits with 3. Another container of its pod sends
-# a ping to another pod every 20 ms, before and after the crash. The delay is the time of the last packet in the copy that `get` makes, minus the
-# time of the crash. The delay contains the second for which the capture continues after the controller has seen the crash. The rest passes
-# until the kubelet has noticed the crash and the API server has told the controller. At most five pods crash at a time, each at a random
-# moment, because the processors of the machine must not decide the result. SKIP_BUILD=1 uses the controller that already runs in the cluster.
-# The script does not delete the cluster.
+# The crashes are real, on the Kind cluster of e2e/cluster.sh: a container writes the time, and exits with 3. Another container of its pod sends a
+# ping to another pod every 20 ms, before and after the crash. At most five pods crash at a time, each at a random moment, because the
+# processors of the machine must not decide the result. The script prints, in seconds after the crash:
+#   report       when the API server sends the kubelet's report of the crash to a client that watches the pods, as the controller does
+#   last packet  the time of the last packet in the copy that `get` makes: the capture continues for one second after the report, and the
+#                packets of up to one second before its end stay in the kernel if the pod sends as little as here
+# SKIP_BUILD=1 uses the controller that already runs in the cluster. The script does not delete the cluster.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 crashes=${1:-50}
@@ -25,6 +26,7 @@ if [[ ! ${SKIP_BUILD:-} ]]; then make --no-print-directory docker-build kind-loa
 namespace=stop-on-$$
 dir=$(mktemp -d)
 cleanup() {
+  [[ ! ${watch:-} ]] || kill "$watch" 2>/dev/null || true
   kubectl delete namespace "$namespace" --wait=false >/dev/null
   rm -r "$dir"
 }
@@ -51,6 +53,13 @@ peer() {
   in_namespace run peer --image="$BUSYBOX" --image-pull-policy=IfNotPresent --restart=Never -- sleep 3600 >/dev/null
   in_namespace wait --for=condition=Ready pod peer --timeout=60s >/dev/null
   peer=$(in_namespace get pod peer -o 'jsonpath={.status.podIP}')
+}
+
+# Writes "POD TIME" for each report of a crash, as long as the namespace exists.
+watch_reports() {
+  local pod code
+  in_namespace get pods --watch -o 'jsonpath={.metadata.name} {.status.containerStatuses[?(@.name=="app")].state.terminated.exitCode}{.status.containerStatuses[?(@.name=="app")].lastState.terminated.exitCode}{"\n"}' |
+    while read -r pod code; do [[ ! $code ]] || echo "$pod $EPOCHREALTIME"; done >"$dir/reports"
 }
 
 pod_yaml() { # NAME
@@ -86,7 +95,7 @@ YAML
 }
 
 crash() { # POD...
-  local pod crashed
+  local pod crashed reported
   for pod; do pod_yaml "$pod"; done | in_namespace create -f - >/dev/null
   in_namespace wait --for=condition=Ready pod "$@" --timeout=60s >/dev/null
   within 30 have_event CaptureStarted "$done_with"
@@ -95,16 +104,20 @@ crash() { # POD...
   for pod; do
     kubectl packet-capture get "$pod" -n "$namespace" -o "$dir/$pod" >/dev/null 2>"$dir/said"
     crashed=$(in_namespace exec "$pod" -c sender -- cat /shared/crashed)
-    # "DELAY GAP": the gap is the longest time without a packet
-    tcpdump -n -tt -r "$dir/$pod" icmp 2>/dev/null | awk -v "crashed=$crashed" '
+    reported=$(awk -v "pod=$pod" '$1 == pod {print $2; exit}' "$dir/reports")
+    [[ $reported ]] || { echo "no report of the crash of $pod" >&2; return 1; }
+    # "REPORT LAST-PACKET GAP": the gap is the longest time without a packet.
+    tcpdump -n -tt -r "$dir/$pod" icmp 2>/dev/null | awk -v "crashed=$crashed" -v "reported=$reported" '
       NR > 1 && $1 - last > gap {gap = $1 - last}
       {last = $1}
-      END {printf "%.3f %.3f\n", last - crashed, gap}' >>"$dir/delays"
+      END {printf "%.3f %.3f %.3f\n", reported - crashed, last - crashed, gap}' >>"$dir/delays"
   done
   in_namespace delete pod "$@" --wait=false >/dev/null
 }
 
 peer
+watch_reports &
+watch=$!
 for ((done_with = 0; done_with < crashes;)); do
   pods=()
   while ((${#pods[@]} < at_once && done_with < crashes)); do pods+=("crash-$((++done_with))"); done
@@ -115,11 +128,12 @@ node=$(kubectl get nodes -o 'jsonpath={.items[0].status.nodeInfo.kubeletVersion}
 capture=$(kubectl -n kube-system get pods -l app=packet-capture -o 'jsonpath={.items[0].metadata.name}')
 echo "$(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), Linux $(uname -r), load $(cut -d ' ' -f 1-3 /proc/loadavg)"
 echo "Kubernetes $node, $(kubectl -n kube-system exec "$capture" -- packet-capture --version)"
-sort -n "$dir/delays" | awk '
-  {delay[NR] = $1; if ($2 > gap) gap = $2}
-  END {
-    worst = delay[NR]
-    printf "%d crashes; no packet for at most %.3f s\n", NR, gap
-    printf "from the crash to the last packet: median %.2f s, worst %.2f s, best %.2f s\n", (delay[int((NR + 1) / 2)] + delay[int(NR / 2) + 1]) / 2, worst, delay[1]
-    printf "of each copy of the packets, the worst is %.1f MB at 1 MB/s, %.0f MB at 10 MB/s, %.0f MB at 100 MB/s\n", worst, worst * 10, worst * 100
-  }'
+column() { cut -d ' ' -f "$1" "$dir/delays" | sort -n; } # NUMBER
+median() { awk '{value[NR] = $1} END {print (value[int((NR + 1) / 2)] + value[int(NR / 2) + 1]) / 2}'; }
+line() { printf '%-20s %9s %9s %9s\n' "$@"; }
+echo "$(column 1 | wc -l) crashes, at most $at_once at a time; without a packet for at most $(column 3 | tail -n 1) s"
+line 'seconds after a crash' best median worst
+line report "$(column 1 | head -n 1)" "$(column 1 | median)" "$(column 1 | tail -n 1)"
+line 'last packet' "$(column 2 | head -n 1)" "$(column 2 | median)" "$(column 2 | tail -n 1)"
+column 1 | tail -n 1 | awk '{worst = $1 + 1; printf "until one second after the worst report: %.1f MB at 1 MB/s, %.0f MB at 10 MB/s, %.0f MB at 100 MB/s, for each copy of a packet\n",
+  worst, worst * 10, worst * 100}'
