@@ -6,7 +6,7 @@
 # ping to another pod every 20 ms, before and after the crash. At most five pods crash at a time, each at a random moment, because the
 # processors of the machine must not decide the result. The script prints, in seconds after the crash:
 #   report       when the API server sends the kubelet's report of the crash to a client that watches the pods, as the controller does
-#   last packet  the time of the last packet in the copy that `get` makes: the capture continues for one second after the report, and the
+#   last packet  the time of the last packet in the copy that `get` makes: the capture continues for 1.25 s after the report, and the
 #                packets of up to one second before its end stay in the kernel if the pod sends as little as here
 # SKIP_BUILD=1 uses the controller that already runs in the cluster. The script does not delete the cluster.
 set -o errexit -o nounset -o pipefail
@@ -135,5 +135,5 @@ echo "$(column 1 | wc -l) crashes, at most $at_once at a time; without a packet 
 line 'seconds after a crash' best median worst
 line report "$(column 1 | head -n 1)" "$(column 1 | median)" "$(column 1 | tail -n 1)"
 line 'last packet' "$(column 2 | head -n 1)" "$(column 2 | median)" "$(column 2 | tail -n 1)"
-column 1 | tail -n 1 | awk '{worst = $1 + 1; printf "until one second after the worst report: %.1f MB at 1 MB/s, %.0f MB at 10 MB/s, %.0f MB at 100 MB/s, for each copy of a packet\n",
+column 1 | tail -n 1 | awk '{worst = $1 + 1.25; printf "until 1.25 s after the worst report: %.1f MB at 1 MB/s, %.0f MB at 10 MB/s, %.0f MB at 100 MB/s, for each copy of a packet\n",
   worst, worst * 10, worst * 100}'

@@ -59,7 +59,7 @@
 //! | admitted | the request that is carried out: there is room for it on the node, and in its namespace's share |
 //! | reservation | whether a capture has room (held), is in the queue for room (queued), or needs none now (released) |
 //! | lifecycle | where a capture is in its life: active, finished, retained, removing |
-//! | finished | it reached its own limit: its duration, its number of packets, or an incident that it was to stop on |
+//! | finished | it reached its own limit (its duration, its number of packets), or had an incident that it was to stop on |
 //! | incident | what annotation `stop-on` waits for: a container of the pod restarted or failed, or the pod was Ready and is no more |
 //! | recorder, baseline | the part of a capture that waits for an incident; what it compares the pod's status with |
 //! | retained | its pod is gone, and its files are kept for a time (KEEP_AFTER_POD) |

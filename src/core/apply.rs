@@ -45,7 +45,7 @@ pub fn apply(
             None
         }
         Action::RecordIncident(incident) => {
-            captures.incident(stem, incident, now);
+            captures.saw_incident(stem, incident, now);
             None
         }
         Action::Finish(by) => captures.finish(stem, by, disk),

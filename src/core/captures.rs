@@ -33,8 +33,9 @@ pub const START_INTERVAL: Duration = Duration::from_secs(2);
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// The longest wait after a failure.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
-/// Grace after the duration ends: the kernel delivers packets in blocks, up to 0.5 s late.
-pub const END_GRACE: Duration = Duration::from_secs(1);
+/// How long tcpdump continues after the end of the duration, and after an incident. The kernel delivers packets in blocks, up to 1 s late
+/// (libpcap's time-out, as tcpdump sets it), and tcpdump has to write them before it sees TERM.
+pub const END_GRACE: Duration = Duration::from_millis(1250);
 /// A tcpdump that ran as long as this has recovered: its next failure counts as the first.
 pub const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 
@@ -144,8 +145,11 @@ impl Captures {
     }
 
     /// There was an incident that the capture was to stop on.
-    pub fn incident(&mut self, stem: &Stem, incident: Incident, now: Moment) {
-        self.change(stem, |capture| capture.recorder = Recorder::Stopped(SeenIncident { incident, seen: now }));
+    pub fn saw_incident(&mut self, stem: &Stem, incident: Incident, now: Moment) {
+        self.change(stem, |capture| {
+            let was_captured = capture.is_running();
+            capture.recorder = Recorder::Stopped(SeenIncident { incident, seen: now, was_captured });
+        });
     }
 
     /// The capture reached its own limit while there was no process.
@@ -249,7 +253,11 @@ impl Captures {
             }
             None => capture.uncounted = capture.uncounted.saturating_add(1),
         }
+        let has_had_incident = capture.is_active() && capture.incident().is_some();
         let reason = match capture.stop_reason() {
+            Some(reason @ StopReason::Ended(_)) => reason,
+            // An earlier end than whatever ended the process within the second after it.
+            _ if has_had_incident => StopReason::Ended(EndedBy::StopOn),
             Some(reason) => reason,
             None if !exit.in_order || !capture.reached_packet_limit() => {
                 let ran = capture.last_start.as_ref().map_or(Duration::ZERO, |start| now - start.at);

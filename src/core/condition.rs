@@ -34,7 +34,7 @@ impl Condition {
     }
 }
 
-/// Which of its own limits a capture reached.
+/// What ended a capture for good: a limit of its own, or an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EndedBy {

@@ -32,7 +32,7 @@ pub struct PodFields {
     pub host_ips: Vec<String>,
     /// Whether the pod object has more addresses than `ips` and `host_ips` hold.
     pub too_many_addresses: bool,
-    /// What a flight recorder watches.
+    /// What a flight recorder compares.
     pub status: PodStatus,
     /// Whether the pod object has more containers than `status` holds.
     pub too_many_containers: bool,
@@ -56,7 +56,7 @@ pub struct ObservedPod {
     /// The addresses that the pod reports as its own, whether it asks for a capture or not. Empty if the pod has finished or uses the
     /// node's network.
     pub claims: Vec<IpAddr>,
-    /// What a flight recorder watches; empty for a pod that asks for no capture.
+    /// What a flight recorder compares; empty for a pod that asks for no capture.
     pub status: PodStatus,
 }
 

@@ -15,7 +15,7 @@ use crate::core::captures::Moment;
 pub const CONTAINERS_MAX: usize = 32;
 
 /// What a capture stops on. Nothing, if both are false.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopOn {
     /// A container of the pod restarts, or ends with another exit code than 0.
     pub restart: bool,
@@ -31,13 +31,12 @@ impl StopOn {
 /// What a pod's status says of its containers, and of the pod as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodStatus {
-    /// The containers, init containers and sidecars included, ephemeral containers not.
+    /// The containers; ephemeral containers are not among them.
     pub containers: Vec<ContainerStatus>,
     /// The condition `Ready`, if the status has one.
     pub ready: Option<Readiness>,
-    /// The pod is being deleted, or all its containers but sidecars have ended with 0. If more containers end now, and if the pod becomes
-    /// unready, that is because they were asked to end. The kubelet says up to seconds later that the pod has succeeded.
-    pub ends_as_asked: bool,
+    /// The pod is being deleted, or its phase is `Succeeded`.
+    pub is_ending: bool,
 }
 
 /// What a pod's status says of one container.
@@ -45,26 +44,28 @@ pub struct PodStatus {
 pub struct ContainerStatus {
     /// The container's name, a DNS label.
     pub name: String,
+    /// It is an init container or a sidecar.
+    pub is_init: bool,
     /// How often the container was started again (`restartCount`).
     pub restarts: u32,
-    /// The present run, or the last one.
-    pub run: Run,
-    /// How the run before that ended, if that is known.
-    pub end_before: Option<ContainerEnd>,
+    /// What it does now.
+    pub state: ContainerState,
+    /// How its last run ended before that, if that is known (`lastState`).
+    pub last_end: Option<ContainerEnd>,
 }
 
-/// One run of a container.
+/// What a container does now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Run {
-    /// It has not started.
-    NotStarted,
+pub enum ContainerState {
+    /// It waits to be started, for the first time or again.
+    Waiting,
     /// It runs.
     Running {
         /// Since when, in seconds since 1970.
         started_s: Option<u64>,
     },
-    /// It has ended, and the next run has not started.
-    Ended(ContainerEnd),
+    /// It has ended.
+    Terminated(ContainerEnd),
 }
 
 /// How a run of a container ended.
@@ -127,6 +128,8 @@ pub struct SeenIncident {
     pub incident: Incident,
     /// When this process, or an earlier one, first saw it in the pod's status.
     pub seen: Moment,
+    /// Whether tcpdump captured at that moment: only then the ring has the packets that led to it.
+    pub was_captured: bool,
 }
 
 /// What a pod's status is compared with.
@@ -141,7 +144,7 @@ pub struct Baseline {
 /// What is known of a container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
-    /// How many of its runs had ended when the recorder was switched on.
+    /// How many of its runs had ended when the recorder was switched on; fewer if the count has gone back since.
     ends: u32,
     /// When the run started that was last seen running, in seconds since 1970.
     #[serde(default, rename = "started", skip_serializing_if = "Option::is_none")]
@@ -159,23 +162,36 @@ pub enum Observation {
     Incident(Incident),
 }
 
-impl ContainerStatus {
-    /// How many runs of the container have ended so far.
-    fn ends(&self) -> u32 {
-        self.restarts.saturating_add(matches!(self.run, Run::Ended(_)).into())
+impl PodStatus {
+    /// Whether the pod ends as it was asked to: it is being deleted, or all its containers but init containers and sidecars have ended with
+    /// 0. If sidecars end now, and if the pod becomes unready, that is because they were asked to end. The phase becomes `Succeeded` up to
+    /// seconds later. A container that is to be started again does not stay terminated for long.
+    fn ends_as_asked(&self) -> bool {
+        let has_succeeded = |container: &ContainerStatus| matches!(&container.state, ContainerState::Terminated(end) if end.exit_code == 0);
+        let mut mains = self.containers.iter().filter(|container| !container.is_init).peekable();
+        self.is_ending || (mains.peek().is_some() && mains.all(has_succeeded))
     }
+}
 
-    fn started_s(&self) -> Option<u64> {
-        match self.run {
-            Run::Running { started_s } => started_s,
-            Run::NotStarted | Run::Ended(_) => None,
+impl ContainerStatus {
+    /// How the last run ended; `None` if the container runs, or has never run.
+    fn end(&self) -> Option<&ContainerEnd> {
+        match &self.state {
+            ContainerState::Waiting => self.last_end.as_ref(),
+            ContainerState::Running { .. } => None,
+            ContainerState::Terminated(end) => Some(end),
         }
     }
 
-    fn failure(&self) -> Option<&ContainerEnd> {
-        match &self.run {
-            Run::Ended(end) if end.exit_code != 0 => Some(end),
-            Run::NotStarted | Run::Running { .. } | Run::Ended(_) => None,
+    /// How many runs of the container have ended so far.
+    fn ends(&self) -> u32 {
+        self.restarts.saturating_add(self.end().is_some().into())
+    }
+
+    fn started_s(&self) -> Option<u64> {
+        match self.state {
+            ContainerState::Running { started_s } => started_s,
+            ContainerState::Waiting | ContainerState::Terminated(_) => None,
         }
     }
 }
@@ -194,11 +210,12 @@ impl Baseline {
     /// Compares a pod's status with what was seen before.
     #[must_use]
     pub fn observe(&self, status: &PodStatus, stop_on: StopOn) -> Observation {
+        let ends_as_asked = status.ends_as_asked();
         let mut learned = None;
         let mut incidents = Vec::new();
         for container in status.containers.iter().filter(|_| stop_on.restart) {
             let before = self.containers.get(&container.name).copied().unwrap_or_default();
-            match before.after(container, status.ends_as_asked) {
+            match before.after(container, ends_as_asked) {
                 Ok(now) if now != before => learned.get_or_insert_with(|| self.clone()).learn(&container.name, now),
                 Ok(_) => (),
                 Err(end) => incidents.push((container, end)),
@@ -212,17 +229,17 @@ impl Baseline {
         if let Some((container, end)) = incidents.into_iter().min_by_key(first) {
             return Observation::Incident(Incident::Restart { container: container.name.clone(), end, others });
         }
-        if let Some(now) = status.ready.filter(|_| stop_on.unready && !status.ends_as_asked) {
+        if let Some(now) = status.ready.filter(|_| stop_on.unready && !ends_as_asked) {
             match self.ready {
                 Some(before) if before.was_unready_until(now) => {
-                    let since_s = now.since_s.filter(|_| !now.is_ready && before.is_ready);
+                    let since_s = now.since_s.filter(|_| !now.is_ready);
                     return Observation::Incident(Incident::Unready { since_s });
                 }
                 Some(before) if before == now => (),
                 Some(_) | None => learned.get_or_insert_with(|| self.clone()).ready = Some(now),
             }
         }
-        learned.map_or(Observation::Nothing, Observation::Learned)
+        learned.filter(|learned| learned != self).map_or(Observation::Nothing, Observation::Learned)
     }
 
     /// Whoever may write a pod's status can name another container each time.
@@ -236,13 +253,17 @@ impl Baseline {
 impl Known {
     /// What is known after another look at the container. If there was an incident: how the container ended, as far as that is known.
     fn after(self, now: &ContainerStatus, ends_as_asked: bool) -> Result<Self, Option<ContainerEnd>> {
+        if now.state == ContainerState::Waiting && now.last_end.is_none() && now.restarts <= self.ends {
+            // Such a container may be created anew: neither its count nor its last run says anything yet.
+            return Ok(self);
+        }
         // If the count went back, the container was created anew: the ends of its earlier life are no longer counted.
         let ends = if now.ends() < self.ends { now.restarts } else { self.ends };
-        let failure = now.failure().filter(|_| now.ends() > ends && !ends_as_asked);
+        let failure = now.end().filter(|end| end.exit_code != 0 && now.ends() > ends && !ends_as_asked);
         let is_other_run = matches!((self.started_s, now.started_s()), (Some(before), Some(now)) if before != now);
         match failure {
             Some(end) => Err(Some(end.clone())),
-            None if now.restarts > ends || is_other_run => Err(now.end_before.clone()),
+            None if now.restarts > ends || is_other_run => Err(now.last_end.clone()),
             None => Ok(Self { ends, started_s: now.started_s().or(self.started_s) }),
         }
     }

@@ -159,8 +159,8 @@ mod tests {
         plan::Wanted,
         recall::recall,
         recorder::{
-            Baseline, CONTAINERS_MAX, ContainerEnd, ContainerStatus, Incident, PodStatus, Readiness, Recorder, Run,
-            StopOn,
+            Baseline, CONTAINERS_MAX, ContainerEnd, ContainerState, ContainerStatus, Incident, PodStatus, Readiness,
+            Recorder, StopOn,
         },
         refusal::Refusal,
         request::{CaptureSpec, Counts, Invocation, Parsed},
@@ -258,10 +258,10 @@ mod tests {
         let (mut captures, mut file) = (Captures::default(), StateFile::at(&dir));
         let stem = Stem::of(&PodName { namespace: "default".into(), name: "web".into() });
         captures.open(&stem, PodUid("1".into()));
-        let run = Run::Running { started_s: Some(1_799_999_000) };
-        let app = ContainerStatus { name: "app".into(), restarts: 3, run, end_before: None };
+        let state = ContainerState::Running { started_s: Some(1_799_999_000) };
+        let app = ContainerStatus { name: "app".into(), is_init: false, restarts: 3, state, last_end: None };
         let ready = Some(Readiness { is_ready: true, since_s: Some(1_799_999_001) });
-        let status = PodStatus { containers: vec![app], ready, ends_as_asked: false };
+        let status = PodStatus { containers: vec![app], ready, is_ending: false };
         captures.learned(&stem, Baseline::of(StopOn { restart: true, unready: true }, &status));
         let mut written = |captures: &Captures| {
             file.save(captures, &BTreeMap::new(), describe).unwrap();
@@ -280,16 +280,19 @@ mod tests {
         for (incident, json) in [
             (
                 Incident::Restart { container: "app".into(), end: Some(end), others: 2 },
-                json!({"kind": "restart", "container": "app", "exit_code": -1, "reason": "Error", "others": 2, "at": at, "seen": seen}),
+                json!({"kind": "restart", "container": "app", "exit_code": -1, "reason": "Error", "others": 2, "at": at, "seen": seen, "captured": false}),
             ),
             (
                 Incident::Restart { container: "app".into(), end: None, others: 0 },
-                json!({"kind": "restart", "container": "app", "others": 0, "seen": seen}),
+                json!({"kind": "restart", "container": "app", "others": 0, "seen": seen, "captured": false}),
             ),
-            (Incident::Unready { since_s: Some(1_799_999_998) }, json!({"kind": "unready", "at": at, "seen": seen})),
-            (Incident::Unready { since_s: None }, json!({"kind": "unready", "seen": seen})),
+            (
+                Incident::Unready { since_s: Some(1_799_999_998) },
+                json!({"kind": "unready", "at": at, "seen": seen, "captured": false}),
+            ),
+            (Incident::Unready { since_s: None }, json!({"kind": "unready", "seen": seen, "captured": false})),
         ] {
-            captures.incident(&stem, incident, now);
+            captures.saw_incident(&stem, incident, now);
             assert_eq!(written(&captures), (Value::Null, json));
         }
         fs::remove_dir_all(&dir).unwrap();
@@ -352,12 +355,13 @@ mod tests {
         let container = |number| ContainerStatus {
             name: format!("{number:0>63}"),
             restarts: u32::MAX,
-            run: Run::Running { started_s: Some(now.unix_s) },
-            end_before: None,
+            is_init: false,
+            state: ContainerState::Running { started_s: Some(now.unix_s) },
+            last_end: None,
         };
         let ready = Some(Readiness { is_ready: false, since_s: Some(now.unix_s) });
         let containers = (0..CONTAINERS_MAX).map(container).collect();
-        let status = PodStatus { containers, ready, ends_as_asked: false };
+        let status = PodStatus { containers, ready, is_ending: false };
         capture.recorder = Recorder::Waiting(Baseline::of(StopOn { restart: true, unready: true }, &status));
         capture.counts = Counts { captured: u64::MAX, dropped: u64::MAX };
         (capture.first_started, capture.uncounted) = (Some(now), u32::MAX);

@@ -128,8 +128,8 @@ fn ends(admitted: Option<&ValidRequest>, packets_left: Option<u32>) -> String {
     let request = admitted.map(|valid| &valid.request);
     let duration = request.and_then(|request| request.duration);
     let time = duration.map(|duration| format!("{} after its start", time(duration)));
-    let incidents = request.into_iter().flat_map(|request| incident::awaited(request.stop_on));
-    let ends: Vec<String> = packets.into_iter().chain(time).chain(incidents.map(str::to_owned)).collect();
+    let incident = request.and_then(|request| incident::awaited(request.stop_on));
+    let ends: Vec<String> = packets.into_iter().chain(time).chain(incident.map(str::to_owned)).collect();
     if ends.is_empty() { String::new() } else { format!("; ends {}", ends.join(" or ")) }
 }
 
@@ -151,7 +151,7 @@ pub(super) fn stopped(reason: StopReason, summary: &Summary, disk: Disk) -> (Rea
         | StopReason::Shutdown => Reason::Stopped,
     };
     let (because, next) = halted(reason);
-    let incident = summary.incident.as_ref().map(|seen| format!(" (before that: {})", incident::seen(seen)));
+    let incident = summary.incident.as_ref().map(|seen| format!(" (before that: {})", incident::described(seen)));
     let incident = incident.unwrap_or_default();
     (event_reason, format!("{because}{incident}; {}; kept: {}; {next}", packets(summary), files_counted(summary.files)))
 }
@@ -200,10 +200,16 @@ fn ended(by: EndedBy, summary: &Summary) -> String {
             None => "the duration is over".to_owned(),
         },
         EndedBy::Packets => "all requested copies of packets are captured".to_owned(),
-        EndedBy::StopOn => summary.incident.as_ref().map_or("the incident occurred".to_owned(), incident::seen),
+        EndedBy::StopOn => "an incident occurred".to_owned(),
     };
-    let ring =
-        if by == EndedBy::StopOn { format!(", up to the last {} MB of copies", summary.files) } else { String::new() };
+    let (because, ring) = match (by, &summary.incident) {
+        (_, None) => (because, String::new()),
+        (EndedBy::StopOn, Some(seen)) => (incident::described(seen), incident::what_is_kept(seen, summary.files)),
+        // An incident between the end and the last packets from the kernel.
+        (EndedBy::Duration | EndedBy::Packets, Some(seen)) => {
+            (format!("{because}; {}", incident::described(seen)), String::new())
+        }
+    };
     format!(
         "{because}; {}; kept: {}{ring}; the files stay until the annotation or the pod is gone; a change of the annotations starts a new \
          capture",
@@ -355,7 +361,7 @@ mod tests {
         let explained = text.find(&format!("; {COPIES}")).unwrap();
         assert!(
             text[..explained].ends_with(
-                "; ends after 1000000000 copies of packets or 86399s after its start or on restart or on unready"
+                "; ends after 1000000000 copies of packets or 86399s after its start or on container failure or unready"
             ),
             "{text}"
         );

@@ -7,7 +7,7 @@ use crate::support::{annotate, captured, started};
 #[test]
 fn a_duration_ends_a_second_late_and_for_good_until_the_request_changes() {
     let (mut node, web) = captured(&[("/duration", "30s")]);
-    node.pass(Duration::from_millis(30_999));
+    node.pass(Duration::from_millis(31_249));
     assert_eq!(node.running(), 1);
     node.pass(Duration::from_millis(32));
     assert_eq!((node.running(), node.kept(&web)), (0, 1));

@@ -7,7 +7,7 @@ a_crash_ends_the_capture_and_the_ring_has_the_last_packets_before_it() {
   ready web
   optional web stop-on=restart
   annotate web 5
-  within 20 has_event web CaptureStarted ' after its start or on restart; '
+  within 20 has_event web CaptureStarted ' after its start or on container restart or failure; '
   within 20 captured web 'tcp port 8080'
   verb follow "$NS/web" >"$TMP/followed" 2>"$TMP/followed.said" &
   following=$!
@@ -73,7 +73,7 @@ each_kind_of_crash_ends_the_capture_and_the_event_says_which() {
   optional unready stop-on=unready
   annotate memory alive unready two job init 5
   for pod in memory alive unready two job init; do within 30 capturing "$pod" 5; done
-  within 10 has_event unready CaptureStarted ' after its start or on unready; '
+  within 10 has_event unready CaptureStarted ' after its start or when the pod becomes unready; '
 
   crash memory 1
   kubectl -n "$NS" exec alive -- rm /tmp/fine

@@ -8,7 +8,7 @@ use std::{
 use super::Controller;
 use crate::{core::plan, text::status::status_of};
 
-/// Passes of the planner in one turn. A stem needs at most six: mark for removal, remove, open, admit, start, notify.
+/// Passes of the planner in one turn. A stem needs at most seven: mark for removal, remove, open, admit, learn, start, notify.
 const PASSES_MAX: usize = 16;
 
 impl Controller {

@@ -28,7 +28,7 @@ pub struct PodRequest {
     pub target: Target,
     /// Where the pod could be captured if all addresses that it reports were its own.
     pub(super) reported_target: Target,
-    /// What a flight recorder watches; `None` if the pod has never asked for one.
+    /// What a flight recorder compares; `None` if the pod has never asked for one.
     pub status: Option<PodStatus>,
     /// Since when the pod has had no address.
     pub no_address_since: Option<Instant>,
@@ -87,9 +87,9 @@ impl PodRequest {
             }
         }
         // What is admitted may be older than both.
-        let was_watched = known.is_some_and(|pod| pod.status.is_some());
         let records = |valid: &ValidRequest| valid.request.stop_on != StopOn::NOTHING;
-        if was_watched || pod.valid.iter().chain(pod.pending()).any(records) {
+        let has_recorded = known.map_or_else(|| recalled.is_some_and(records), |pod| pod.status.is_some());
+        if has_recorded || pod.valid.iter().chain(pod.pending()).any(records) {
             pod.status = Some(observed.status.clone());
         }
         Some(pod)

@@ -104,6 +104,8 @@ pub struct IncidentRecord {
     at: Option<Time>,
     /// When the controller saw it.
     seen: Time,
+    /// Whether tcpdump ran then.
+    captured: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +126,7 @@ enum IncidentKind {
 
 impl IncidentRecord {
     fn of(seen: &SeenIncident) -> Self {
-        let SeenIncident { incident, seen } = seen.clone();
+        let SeenIncident { incident, seen, was_captured } = seen.clone();
         let (what, at_s) = match incident {
             Incident::Restart { container, end: None, others } => {
                 (IncidentKind::Restart { container, exit_code: None, reason: None, others }, None)
@@ -135,11 +137,11 @@ impl IncidentRecord {
             Incident::Unready { since_s } => (IncidentKind::Unready, since_s),
         };
         let seen = time(seen.unix_s).unwrap_or(Time(Timestamp::UNIX_EPOCH));
-        Self { what, at: at_s.and_then(time), seen }
+        Self { what, at: at_s.and_then(time), seen, captured: was_captured }
     }
 
     fn seen(&self, now: Moment) -> SeenIncident {
-        let Self { what, at, seen } = self.clone();
+        let Self { what, at, seen, captured } = self.clone();
         let at_s = at.as_ref().map(seconds);
         let incident = match what {
             IncidentKind::Restart { container, exit_code, reason, others } => {
@@ -148,7 +150,7 @@ impl IncidentRecord {
             }
             IncidentKind::Unready => Incident::Unready { since_s: at_s },
         };
-        SeenIncident { incident, seen: now.recall(seconds(&seen)) }
+        SeenIncident { incident, seen: now.recall(seconds(&seen)), was_captured: captured }
     }
 }
 
@@ -178,8 +180,8 @@ impl Entry {
         let PodName { namespace, name } = stem.pod();
         let owner = capture.owner.as_ref()?;
         let recorder = match &capture.recorder {
-            Recorder::Waiting(baseline) => Some(baseline.clone()),
-            Recorder::Off | Recorder::Stopped(_) => None,
+            Recorder::Waiting(baseline) if capture.is_active() => Some(baseline.clone()),
+            Recorder::Off | Recorder::Waiting(_) | Recorder::Stopped(_) => None,
         };
         let reason = reason.map(|mut reason| {
             reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));

@@ -50,6 +50,8 @@ pub(super) struct Metadata {
 pub(super) struct Spec {
     pub node_name: Text,
     pub host_network: Flag,
+    pub init_containers: Count,
+    pub containers: Count,
 }
 
 #[derive(Default)]
@@ -114,6 +116,10 @@ pub(super) struct Terminated {
 /// An object, if there is one.
 #[derive(Default)]
 pub(super) struct Present<T>(pub Option<T>);
+
+/// How many elements a list has.
+#[derive(Default)]
+pub(super) struct Count(pub usize);
 
 /// A whole number.
 #[derive(Default)]
@@ -298,7 +304,12 @@ object!(Metadata {
     "deletionTimestamp" => deletion_timestamp,
     "annotations" => annotations,
 });
-object!(Spec { "nodeName" => node_name, "hostNetwork" => host_network });
+object!(Spec {
+    "nodeName" => node_name,
+    "hostNetwork" => host_network,
+    "initContainers" => init_containers,
+    "containers" => containers,
+});
 object!(Status {
     "phase" => phase,
     "podIP" => pod_ip,
@@ -319,6 +330,15 @@ object!(Terminated { "exitCode" => exit_code, "reason" => reason, "finishedAt" =
 impl<T: Shape> Shape for Present<T> {
     fn object<'de, A: MapAccess<'de>>(&mut self, map: A) -> Result<(), A::Error> {
         self.0.insert(T::default()).object(map)
+    }
+}
+
+impl Shape for Count {
+    fn array<'de, A: SeqAccess<'de>>(&mut self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            self.0 += 1;
+        }
+        Ok(())
     }
 }
 

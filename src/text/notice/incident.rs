@@ -10,16 +10,20 @@ use crate::{
     text::format::{counted, number, quoted},
 };
 
-/// When a capture ends that is to stop on these incidents.
-pub(super) fn awaited(stop_on: StopOn) -> impl Iterator<Item = &'static str> {
-    let restart = stop_on.restart.then_some("on restart");
-    let unready = stop_on.unready.then_some("on unready");
-    restart.into_iter().chain(unready)
+/// When a capture ends that is to stop on these incidents, as a phrase.
+pub(super) fn awaited(stop_on: StopOn) -> Option<&'static str> {
+    match stop_on {
+        StopOn { restart: false, unready: false } => None,
+        StopOn { restart: true, unready: false } => Some("on container restart or failure"),
+        StopOn { restart: false, unready: true } => Some("when the pod becomes unready"),
+        // Short, so that the longest Event still has room for it.
+        StopOn { restart: true, unready: true } => Some("on container failure or unready"),
+    }
 }
 
 /// What happened, when it happened, and when the controller saw it.
-pub(super) fn seen(seen: &SeenIncident) -> String {
-    let SeenIncident { incident, seen } = seen;
+pub(super) fn described(seen: &SeenIncident) -> String {
+    let SeenIncident { incident, seen, .. } = seen;
     let what = match incident {
         Incident::Restart { container, end, others } => {
             format!("{}{}", restart(container, end.as_ref()), more(*others))
@@ -30,6 +34,15 @@ pub(super) fn seen(seen: &SeenIncident) -> String {
         Incident::Unready { since_s: None } => "this pod was not Ready for a time".to_owned(),
     };
     format!("{what}; seen at {}", utc(seen.unix_s))
+}
+
+/// What the files that are kept have to do with the incident, as the end of a phrase.
+pub(super) fn what_is_kept(seen: &SeenIncident, files: usize) -> String {
+    match (files, seen.was_captured) {
+        (0, _) => String::new(),
+        (_, true) => format!(", up to the last {files} MB of copies"),
+        (_, false) => " from before that, since tcpdump did not run when it was seen".to_owned(),
+    }
 }
 
 fn restart(container: &str, end: Option<&ContainerEnd>) -> String {
@@ -71,7 +84,7 @@ mod tests {
 
     fn said(incident: Incident) -> String {
         let seen = Moment { at: Instant::now(), unix_s: 1_800_000_001 };
-        let said = super::seen(&SeenIncident { incident, seen });
+        let said = described(&SeenIncident { incident, seen, was_captured: true });
         said.strip_suffix("; seen at 2027-01-15T08:00:01Z").unwrap().to_owned()
     }
 
@@ -101,6 +114,18 @@ mod tests {
         let since_s = at;
         assert_eq!(said(Incident::Unready { since_s }), "this pod is no longer Ready since 2027-01-15T08:00:00Z");
         assert_eq!(said(Incident::Unready { since_s: None }), "this pod was not Ready for a time");
+    }
+
+    #[test]
+    fn an_incident_says_whether_the_files_are_of_the_time_before_it() {
+        let kept = |was_captured, files| {
+            let incident = Incident::Unready { since_s: None };
+            let seen = Moment { at: Instant::now(), unix_s: 1_800_000_001 };
+            what_is_kept(&SeenIncident { incident, seen, was_captured }, files)
+        };
+        assert_eq!(kept(true, 5), ", up to the last 5 MB of copies");
+        assert_eq!(kept(false, 5), " from before that, since tcpdump did not run when it was seen");
+        assert_eq!((kept(true, 0), kept(false, 0)), (String::new(), String::new()));
     }
 
     #[test]

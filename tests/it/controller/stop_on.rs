@@ -47,7 +47,8 @@ fn a_container_that_fails_ends_the_capture_a_second_later_for_good_until_the_ann
     node.api.put(&running(recorded()));
     let tcpdump = node.nth_start("web", 1);
     assert!(
-        node.until_event("web", "CaptureStarted").contains("; ends 24h after its start or on restart or on unready;")
+        node.until_event("web", "CaptureStarted")
+            .contains("; ends 24h after its start or on container failure or unready;")
     );
     let killed_at = Instant::now();
     node.api.put(&killed(recorded()));
@@ -62,7 +63,7 @@ fn a_container_that_fails_ends_the_capture_a_second_later_for_good_until_the_ann
     node.until_heard(&controller);
     let entry = &node.state()["web"];
     let incident = json!({"kind": "restart", "container": "app", "exit_code": 137, "reason": "OOMKilled", "at": ENDED,
-        "others": 0, "seen": entry["incident"]["seen"]});
+        "others": 0, "seen": entry["incident"]["seen"], "captured": true});
     assert_eq!(
         (&entry["state"], &entry["ended"], &entry["incident"]),
         (&json!("finished"), &json!("stop-on"), &incident)
@@ -121,8 +122,9 @@ fn an_invalid_value_and_a_pod_with_too_many_containers_are_refused() {
     let message = node.until_event("web", "CaptureRefused");
     let expected = "annotation tcpdump.antrea.io/stop-on=\"crash\" is not \"restart\", \"unready\" or \"restart,unready\"; nothing is captured";
     assert_eq!(message, expected);
-    let many: Vec<Value> = (0..33).map(|n| json!({"name": format!("c{n}"), "restartCount": 0})).collect();
-    node.api.put(&recorded().add("/status/containerStatuses", json!(many)));
+    // A pod that has only just been created has no status yet.
+    let many: Vec<Value> = (0..33).map(|n| json!({"name": format!("c{n}")})).collect();
+    node.api.put(&recorded().add("/spec/containers", json!(many)));
     let message = until("the second refusal", || node.messages("web", "CaptureRefused").get(1).cloned());
     assert!(
         message.starts_with("annotation tcpdump.antrea.io/stop-on cannot be used: the pod has more than 32 containers")
