@@ -175,15 +175,15 @@ impl Planner<'_> {
         assessment: &Assessment,
     ) -> Option<Action> {
         if !self.world.stopping {
+            if admission::rejoins(self.world, stem, capture) {
+                return None; // Opened in this pass.
+            }
             // Before a change is admitted: it may have come after the incident.
             if let Some(action) = recorded(capture, pod) {
                 return Some(action);
             }
             if let Some(Ok(valid)) = self.admissions.get(stem) {
                 return Some(Action::Admit((*valid).clone()));
-            }
-            if admission::rejoins(self.world, stem, capture) {
-                return None; // Opened in this pass.
             }
             if admission::is_idle(self.world, stem, capture) {
                 return Some(Action::Release);
