@@ -306,7 +306,8 @@ impl Planner<'_> {
         }
         let is_over = capture.ends_at().map(|at| (at, EndedBy::Duration));
         let (at, by) = is_over.into_iter().chain(stopped_on).min_by_key(|(at, _)| *at)?;
-        let is_late = by == EndedBy::StopOn && !capture.has_process();
+        // Nothing is under way to a tcpdump that is not there, and none is started after an incident.
+        let is_late = stopped_on.is_some() && !capture.has_process();
         self.wait_until(if is_late { at } else { at + END_GRACE }).then_some(by)
     }
 
