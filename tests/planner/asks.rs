@@ -38,6 +38,9 @@ pub fn annotations(random: &mut Random) -> Annotations {
     sometimes("/packets", &["2", "5", "9", "0"]);
     sometimes("/snaplen", &["112", "128"]);
     sometimes("/pause", &["true", "true", "yes"]);
+    if random.one_in(3) {
+        others.push(("/stop-on", random.pick(&["restart", "restart", "unready", "restart,unready", "crash"])));
+    }
     if random.one_in(20) {
         others.push(("/fliter", "tcp"));
     }

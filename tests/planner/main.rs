@@ -1,12 +1,14 @@
-//! The planner under random sequences: pods that change in every way, more of them than have room, a watch that breaks, processes
-//! that crash or will not end, files that cannot be removed, a disk that fills up, a controller that is killed between any two
-//! actions. After each step the contract must hold, and when all is quiet the node must be exactly as its pods ask.
+//! The planner under random sequences: pods that change in every way and whose containers crash, more of them than have room, a watch
+//! that breaks, processes that crash or will not end, files that cannot be removed, a disk that fills up, a controller that is killed
+//! between any two actions. After each step the contract must hold, and when all is quiet the node must be exactly as its pods ask.
 //!
 //! `PLAN_SEED=<n> cargo test --test planner any_sequence` runs one sequence again and prints each step of it.
 
 mod admission;
 mod asks;
 mod ends;
+mod incidents;
+mod life;
 mod node;
 mod restarts;
 mod seen;

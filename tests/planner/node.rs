@@ -19,7 +19,7 @@ use packet_capture::{
     core::{
         apply,
         captures::{Capture, Captures, Moment},
-        condition::{Condition, State},
+        condition::{Condition, State, StopReason},
         desired::{Desired, WatchEvent},
         limits::Limits,
         name::{PodName, PodUid, Stem},
@@ -36,6 +36,7 @@ use crate::{
     seen::{Fate, Seen},
     server::{Random, Server},
 };
+use contract::Flight;
 pub use disk::LOW_WATERMARK_MB;
 use disk::Space;
 use processes::{Compilation, Files, Process};
@@ -75,6 +76,8 @@ pub struct Node {
     declined: Vec<PodName>,
     /// Each start so far.
     pub starts: Vec<(Stem, Invocation)>,
+    /// Why each capture stopped whose owner was told so.
+    pub stops: Vec<StopReason>,
     wake_at: Option<Instant>,
     /// What the last plan that left nothing to do was made of.
     settled: Option<Revision>,
@@ -84,6 +87,11 @@ pub struct Node {
     state: StateFile,
     /// The captures that the state file holds.
     saved: BTreeMap<Stem, Capture>,
+    /// What each flight recorder was shown.
+    flights: BTreeMap<Stem, Flight>,
+    /// The places and flights as they were when the state file was written.
+    saved_places: BTreeMap<Stem, u64>,
+    saved_flights: BTreeMap<Stem, Flight>,
     /// After how many more actions the controller is killed. Until that is set, the state file need not be written.
     crash_in: Option<u64>,
     trace: bool,
@@ -123,6 +131,7 @@ impl Node {
             told: BTreeMap::new(),
             declined: Vec::new(),
             starts: Vec::new(),
+            stops: Vec::new(),
             wake_at: None,
             settled: None,
             faults: true,
@@ -130,6 +139,9 @@ impl Node {
             state: StateFile::at(&dir),
             dir,
             saved: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            saved_places: BTreeMap::new(),
+            saved_flights: BTreeMap::new(),
             crash_in: None,
             trace,
         }
@@ -278,6 +290,7 @@ impl Node {
         self.compile_filters();
         if self.settle() {
             self.check_rest();
+            self.note_rest();
         } else {
             self.crash();
         }
@@ -302,6 +315,11 @@ impl Node {
     /// Those whose owners were told why they get no capture, in turn.
     pub fn declined(&self) -> Vec<PodName> {
         self.declined.clone()
+    }
+
+    /// Whether a capture knows of an incident of its pod.
+    pub fn had_incident(&self, pod: &PodName) -> bool {
+        self.captures.get(&Stem::of(pod)).unwrap().incident().is_some()
     }
 
     /// What `status` shows of a pod's capture.
@@ -355,6 +373,7 @@ impl Node {
         if matches!(action, Action::Notify(_)) && !self.captures.get(stem).is_some_and(Capture::is_running) {
             self.captures.counted(stem, self.count(stem));
         }
+        self.note(stem, action);
         for notice in apply::apply(&mut self.captures, &self.desired, disk, stem, action, now) {
             self.publish(&notice);
         }
@@ -388,6 +407,9 @@ impl Node {
         if let Some(uid) = notice.uid.clone().filter(|_| !is_refused) {
             if let Conveys::Condition(Some(condition)) = &notice.conveys {
                 self.conveyed.insert(uid.clone(), condition.clone());
+            }
+            if let Change::Stopped { reason, .. } = &notice.change {
+                self.stops.push(*reason);
             }
             self.told.insert(uid, notice.change.clone());
         }

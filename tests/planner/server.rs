@@ -9,10 +9,13 @@ use packet_capture::core::{
     name::{PodName, PodUid},
     observed_pod::ObservedPod,
     recorder::PodStatus,
-    request::Target,
+    request::{Parsed, Target},
 };
 
-use crate::asks::{annotations, target};
+use crate::{
+    asks::{annotations, target},
+    life::{Happening, Life},
+};
 
 /// Marsaglia's xorshift: the same sequence for the same seed, on every machine.
 pub struct Random(u64);
@@ -53,12 +56,14 @@ pub struct Server {
     limits: Limits,
     pods: BTreeMap<PodName, Pod>,
     uids: u64,
+    /// What has happened to each pod so far, also to those that are gone.
+    lives: BTreeMap<PodUid, Life>,
     queue: Option<VecDeque<WatchEvent>>,
 }
 
 impl Server {
     pub fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), pods: BTreeMap::new(), uids: 0, queue: None }
+        Self { limits: limits.clone(), pods: BTreeMap::new(), uids: 0, lives: BTreeMap::new(), queue: None }
     }
 
     pub fn pods(&self) -> Vec<ObservedPod> {
@@ -97,7 +102,11 @@ impl Server {
         let (namespace, name) = random.pick(&names);
         let name = PodName { namespace: namespace.into(), name: name.into() };
         if self.pods.contains_key(&name) {
-            match random.below(20) {
+            // One update shows it together with what else changes.
+            if random.one_in(2) {
+                self.life_of(&name).happen_any(random);
+            }
+            match random.below(24) {
                 0..=2 => self.delete(&name),
                 3 => {
                     self.delete(&name);
@@ -123,6 +132,7 @@ impl Server {
         let uid = PodUid(format!("uid-{}", self.uids));
         // Two in a second, and UIDs that do not tell which of them was the first.
         let created_s = i64::try_from(self.uids / 2).unwrap();
+        self.lives.insert(uid.clone(), Life::new(self.lives.len() + 1));
         self.pods.insert(name.clone(), Pod { uid, created_s, annotations, target });
         self.tell(name);
     }
@@ -138,6 +148,21 @@ impl Server {
             pod.target = to;
         }
         self.tell(name);
+    }
+
+    /// Lets things happen to a pod at once.
+    pub fn happen(&mut self, name: &PodName, all: &[Happening]) {
+        self.life_of(name).happen(all);
+        self.tell(name);
+    }
+
+    fn life_of(&mut self, name: &PodName) -> &mut Life {
+        self.lives.get_mut(&self.pods[name].uid).unwrap()
+    }
+
+    /// What has happened to a pod so far.
+    pub fn life(&self, uid: &PodUid) -> &Life {
+        &self.lives[uid]
     }
 
     pub fn delete(&mut self, name: &PodName) {
@@ -160,15 +185,8 @@ impl Server {
         let Pod { uid, created_s, annotations, target } = self.pods[name].clone();
         let parsed = parse(&annotations, &self.limits);
         // Two may well report the same address: who of them has it is for a test of its own (`addresses`).
-        ObservedPod {
-            uid,
-            name: name.clone(),
-            created_s,
-            annotations,
-            parsed,
-            target,
-            claims: Vec::new(),
-            status: PodStatus::default(),
-        }
+        let is_unannotated = parsed == Parsed::None;
+        let status = if is_unannotated { PodStatus::default() } else { self.lives[&uid].status().clone() };
+        ObservedPod { uid, name: name.clone(), created_s, annotations, parsed, target, claims: Vec::new(), status }
     }
 }

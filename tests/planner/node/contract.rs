@@ -1,6 +1,7 @@
 //! The contract: what must hold of each action, and of each plan. What must hold at rest is in `rest`. These are properties of the
 //! processes, files, pods and Events of the node, not a second planner.
 
+mod flights;
 mod rest;
 
 use std::{
@@ -19,6 +20,8 @@ use packet_capture::core::{
     request::{Counts, Exit, Invocation, Target},
     world::{RECORDS_MAX, RECORDS_MAX_PER_NAMESPACE},
 };
+
+pub use flights::Flight;
 
 use super::{Node, processes::Process};
 use crate::seen::Fate;
@@ -75,11 +78,15 @@ impl Node {
             StopReason::Stale => self.is_stale(),
             StopReason::Ended(EndedBy::Packets) => capture.has_all_packets(),
             StopReason::Ended(EndedBy::Duration) => {
-                capture.ends_at().is_some_and(|at| self.now >= at + END_GRACE)
-                    || capture.ended_by() == Some(EndedBy::Duration)
+                let grace = if self.incident_is_due(stem) { Duration::ZERO } else { END_GRACE };
+                let ends_at = capture.ends_at().filter(|at| capture.incident().is_none_or(|seen| *at <= seen.seen.at));
+                ends_at.is_some_and(|at| self.now >= at + grace) || capture.ended_by() == Some(EndedBy::Duration)
             }
             StopReason::Ended(EndedBy::StopOn) => {
-                self.incident_is_due(stem) || capture.ended_by() == Some(EndedBy::StopOn)
+                let seen_at = capture.incident().map(|seen| seen.seen.at);
+                let is_first = capture.ends_at().is_none_or(|at| seen_at.is_some_and(|seen_at| seen_at <= at))
+                    || self.target(stem) == Some(&Target::Finished);
+                (self.incident_is_due(stem) && is_first) || capture.ended_by() == Some(EndedBy::StopOn)
             }
             StopReason::Moved => wanted.is_some_and(|wanted| running.is_some_and(|run| run.ips != wanted.ips)),
             StopReason::Changed => wanted.is_some_and(|wanted| running.is_some_and(|run| run.spec != wanted.spec)),
@@ -146,12 +153,14 @@ impl Node {
             Action::Admit(valid) => {
                 let capture = self.capture(stem);
                 assert!(!self.stopping && !capture.is_removing() && capture.retained_since().is_none(), "{stem}");
+                assert!(!capture.is_active() || !self.has_recorded(stem), "{stem} is to end first");
+                let is_new = capture.admitted.as_ref() != Some(valid);
+                assert!(is_new || capture.ended_by().is_none(), "{stem} begins anew for nothing");
                 let uid = &self.own(stem).expect("admits what nobody asks for").uid;
                 assert!(self.requested[uid].contains(&valid.request), "admits what {stem} never asked for");
             }
-            Action::Learn(_) | Action::RecordIncident(_) => {
-                assert!(self.capture(stem).is_active() && self.own(stem).is_some() && !self.stopping, "{stem}");
-            }
+            Action::Learn(_) => self.check_recorded(stem, None),
+            Action::RecordIncident(incident) => self.check_recorded(stem, Some(incident)),
             Action::Finish(by) => {
                 assert!(process.is_none() && self.capture(stem).is_active(), "finishes {stem} out of time");
                 assert!(self.is_true(stem, StopReason::Ended(*by)), "{stem} has not reached its limit");
@@ -247,10 +256,16 @@ impl Node {
             _ => None,
         });
         let takes_room = |(stem, valid): &(&Stem, &ValidRequest)| {
-            !valid.request.paused && valid.request.spec.files > self.capture(stem).admitted_files()
+            let capture = self.capture(stem);
+            let is_held = capture.is_active() && capture.reservation == Reservation::Held;
+            let held = if is_held { capture.admitted_files() } else { 0 };
+            !valid.request.paused && valid.request.spec.files > held
         };
         let grown: BTreeSet<&Stem> = admitted.clone().filter(takes_room).map(|(stem, _)| stem).collect();
-        let admitted: BTreeSet<&Stem> = admitted.map(|(stem, _)| stem).collect();
+        // A flight recorder looks at the pod first, and what the pod asks is admitted in the next plan.
+        let looks = |action: &Action| matches!(action, Action::Learn(_) | Action::RecordIncident(_));
+        let looking = actions.iter().filter(|(_, action)| looks(action)).map(|(stem, _)| stem);
+        let admitted: BTreeSet<&Stem> = admitted.map(|(stem, _)| stem).chain(looking).collect();
         // First come, first served: whoever waits had no room before those that came later got theirs.
         for stem in self.captures.iter().map(|(stem, _)| stem).filter(|stem| self.is_queued(stem)) {
             let later: BTreeSet<&Stem> = grown.iter().copied().filter(|other| order(other) > order(stem)).collect();
@@ -333,7 +348,8 @@ impl Node {
         let Some(valid) = pod.and_then(|pod| pod.valid.as_ref().filter(|_| pod.pending().is_none())) else {
             return false;
         };
-        let is_ending = matches!(capture.stop_reason(), Some(StopReason::Ended(_)));
+        let is_ending = matches!(capture.stop_reason(), Some(StopReason::Ended(_)))
+            || (capture.is_active() && self.has_recorded(stem));
         let is_over = is_ending || capture.is_removing() || capture.retained_since().is_some();
         let is_done = capture.ended_by().is_some() && capture.admitted.as_ref() == Some(valid);
         matches!(self.target(stem), Some(Target::At(_))) && !is_over && !is_done && !valid.request.paused
@@ -343,7 +359,8 @@ impl Node {
     fn waits_for_disk(&self, stem: &Stem) -> bool {
         let capture = self.capture(stem);
         let could_run = self.target(stem).is_some_and(|target| matches!(target, Target::At(_))) && capture.is_active();
-        could_run && self.process_of(stem).is_none() && self.lacks_disk(self.new_files(stem, capture.admitted_files()))
+        let could_run = could_run && !Self::is_paused(capture) && self.process_of(stem).is_none();
+        could_run && self.lacks_disk(self.new_files(stem, capture.admitted_files()))
     }
 
     /// What all captures that this is true of use together: what is on the disk, or what may still be written, whichever is more.
@@ -383,14 +400,17 @@ impl Node {
             return true;
         }
         let pending = |other: &Stem, before: &Capture| {
-            let pod = self.desired.request_of(other)?;
-            if earlier.contains(other) {
-                return pod.valid.as_ref().map(|valid| valid.request.spec.files);
-            }
-            let request = pod.pending()?;
-            (before.sequence < capture.sequence && !request.request.paused).then_some(request.request.spec.files)
+            let valid = || self.desired.request_of(other)?.valid.as_ref();
+            let given = earlier.contains(other).then(valid).flatten().map(|valid| valid.request.spec.files);
+            given.or_else(|| self.pending_files(other, before, capture))
         };
         self.fits(stem, files, |_| true, pending) && !self.lacks_disk(self.new_files(stem, files))
+    }
+
+    /// How many files another capture asks for that keeps its place ahead of this one while its filter is compiled.
+    fn pending_files(&self, other: &Stem, before: &Capture, capture: &Capture) -> Option<u16> {
+        let request = &self.desired.request_of(other)?.pending()?.request;
+        (before.sequence < capture.sequence && !request.paused).then_some(request.spec.files)
     }
 
     /// Whether so many files more of a capture are within the budgets of the node and of the namespace, with what those other captures
@@ -428,7 +448,12 @@ impl Node {
         let files = valid.request.spec.files;
         let is_held = capture.is_active() && capture.reservation == Reservation::Held;
         let fits = (is_held && files <= capture.admitted_files())
-            || self.fits(stem, files, |other| !is_retained(other), |_, _| None);
+            || self.fits(
+                stem,
+                files,
+                |other| !is_retained(other),
+                |other, before| self.pending_files(other, before, capture),
+            );
         let free_mb = self.space.disk.free_mb + retained_mb;
         fits && !self.space.low && free_mb >= super::LOW_WATERMARK_MB + self.new_files(stem, files)
     }

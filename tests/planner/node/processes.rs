@@ -170,6 +170,7 @@ impl Node {
         self.files.remove(stem);
         self.unremoved.remove(stem);
         self.places.remove(stem);
+        self.flights.remove(stem);
         self.captures.removed(stem, files)
     }
 

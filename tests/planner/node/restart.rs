@@ -9,6 +9,7 @@ use packet_capture::{
         name::Stem,
         plan::plan,
         recall::recall,
+        recorder::Recorder,
     },
     files::state_file::StateFile,
     text::status::status_of,
@@ -25,6 +26,7 @@ impl Node {
         }
         let owned = self.captures.iter().filter(|(_, capture)| capture.owner.is_some());
         self.saved = owned.map(|(stem, capture)| (stem.clone(), capture.clone())).collect();
+        (self.saved_places, self.saved_flights) = (self.places.clone(), self.flights.clone());
         for (stem, files) in &mut self.files {
             files.saved = files.must_go && self.captures.get(stem).is_some_and(Capture::is_removing);
         }
@@ -50,6 +52,8 @@ impl Node {
         (self.captures, self.desired, self.seen) = (Captures::default(), Desired::default(), Seen::default());
         (self.crash_in, self.stopping, self.wake_at, self.settled) = (None, false, None, None);
         (self.compilation, self.compile_at) = (None, None);
+        let (places, flights) = (self.saved_places.clone(), self.saved_flights.clone());
+        (self.places, self.flights) = if has_state { (places, flights) } else { Default::default() };
         self.unremoved.clear();
         self.conveyed.clear();
         let now = self.moment();
@@ -67,7 +71,6 @@ impl Node {
             assert_eq!(capture.is_removing(), files.must_go, "{stem}");
         }
         self.saved.clear();
-        self.places.retain(|stem, _| self.captures.get(stem).is_some_and(|capture| capture.owner.is_some()));
         self.turn();
     }
 
@@ -86,7 +89,11 @@ impl Node {
                 Lifecycle::Retained { since, .. } => Some(since.unix_s),
                 Lifecycle::Active | Lifecycle::Finished(_) | Lifecycle::Removing { .. } => None,
             };
-            (capture.first_started.map(|moment| moment.unix_s), retained)
+            let recorder = match capture.recorder.clone() {
+                Recorder::Stopped(seen) => (None, Some((seen.incident, seen.seen.unix_s))),
+                recorder => (Some(recorder), None),
+            };
+            (capture.first_started.map(|moment| moment.unix_s), retained, recorder)
         };
         assert_eq!(unix_s(recalled), unix_s(saved), "{stem}");
     }

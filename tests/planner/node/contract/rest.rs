@@ -32,6 +32,7 @@ impl Node {
             let process = capture.owner.as_ref().and_then(|uid| self.processes.get(uid));
             assert_eq!(capture.has_process(), process.is_some(), "the books of {stem} are wrong: {capture:?}");
             process.inspect(|process| self.check_process(stem, process));
+            self.check_flight(stem, capture);
             if self.seen.has_listed {
                 self.check_capture(stem, capture);
             }
@@ -69,7 +70,8 @@ impl Node {
         }
         let ends_at = capture.ends_at().map(|at| at + END_GRACE);
         let stale_at = self.seen.lost_since.map(|since| since + self.limits.stale_max);
-        ends_at.into_iter().chain(stale_at).for_each(|at| self.wakes_by(at));
+        let stops_at = capture.incident().map(|seen| seen.seen.at + END_GRACE);
+        ends_at.into_iter().chain(stale_at).chain(stops_at).for_each(|at| self.wakes_by(at));
     }
 
     fn check_capture(&self, stem: &Stem, capture: &Capture) {
