@@ -23,7 +23,7 @@ const RESTART: (&str, &str) = ("/stop-on", "restart");
 const BOTH: (&str, &str) = ("/stop-on", "restart,unready");
 const STOPPED: StopReason = StopReason::Ended(EndedBy::StopOn);
 /// The grace after an incident, and what tcpdump takes to end.
-const GRACE: Duration = Duration::from_millis(1030);
+const GRACE: Duration = Duration::from_millis(1280);
 
 /// Lets things happen at once to a pod that is watched.
 fn happen(node: &mut Node, web: &PodName, all: &[Happening]) {
@@ -42,7 +42,7 @@ fn a_failure_ends_a_capture_a_second_later_and_for_good_until_the_request_change
     let (mut node, web) = captured(&[RESTART]);
     node.pass(Duration::from_secs(10));
     happen(&mut node, &web, &[Ends("app", 137)]);
-    node.pass(Duration::from_millis(999));
+    node.pass(Duration::from_millis(1249));
     assert_eq!((node.running(), &node.stops[..]), (1, &[][..]));
     node.pass(Duration::from_millis(31));
     is_finished(&node, &web, "container app of this pod ended with 137 at ");
@@ -125,7 +125,7 @@ fn a_change_within_the_second_after_an_incident_waits_for_the_end_and_begins_ane
     node.server.annotate(&web, asking("6", &[RESTART]));
     node.listen();
     assert_eq!((node.running(), started(&node)), (1, vec![5]));
-    node.pass(Duration::from_millis(531));
+    node.pass(Duration::from_millis(781));
     assert_eq!((node.running(), started(&node), &node.stops[..]), (1, vec![5, 6], &[STOPPED][..]));
     happen(&mut node, &web, &[Starts("app")]);
     node.pass(Duration::from_secs(3600));
@@ -161,6 +161,30 @@ fn a_paused_capture_sees_no_incident_and_counts_from_the_moment_at_which_it_cont
     happen(&mut node, &web, &[Ends("app", 1)]);
     node.pass(GRACE);
     is_finished(&node, &web, "container app of this pod ended with 1 at ");
+}
+
+#[test]
+fn whatever_ends_tcpdump_within_the_second_after_an_incident_the_incident_was_first() {
+    let fail = |node: &mut Node, _: &PodName| node.fail_all();
+    let lose_its_address = |node: &mut Node, web: &PodName| {
+        node.server.move_to(web, Target::NoAddress);
+        node.listen();
+        node.pass(Duration::from_millis(30));
+    };
+    let shut_down = |node: &mut Node, _: &PodName| {
+        node.shut_down();
+        node.server.list();
+        node.listen();
+    };
+    for end in [fail as fn(&mut Node, &PodName), lose_its_address, shut_down] {
+        let (mut node, web) = captured(&[RESTART]);
+        node.pass(Duration::from_secs(10));
+        happen(&mut node, &web, &[Ends("app", 1)]);
+        node.pass(Duration::from_millis(500));
+        end(&mut node, &web);
+        is_finished(&node, &web, "container app of this pod ended with 1 at ");
+        assert_eq!((started(&node), &node.stops[..]), (vec![5], &[STOPPED][..]));
+    }
 }
 
 #[test]

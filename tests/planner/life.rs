@@ -1,7 +1,7 @@
 //! The life of a pod in a model: what happens to its containers and to its readiness, and what of that is an incident to a flight
 //! recorder that was shown some of the pod's statuses.
 
-use packet_capture::core::recorder::{ContainerEnd, ContainerStatus, PodStatus, Readiness, Run};
+use packet_capture::core::recorder::{ContainerEnd, ContainerState, ContainerStatus, PodStatus, Readiness};
 
 use crate::server::Random;
 
@@ -50,12 +50,17 @@ impl Life {
     /// Of a pod that runs and is Ready, and of each fourth one that has not started.
     pub fn new(number: usize) -> Self {
         let runs = !number.is_multiple_of(4);
-        let run = || if runs { Run::Running { started_s: Some(1) } } else { Run::NotStarted };
-        let container =
-            |name: &&str| ContainerStatus { name: (*name).into(), restarts: 0, run: run(), end_before: None };
+        let run = || if runs { ContainerState::Running { started_s: Some(1) } } else { ContainerState::Waiting };
+        let container = |name: &&str| ContainerStatus {
+            name: (*name).into(),
+            is_init: *name != NAMES[0],
+            restarts: 0,
+            state: run(),
+            last_end: None,
+        };
         let containers = NAMES[..=number % 3].iter().map(container).collect();
         let ready = runs.then_some(Readiness { is_ready: true, since_s: Some(1) });
-        let next = PodStatus { containers, ready, ends_as_asked: false };
+        let next = PodStatus { containers, ready, is_ending: false };
         Self { statuses: vec![next.clone()], log: Vec::new(), next, is_deleting: false, clock_s: 1 }
     }
 
@@ -89,41 +94,43 @@ impl Life {
     fn any(&self, random: &mut Random) -> Happening {
         let number = usize::try_from(random.below(self.next.containers.len() as u64)).unwrap();
         let (name, container) = (NAMES[number], &self.next.containers[number]);
-        match (random.below(16), &container.run) {
+        match (random.below(16), &container.state) {
             (0, _) if random.one_in(3) => Happening::Deleting,
             (0..=4, _) => Happening::Ready(!self.next.ready.is_some_and(|ready| ready.is_ready)),
-            (5..=7, Run::Running { .. }) => Happening::Replaced(name, random.pick(&[0, container.restarts])),
-            (_, Run::Running { .. }) => Happening::Ends(name, random.pick(&[0, 0, 1, 137])),
-            (5..=7, Run::Ended(_)) => Happening::Replaced(name, 0),
-            (_, Run::NotStarted | Run::Ended(_)) => Happening::Starts(name),
+            (5..=7, ContainerState::Running { .. }) => Happening::Replaced(name, random.pick(&[0, container.restarts])),
+            (_, ContainerState::Running { .. }) => Happening::Ends(name, random.pick(&[0, 0, 1, 137])),
+            (5..=7, ContainerState::Terminated(_)) => Happening::Replaced(name, 0),
+            (_, ContainerState::Waiting | ContainerState::Terminated(_)) => Happening::Starts(name),
         }
     }
 
     fn take_in(&mut self, happening: Happening) {
         self.clock_s += 1;
         let now_s = Some(self.clock_s);
-        let mut running = Run::Running { started_s: now_s };
+        let mut running = ContainerState::Running { started_s: now_s };
         match happening {
             Happening::Starts(name) => {
-                let ContainerStatus { restarts, run, end_before, .. } = self.container(name);
-                if matches!(run, Run::Running { .. }) {
+                let ContainerStatus { restarts, state, last_end, .. } = self.container(name);
+                if matches!(state, ContainerState::Running { .. }) {
                     return;
                 }
-                std::mem::swap(run, &mut running);
-                if let Run::Ended(end) = running {
-                    (*restarts, *end_before) = (*restarts + 1, Some(end));
+                std::mem::swap(state, &mut running);
+                if let ContainerState::Terminated(end) = running {
+                    (*restarts, *last_end) = (*restarts + 1, Some(end));
                 }
             }
-            Happening::Ends(name, exit_code) => match &mut self.container(name).run {
-                run @ Run::Running { .. } => *run = Run::Ended(ContainerEnd { exit_code, reason: None, at_s: now_s }),
-                Run::NotStarted | Run::Ended(_) => return,
+            Happening::Ends(name, exit_code) => match &mut self.container(name).state {
+                run @ ContainerState::Running { .. } => {
+                    *run = ContainerState::Terminated(ContainerEnd { exit_code, reason: None, at_s: now_s })
+                }
+                ContainerState::Waiting | ContainerState::Terminated(_) => return,
             },
             Happening::Replaced(name, restarts) => {
                 let container = self.container(name);
-                if container.run == Run::NotStarted {
+                if container.state == ContainerState::Waiting {
                     return;
                 }
-                (container.restarts, container.run, container.end_before) = (restarts, running, None);
+                (container.restarts, container.state, container.last_end) = (restarts, running, None);
             }
             Happening::Ready(is_ready) => {
                 let before = self.next.ready.replace(Readiness { is_ready, since_s: now_s });
@@ -141,16 +148,23 @@ impl Life {
     }
 
     fn show(&mut self) {
-        let has_succeeded = matches!(&self.next.containers[0].run, Run::Ended(end) if end.exit_code == 0);
-        self.next.ends_as_asked = self.is_deleting || has_succeeded;
+        self.next.is_ending = self.is_deleting;
         if self.next != *self.status() {
             self.statuses.push(self.next.clone());
         }
     }
 
+    /// Whether what ends in a status was asked to end: the pod is being deleted, or the container that is neither an init container nor a sidecar
+    /// has done its work.
+    pub fn ends_as_asked(&self, number: usize) -> bool {
+        let PodStatus { containers, is_ending, .. } = &self.statuses[number];
+        *is_ending || matches!(&containers[0].state, ContainerState::Terminated(end) if end.exit_code == 0)
+    }
+
     fn runs(&self, name: &str, now: usize) -> Vec<Past> {
         let begun = |start, is_counted| Past { start, end: None, is_counted };
-        let is_running = |container: &ContainerStatus| container.name == name && container.run != Run::NotStarted;
+        let is_running =
+            |container: &ContainerStatus| container.name == name && container.state != ContainerState::Waiting;
         let first = self.statuses[0].containers.iter().any(is_running).then_some(begun(0, true));
         let mut runs: Vec<Past> = first.into_iter().collect();
         for (number, happening) in self.log.iter().filter(|(number, _)| *number <= now) {
@@ -174,7 +188,7 @@ impl Life {
         let runs = self.runs(name, now);
         let was_started_again = runs.windows(2).any(|two| two[0].end.is_some_and(|(end, _)| end > since));
         let failed = runs.last().and_then(|run| run.end).is_some_and(|(end, exit_code)| end > since && exit_code != 0);
-        was_started_again || (failed && !self.statuses[now].ends_as_asked)
+        was_started_again || (failed && !self.ends_as_asked(now))
     }
 
     /// The containers that restarted or failed after the first of these statuses, as the last one says.
@@ -210,7 +224,7 @@ impl Life {
         let became_unready = |(number, happening): &(usize, Happening)| {
             matches!(happening, Happening::Ready(false)) && (since + 1..=now).contains(number)
         };
-        !self.statuses[now].ends_as_asked && self.log.iter().any(became_unready)
+        !self.ends_as_asked(now) && self.log.iter().any(became_unready)
     }
 
     pub fn became_unready(&self, shown: &[usize]) -> bool {
@@ -221,7 +235,7 @@ impl Life {
     pub fn surely_became_unready(&self, shown: &[usize]) -> bool {
         let ready = |number: usize| self.statuses[number].ready.map(|ready| ready.is_ready);
         let (mut since, mut before) = (shown[0], ready(shown[0]));
-        for number in shown[1..].iter().filter(|number| !self.statuses[**number].ends_as_asked) {
+        for number in shown[1..].iter().filter(|number| !self.ends_as_asked(**number)) {
             let now = ready(*number);
             if before.is_none() || (before, now) == (Some(false), Some(true)) {
                 since = *number;

@@ -294,17 +294,29 @@ impl Node {
         let counts = Counts { captured: before.counts.captured + captured, dropped: before.counts.dropped + dropped };
         let uncounted = before.uncounted + u32::from(exit.counts.is_none());
         assert_eq!((capture.counts, capture.uncounted), (counts, uncounted), "{} is miscounted", process.stem);
+        let had_incident = before.is_active() && before.incident().is_some();
+        let by_incident = StopReason::Ended(EndedBy::StopOn);
         match (process.term_at, &capture.process, notice.map(|notice| &notice.change)) {
             (Some(_), _, None) => assert!(capture.is_removing(), "{} stops without a word", process.stem),
             (Some((_, reason)), _, Some(Change::Stopped { reason: told, .. })) => {
                 let is_end = matches!(reason, StopReason::Ended(_));
-                assert_eq!(*told, if self.stopping && !is_end { StopReason::Shutdown } else { reason });
+                let reason = match reason {
+                    _ if is_end => reason,
+                    _ if had_incident => by_incident,
+                    _ if self.stopping => StopReason::Shutdown,
+                    _ => reason,
+                };
+                assert_eq!(*told, reason);
             }
             (None, Tcpdump::Backoff { failure, .. }, told) => {
+                assert!(!had_incident, "starts {} again", process.stem);
                 assert_eq!(told.is_some(), failure.failures.is_power_of_two(), "tells of failure {}", failure.failures);
                 let told_kept =
                     told.is_none_or(|change| matches!(change, Change::Failed { kept, .. } if *kept == capture.files));
                 assert!(told_kept && capture.files == self.count(&process.stem), "{told:?}");
+            }
+            (None, Tcpdump::None, Some(Change::Stopped { reason, .. })) if had_incident => {
+                assert_eq!(*reason, by_incident);
             }
             (None, Tcpdump::None, Some(Change::Stopped { reason, .. })) => {
                 assert!(exit.in_order && capture.reached_packet_limit(), "{reason:?}");

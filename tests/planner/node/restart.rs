@@ -91,7 +91,7 @@ impl Node {
             };
             let recorder = match capture.recorder.clone() {
                 Recorder::Stopped(seen) => (None, Some((seen.incident, seen.seen.unix_s))),
-                recorder => (Some(recorder), None),
+                recorder => (Some(recorder).filter(|_| capture.is_active()), None),
             };
             (capture.first_started.map(|moment| moment.unix_s), retained, recorder)
         };

@@ -5,7 +5,7 @@ use packet_capture::core::{
     captures::Capture,
     name::Stem,
     plan::Action,
-    recorder::{Incident, PodStatus, Run, StopOn},
+    recorder::{ContainerState, Incident, StopOn},
 };
 
 use crate::{life::Life, node::Node};
@@ -58,11 +58,11 @@ impl Node {
                 let restarted = life.restarted(&shown);
                 assert!(stop_on.restart && restarted.contains(&container.as_str()), "{stem}: {incident:?}");
                 assert!(sure.len() <= others + 1 && *others < restarted.len(), "{incident:?}: {sure:?} did");
-                let PodStatus { containers, ends_as_asked, .. } = life.status_at(now);
-                let status = containers.iter().find(|status| status.name == *container).unwrap();
-                let last_end = match &status.run {
-                    Run::Ended(end) if end.exit_code != 0 && !ends_as_asked => Some(end),
-                    _ => status.end_before.as_ref(),
+                let mut containers = life.status_at(now).containers.iter();
+                let status = containers.find(|status| status.name == *container).unwrap();
+                let last_end = match &status.state {
+                    ContainerState::Terminated(end) if end.exit_code != 0 && !life.ends_as_asked(now) => Some(end),
+                    _ => status.last_end.as_ref(),
                 };
                 assert_eq!(end.as_ref(), last_end, "{stem}");
             }
