@@ -133,6 +133,16 @@ fn a_change_within_the_second_after_an_incident_waits_for_the_end_and_begins_ane
 }
 
 #[test]
+fn a_change_after_an_incident_that_no_controller_saw_begins_anew() {
+    let (mut node, web) = captured(&[RESTART]);
+    node.pass(Duration::from_secs(10));
+    node.server.happen(&web, &[Ends("app", 1)]);
+    node.server.annotate(&web, asking("6", &[RESTART]));
+    node.start_anew();
+    assert_eq!((node.running(), started(&node), &node.stops[..]), (1, vec![5, 6], &[STOPPED][..]));
+}
+
+#[test]
 fn a_change_of_other_annotations_keeps_what_is_counted_from_and_a_change_of_stop_on_does_not() {
     for (changed, runs) in [(RESTART, 0), (BOTH, 1)] {
         let (mut node, web) = captured(&[RESTART]);
@@ -146,6 +156,20 @@ fn a_change_of_other_annotations_keeps_what_is_counted_from_and_a_change_of_stop
         node.pass(GRACE);
         assert_eq!(node.running(), runs, "{changed:?}");
     }
+}
+
+#[test]
+fn a_change_that_has_no_room_does_not_blind_the_recorder_of_what_is_carried_out() {
+    let (mut node, web) = (node(Limits { budget_mb: 10, ..roomy() }), pod("web"));
+    node.server.list();
+    node.server.create(&web, asking("5", &[RESTART]), at("10.0.0.1"));
+    node.server.annotate(&web, asking("50", &[]));
+    node.listen();
+    node.start_anew();
+    assert_eq!((node.running(), started(&node)), (1, vec![5, 5]));
+    happen(&mut node, &web, &[Ends("app", 1)]);
+    node.pass(GRACE);
+    is_finished(&node, &web, "container app of this pod ended with 1 at ");
 }
 
 #[test]
