@@ -10,7 +10,8 @@ ENV TARGET_CC=musl-gcc
 WORKDIR /src
 # The dependencies are built for an empty crate, in a layer of their own: a change in src/ rebuilds only our own crate.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' >src/main.rs \
+COPY plugin/Cargo.toml plugin/
+RUN mkdir src plugin/src && touch src/lib.rs plugin/src/lib.rs && echo 'fn main() {}' >src/main.rs \
  && cargo build --release --locked --target "$(uname -m)-unknown-linux-musl"
 COPY src src
 # Cargo compares file times, and these files may be older than the empty crate's.

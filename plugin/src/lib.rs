@@ -1,0 +1,1 @@
+//! `kubectl packet-capture`: starts captures, and fetches and shows their packets.
