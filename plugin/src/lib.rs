@@ -1,4 +1,5 @@
 //! `kubectl packet-capture`: starts captures, and fetches and shows their packets.
 
+pub mod entry;
 pub mod kubectl;
 mod printable;
