@@ -2,4 +2,5 @@
 
 pub mod entry;
 pub mod kubectl;
+pub mod pods;
 mod printable;
