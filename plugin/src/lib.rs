@@ -1,5 +1,6 @@
 //! `kubectl packet-capture`: starts captures, and fetches and shows their packets.
 
+pub mod agents;
 pub mod entry;
 pub mod kubectl;
 pub mod pods;
