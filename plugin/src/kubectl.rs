@@ -90,6 +90,19 @@ pub struct Answer {
     pub stderr: String,
 }
 
+impl Answer {
+    /// The answer, if kubectl exited with code 0. `args` are those of its call.
+    ///
+    /// # Errors
+    /// If it did not.
+    pub fn succeeded<S: AsRef<OsStr>>(self, args: &[S]) -> Result<Self, Failure> {
+        match self.code {
+            Some(0) => Ok(self),
+            code => Err(Failure::of(args, Cause::Exited { code, stderr: self.stderr })),
+        }
+    }
+}
+
 impl Kubectl {
     /// kubectl of the `PATH`. `flags` are those of the user that say which cluster, and who asks: `--context=kind`, `--as=jane`.
     #[must_use]
@@ -108,8 +121,7 @@ impl Kubectl {
     /// # Errors
     /// If kubectl does not start, exits with another code than 0, takes too long, or prints too much or no UTF-8.
     pub fn read<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, Failure> {
-        let answer = self.answer(args)?;
-        succeeded(args, answer).map(|answer| answer.stdout)
+        self.answer(args)?.succeeded(args).map(|answer| answer.stdout)
     }
 
     /// What kubectl prints, as JSON; null if it prints nothing, as `get --ignore-not-found` does.
@@ -129,8 +141,7 @@ impl Kubectl {
     /// # Errors
     /// As with `read`.
     pub fn local<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, Failure> {
-        let answer = self.run(args, Terminal::Absent)?;
-        succeeded(args, answer).map(|answer| answer.stdout)
+        self.run(args, Terminal::Absent)?.succeeded(args).map(|answer| answer.stdout)
     }
 
     /// What kubectl prints and how it ends, whatever its exit code is.
@@ -191,12 +202,5 @@ impl Kubectl {
     fn unspawned<S: AsRef<OsStr>>(&self, args: &[S], error: &io::Error) -> Failure {
         let program = self.program.display().to_string();
         Failure::of(args, Cause::NotStarted { program, error: error.to_string() })
-    }
-}
-
-fn succeeded<S: AsRef<OsStr>>(args: &[S], answer: Answer) -> Result<Answer, Failure> {
-    match answer.code {
-        Some(0) => Ok(answer),
-        code => Err(Failure::of(args, Cause::Exited { code, stderr: answer.stderr })),
     }
 }

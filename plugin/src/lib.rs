@@ -1,7 +1,9 @@
 //! `kubectl packet-capture`: starts captures, and fetches and shows their packets.
 
 pub mod agents;
+pub mod cli;
 pub mod entry;
 pub mod kubectl;
 pub mod pods;
 mod printable;
+pub mod status;
