@@ -131,7 +131,7 @@ fn a_call_that_hangs_is_ended_with_its_login_plugin() {
 fn a_process_that_kubectl_leaves_behind_neither_holds_the_answer_nor_is_ended() {
     let dir = Dir::new();
     let file = dir.text("pid");
-    assert_eq!(kubectl().read(&["leave", &file]).unwrap(), "done\n");
+    assert_eq!(kubectl().read(&["leave", &file]).unwrap(), "answered\n");
     let left = pid_in(&file);
     assert!(!has_ended(left));
     kill_process(left, Signal::KILL).unwrap();
