@@ -5,6 +5,7 @@ pub mod cli;
 pub mod entry;
 pub mod kubectl;
 pub mod pcap;
+pub mod pcapng;
 pub mod pods;
 mod printable;
 pub mod status;
