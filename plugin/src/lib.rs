@@ -4,6 +4,7 @@ pub mod agents;
 pub mod cli;
 pub mod entry;
 pub mod kubectl;
+pub mod merge;
 pub mod pcap;
 pub mod pcapng;
 pub mod pods;

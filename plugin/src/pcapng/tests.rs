@@ -195,6 +195,9 @@ fn long_texts_are_cut_between_characters_and_a_block_is_bounded() {
     let comments = options(&blocks[0], 16);
     assert!(comments.iter().all(|(tag, text)| *tag == 1 && *text == "é".repeat(32_767).as_bytes()));
     assert!(comments.len() == 15 && blocks[0].body.len() < (1 << 20) - 12, "{}", comments.len());
+    let short = Section { comments: vec!["x".into(); 200_000], ..Section::default() };
+    let file = Writer::new(Vec::new(), &short).unwrap().into_inner();
+    assert!(((1 << 20) - 64..1 << 20).contains(&file.len()), "{}", file.len());
     let filter = options(&blocks[1], 8)[3];
     assert_eq!(filter, (11, ["\0", &"é".repeat(32_767)].concat().as_bytes()));
 }
