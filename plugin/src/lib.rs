@@ -5,6 +5,7 @@ pub mod cli;
 pub mod entry;
 pub mod kubectl;
 pub mod merge;
+pub mod names;
 pub mod pcap;
 pub mod pcapng;
 pub mod pods;
