@@ -36,8 +36,8 @@ test-pod: ## create a pod named test-pod with steady traffic, and a server for i
 check: ## check format and lints, and run the tests that need neither root nor a cluster
 	e2e/check.sh
 
-test-root: ## run the tests that need root and tcpdump, and the measurements
-	e2e/install.sh tcpdump && cargo test --locked -- --ignored --test-threads 16
+test-root: ## run the tests that need root, tcpdump or tshark, and the measurements
+	e2e/install.sh tcpdump tshark wireshark-common && cargo test --locked --workspace -- --ignored --test-threads 16
 
 e2e: ## run test.sh: every promise, on its own Kind cluster
 	./test.sh
