@@ -11,7 +11,7 @@ WORKDIR /src
 # The dependencies are built for an empty crate, in a layer of their own: a change in src/ rebuilds only our own crate.
 COPY Cargo.toml Cargo.lock ./
 COPY plugin/Cargo.toml plugin/
-RUN mkdir src plugin/src && touch src/lib.rs plugin/src/lib.rs && echo 'fn main() {}' >src/main.rs \
+RUN mkdir src plugin/src && touch src/lib.rs plugin/src/lib.rs && echo 'fn main() {}' | tee src/main.rs >plugin/src/main.rs \
  && cargo build --release --locked --target "$(uname -m)-unknown-linux-musl"
 COPY src src
 # Cargo compares file times, and these files may be older than the empty crate's.
