@@ -151,8 +151,7 @@ fn any_waiting_request<'a>(world: &World<'a>, stem: &Stem, capture: &Capture) ->
         Target::Forbidden(_) | Target::Finished => false,
     };
     // While a capture that reached its limit stops, a change waits for that: it starts a new capture.
-    let is_ending = matches!(capture.stop_reason(), Some(StopReason::Ended(_)))
-        || (capture.is_active() && capture.incident().is_some());
+    let is_ending = matches!(capture.stop_reason(), Some(StopReason::Ended(_))) || capture.is_ending_by_incident();
     let is_finished = match capture.lifecycle {
         Lifecycle::Active => false,
         Lifecycle::Finished(_) => true,

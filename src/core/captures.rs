@@ -253,11 +253,9 @@ impl Captures {
             }
             None => capture.uncounted = capture.uncounted.saturating_add(1),
         }
-        let has_had_incident = capture.is_active() && capture.incident().is_some();
         let reason = match capture.stop_reason() {
             Some(reason @ StopReason::Ended(_)) => reason,
-            // An earlier end than whatever ended the process within the second after it.
-            _ if has_had_incident => StopReason::Ended(EndedBy::StopOn),
+            _ if capture.is_ending_by_incident() => StopReason::Ended(EndedBy::StopOn),
             Some(reason) => reason,
             None if !exit.in_order || !capture.reached_packet_limit() => {
                 let ran = capture.last_start.as_ref().map_or(Duration::ZERO, |start| now - start.at);

@@ -343,6 +343,12 @@ impl Capture {
         }
     }
 
+    /// Whether it is about to end because of an incident. Nothing that comes later is the reason of its end.
+    #[must_use]
+    pub fn is_ending_by_incident(&self) -> bool {
+        self.is_active() && self.incident().is_some()
+    }
+
     /// When it has lasted as long as the request says.
     #[must_use]
     pub fn ends_at(&self) -> Option<Instant> {
