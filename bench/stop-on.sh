@@ -11,6 +11,7 @@
 # SKIP_BUILD=1 uses the controller that already runs in the cluster. The script does not delete the cluster.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
+source e2e/lib/wait.sh # within
 crashes=${1:-50}
 at_once=5
 CLUSTER=${CLUSTER:-packet-capture}
@@ -33,14 +34,6 @@ cleanup() {
 trap cleanup EXIT
 
 in_namespace() { kubectl -n "$namespace" "$@"; }
-within() { # SECONDS COMMAND...: repeats the command until it succeeds
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    ((SECONDS < deadline)) || { echo "not in time: $*" >&2; return 1; }
-    sleep 0.5
-  done
-}
 have_event() { # REASON COUNT: so many pods
   local pods
   pods=$(in_namespace get events --field-selector "reason=$1" -o 'jsonpath={range .items[*]}{.involvedObject.name}{"\n"}{end}') &&

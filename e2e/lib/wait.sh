@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Functions that wait and check: these make a case pass or fail. Sourced by case.sh.
+# Functions that wait and check: these make a case pass or fail. Sourced by case.sh, and by bench/stop-on.sh.
 
 fail() { echo "$*" >&2; return 1; }
 
